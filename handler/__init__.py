@@ -1,0 +1,1 @@
+"""Audience forwarder: mParticle audience changes, from SQS to Customer.io."""

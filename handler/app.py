@@ -1,0 +1,96 @@
+"""App: the front door. Wires the rooms at cold start, and lets each event in."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import urllib3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from botocore.config import Config
+
+from handler import clock, queue
+from handler.credentials import Credentials
+from handler.customerio.client import TrackApi, full_jitter
+from handler.forwarder import Forwarder
+from handler.settings import Settings
+from handler.store import Store
+from handler.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+AWS_THREADS = 12
+POSTS_IN_FLIGHT = 4
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Forward one SQS batch; the answer names the messages to leave on the queue."""
+    telemetry().begin(context)
+    try:
+        failed = forwarder().process(queue.messages(event), time_left=clock.time_left(context))
+    finally:
+        telemetry().flush()
+    return queue.partial_batch_response(failed)
+
+
+@functools.cache
+def telemetry() -> Telemetry:
+    """Where log lines and metrics go; service and namespace come from the environment."""
+    return Telemetry(Logger(), Metrics())
+
+
+@functools.cache
+def forwarder() -> Forwarder:
+    """Wire the rooms together, once per execution environment."""
+    settings = Settings.from_environ(os.environ)
+    # A call takes at most 6.5 s: two tries of connecting and reading, and the wait between.
+    config = Config(
+        connect_timeout=1,
+        read_timeout=2,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        max_pool_connections=AWS_THREADS,
+        parameter_validation=False,  # a fifth of the CPU of a batch call
+    )
+    session = boto3.session.Session()
+    aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
+    backoff = functools.partial(full_jitter, draw=random.uniform)
+    return Forwarder(
+        store=Store(
+            session.client("dynamodb", config=config),
+            settings.table_name,
+            aws_threads,
+            backoff=backoff,
+            sleep=clock.sleep,
+        ),
+        credentials=Credentials(
+            SecretsProvider(boto3_client=session.client("secretsmanager", config=config)),
+            settings.credentials_secret_name,
+        ),
+        customerio=TrackApi(
+            urllib3.PoolManager(maxsize=POSTS_IN_FLIGHT, ssl_context=ssl.create_default_context()),
+            ThreadPoolExecutor(POSTS_IN_FLIGHT, thread_name_prefix="customerio"),
+            telemetry(),
+            draw=random.uniform,
+            sleep=clock.sleep,
+            url=settings.track_api_url,
+        ),
+        queue=queue.Queue(
+            session.client("sqs", config=config),
+            aws_threads,
+            queue_url=settings.queue_url,
+            dead_letter_queue_url=settings.dead_letter_queue_url,
+            draw=random.uniform,
+        ),
+        telemetry=telemetry(),
+        now=clock.now,
+        sleep=clock.sleep,
+        backoff=backoff,
+        one_attribute_per_audience=settings.one_attribute_per_audience,
+    )

@@ -1,0 +1,27 @@
+"""Time: now, and what is left of the invocation. Arguments everywhere, so tests can own it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+Now = Callable[[], float]
+"""Unix time in seconds."""
+
+TimeLeft = Callable[[], float]
+"""Seconds until the invocation is cut off."""
+
+Sleep = Callable[[float], None]
+"""Wait for so many seconds."""
+
+now: Now = time.time
+sleep: Sleep = time.sleep
+
+
+def time_left(context: LambdaContext) -> TimeLeft:
+    """Return the remaining time of the invocation as a function, in seconds."""
+    return lambda: context.get_remaining_time_in_millis() / 1000

@@ -1,0 +1,1 @@
+"""Everything between us and Customer.io's Track API."""

@@ -1,0 +1,210 @@
+"""Wire: what we send to Customer.io's Track API v2, and how to read its answer. No sockets.
+
+Persons come from domain/attributes.py as entities; chunks of entities go to client.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from handler.domain.attributes import Attributes, Person
+from handler.errors import (
+    CredentialsRefusedError,
+    RetryableError,
+    ThrottledError,
+    UnavailableError,
+    WrongAddressError,
+)
+
+MAX_BODY_BYTES: Final = 499_999
+"""A batch request must be smaller than 500 kB (Track API, `POST /api/v2/batch`)."""
+
+MAX_ENTITY_BYTES: Final = 32_000
+"""An entity must be 32 kB or smaller (Track API, `POST /api/v2/batch`)."""
+
+MAX_ATTRIBUTES: Final = 300
+"""Attributes that one identify call takes (Track API, "Person limits")."""
+
+_OPENING: Final = b'{"batch":['
+_CLOSING: Final = b"]}"
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """The entities of one request, and whose they are: the places of the persons given."""
+
+    entities: Sequence[bytes]
+    owners: Sequence[int]
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        return _OPENING + b",".join(self.entities) + _CLOSING
+
+    def halves(self) -> tuple[Chunk, Chunk]:
+        """Return the first and the second half, both smaller than the whole."""
+        middle = len(self.entities) // 2
+        return (
+            Chunk(self.entities[:middle], self.owners[:middle]),
+            Chunk(self.entities[middle:], self.owners[middle:]),
+        )
+
+
+class _Entity(msgspec.Struct):
+    identifiers: dict[str, str]
+    timestamp: int
+    attributes: Attributes
+    type: str = "person"
+    action: str = "identify"
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def entities(person: Person) -> list[bytes]:
+    """Return a person as encoded entities: one, or as many as the limits ask for."""
+    identifier = person.identifier
+    entity = _ENCODER.encode(
+        _Entity({identifier.kind: identifier.value}, person.timestamp, person.attributes)
+    )
+    count = len(person.attributes)
+    if count < 2 or (count <= MAX_ATTRIBUTES and len(entity) <= MAX_ENTITY_BYTES):
+        return [entity]
+    named = list(person.attributes.items())
+    halves = (dict(named[: count // 2]), dict(named[count // 2 :]))
+    return [
+        part
+        for half in halves
+        for part in entities(msgspec.structs.replace(person, attributes=half))
+    ]
+
+
+def chunks(persons: Iterable[Sequence[bytes]]) -> Iterator[Chunk]:
+    """Pack the entities of each person, in order, into as few requests as their sizes allow."""
+    held: list[bytes] = []
+    owners: list[int] = []
+    size = 0
+    room = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
+    for owner, parts in enumerate(persons):
+        for entity in parts:
+            if held and size + len(entity) + 1 > room:
+                yield Chunk(held, owners)
+                held, owners, size = [], [], 0
+            held.append(entity)
+            owners.append(owner)
+            size += len(entity) + 1
+    if held:
+        yield Chunk(held, owners)
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An answer that refuses the request as a whole for what is in it: 400 or 413."""
+
+    reason: str
+
+
+def read_answer(status: int, body: bytes, *, count: int) -> dict[int, str] | Refused:
+    """Return why each refused entity was refused, by its place in the chunk of `count`.
+
+    Raises the RetryableError that the answer calls for.
+    """
+    match status:
+        case 200 | 207:
+            return _refusals(status, body, count)
+        case 400 | 413:
+            return Refused(_first_reason(body) or f"status {status}")
+        case _:
+            raise _trouble(status)
+
+
+def read_region(status: int, body: bytes) -> Literal["us", "eu"]:
+    """Return the region that `GET /api/v1/accounts/region` names.
+
+    Raises the RetryableError that the answer calls for.
+    """
+    if status != 200:
+        raise _trouble(status)
+    try:
+        return msgspec.json.decode(body, type=_Region).region
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise UnavailableError("Customer.io's answer names no region") from None
+
+
+def _trouble(status: int) -> RetryableError:
+    match status:
+        case 401 | 403:
+            return CredentialsRefusedError(f"Customer.io refused the credentials: {status}")
+        case 408 | 429:
+            return ThrottledError(f"Customer.io asked to slow down: {status}")
+        case 404:
+            return WrongAddressError("wrong region or Track API URL: 404")
+        case _ if 300 <= status < 400:
+            return WrongAddressError(f"wrong region or Track API URL: {status}")
+        case _:
+            return UnavailableError(f"Customer.io is in trouble: {status}")
+
+
+def _refusals(status: int, body: bytes, count: int) -> dict[int, str]:
+    errors = _errors(body)
+    if errors is None or (status == 207 and not errors):
+        raise UnavailableError(f"Customer.io's answer {status} makes no sense")
+    refused: dict[int, str] = {}
+    for error in errors:
+        place = error.get("batch_index") if isinstance(error, dict) else None
+        if not isinstance(place, int) or place not in range(count):
+            raise UnavailableError(f"Customer.io's answer {status} names no place")
+        refused[place] = _reason(error)
+    return refused
+
+
+def _errors(body: bytes) -> list[Any] | None:
+    """Return the list of errors in an answer, empty where there is none; None for nonsense."""
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return answer.errors or answer.meta.errors or []
+
+
+class _Region(msgspec.Struct):
+    region: Literal["us", "eu"]
+
+
+class _Errors(msgspec.Struct):
+    errors: list[Any] | None = None
+
+
+class _Answer(_Errors):
+    meta: _Errors = msgspec.field(default_factory=_Errors)
+
+
+def _first_reason(body: bytes) -> str:
+    errors = _errors(body)
+    return _reason(errors[0]) if errors else ""
+
+
+_EMAIL = re.compile(r"[^\s'\"<>]+@[^\s'\"<>]+")
+
+
+def _reason(error: object) -> str:
+    """Return what an error says, without anything that looks like an email."""
+    told = [str(error)]
+    if isinstance(error, dict):
+        told = [str(error[name]) for name in ("field", "reason", "message") if error.get(name)]
+    return _EMAIL.sub("[email]", ": ".join(told))[:300] or "no reason given"
+
+
+def without_values(reason: str, entity: bytes) -> str:
+    """Return Customer.io's reason without the id and the values that it may quote."""
+    sent = msgspec.json.decode(entity, type=_Entity)
+    texts = {*sent.identifiers.values(), *filter(None, map(_as_text, sent.attributes.values()))}
+    for text in sorted(texts, key=len, reverse=True):
+        reason = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "[value]", reason)
+    return reason
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,1 @@
+"""What the forwarder decides, as pure values: no AWS, no HTTP, no clock, no chance."""

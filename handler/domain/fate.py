@@ -1,0 +1,91 @@
+"""Fate: what becomes of one message, as its profiles are gone through one by one.
+
+Messages come in from queue.py; the forwarder notes what happens to each profile. What is to be
+set aside comes out as letters for the DLQ.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from handler.domain.message import AudienceMessage, only_profiles, without_secrets
+from handler.errors import PermanentError, RetryableError
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One SQS message as it was received."""
+
+    id: str
+    body: str = field(repr=False)
+    receipt_handle: str = field(repr=False)
+    receive_count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Letter:
+    """One message for the DLQ: what is set aside, and why."""
+
+    body: str = field(repr=False)
+    error: PermanentError
+    source_message_id: str
+    profiles: int
+
+
+@dataclass(slots=True)
+class Fate:
+    """What is known so far of one message's end.
+
+    `error` is what refused the message as a whole; `refused` why single profiles were, by their
+    place; `retry` what makes it stay on the queue.
+    """
+
+    message: Message
+    opened: AudienceMessage | None = None
+    error: PermanentError | None = None
+    refused: dict[int, PermanentError] = field(default_factory=dict)
+    retry: RetryableError | None = None
+
+    def fail(self, error: PermanentError | RetryableError) -> None:
+        """Note what the whole message failed for."""
+        if isinstance(error, RetryableError):
+            self.retry = error
+        else:
+            self.error = error
+
+    def fail_profile(self, place: int, error: PermanentError | RetryableError) -> None:
+        """Note what one profile failed for; what can be retried keeps the message on the queue."""
+        if isinstance(error, RetryableError):
+            self.retry = error
+        else:
+            self.refused[place] = error
+
+    def letters(self) -> list[Letter]:
+        """Return what is to be set aside: nothing yet while anything is to be retried.
+
+        Profiles refused for the same reason go together. Each letter's body is a message that
+        can be sent to the source queue again.
+        """
+        if self.retry is not None:
+            return []
+        opened = self.opened
+        if opened is None:
+            body = without_secrets(self.message.body)
+            return [] if self.error is None else [Letter(body, self.error, self.message.id, 0)]
+        alike: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        refused = self.refused
+        if self.error is not None:
+            refused = dict.fromkeys(range(len(opened.profiles)), self.error)
+        for place, error in sorted(refused.items(), key=itemgetter(0)):
+            alike[error.error_type, str(error)].append(place)
+        return [
+            Letter(
+                body=only_profiles(opened, [opened.profiles[place] for place in places]),
+                error=refused[places[0]],
+                source_message_id=self.message.id,
+                profiles=len(places),
+            )
+            for places in alike.values()
+        ]

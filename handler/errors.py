@@ -1,0 +1,110 @@
+"""Every error this project raises on purpose, sorted by what to do about it.
+
+* ForwarderError
+  - RetryableError              leave the message on the queue
+    - ThrottledError            Customer.io asked us to slow down
+    - UnavailableError          Customer.io or AWS could not be reached, or broke
+    - CredentialsRefusedError   Customer.io refused the credentials, even when read afresh
+    - WrongAddressError         Customer.io answered with a redirect or 404: wrong region or URL
+    - VersionConflictError      others kept writing this person first
+    - OutOfTimeError            the invocation ends before this could be finished
+  - PermanentError              set aside; no retry can help
+    - MalformedMessageError     the body is not an audience change
+    - UnsupportedMessageError   the body is something else of mParticle's
+    - MalformedProfileError     one profile of a message cannot be read
+    - NoIdentityError           a profile without a raw customer id or email
+    - InvalidIdentityError      a customer id or email that Customer.io cannot hold
+    - UnknownAccountError       the credentials secret does not know the account
+    - PersonRejectedError       Customer.io refused this person
+  - MisconfiguredError          stop the whole batch; a human must act
+
+No text of these errors may hold a secret, an email, a name, an id value or a message body.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ForwarderError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class RetryableError(ForwarderError):
+    """It may work later: leave the message on the queue."""
+
+
+class ThrottledError(RetryableError):
+    """Customer.io asked us to slow down."""
+
+
+class UnavailableError(RetryableError):
+    """Customer.io or an AWS service could not be reached, or broke."""
+
+
+class CredentialsRefusedError(RetryableError):
+    """Customer.io refused the credentials, even when read afresh."""
+
+
+class WrongAddressError(RetryableError):
+    """Customer.io answered with a redirect or 404: the region or the URL is wrong."""
+
+
+class VersionConflictError(RetryableError):
+    """Someone else wrote this person first."""
+
+
+class OutOfTimeError(RetryableError):
+    """The invocation would end before this could be finished."""
+
+
+class PermanentError(ForwarderError):
+    """No retry can help: set aside. `error_type` is what the DLQ message is labelled with."""
+
+    error_type: ClassVar[str]
+
+
+class MalformedMessageError(PermanentError):
+    """The body is not a message that can be read."""
+
+    error_type = "MalformedMessage"
+
+
+class UnsupportedMessageError(PermanentError):
+    """The body is a message of a type that is not for us."""
+
+    error_type = "UnsupportedMessage"
+
+
+class MalformedProfileError(PermanentError):
+    """One profile cannot be read; its neighbours can."""
+
+    error_type = "MalformedProfile"
+
+
+class NoIdentityError(PermanentError):
+    """The profile has neither a raw customer id nor a raw email."""
+
+    error_type = "NoIdentity"
+
+
+class InvalidIdentityError(PermanentError):
+    """The customer id or email is longer than Customer.io can hold."""
+
+    error_type = "InvalidIdentity"
+
+
+class UnknownAccountError(PermanentError):
+    """The credentials secret has no entry for the message's mParticle account."""
+
+    error_type = "UnknownAccount"
+
+
+class PersonRejectedError(PermanentError):
+    """Customer.io refused this person."""
+
+    error_type = "RejectedByCustomerIo"
+
+
+class MisconfiguredError(ForwarderError):
+    """A setting or the credentials secret is missing or unreadable: a human must act."""

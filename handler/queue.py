@@ -1,0 +1,169 @@
+"""Queue: the SQS event that wakes us, and what we tell SQS of each message.
+
+Messages go on to the forwarder, which says what becomes of each: done, to be delayed, or set
+aside to the dead-letter queue (DLQ) with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.clock import TimeLeft
+from handler.domain.fate import Letter, Message
+from handler.errors import MisconfiguredError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+MAX_ENTRIES: Final = 10  # of an SQS batch request
+MAX_REQUEST_BYTES: Final = 256_000  # of an SQS batch request, its attributes included
+LONGEST_CALL_S: Final = 2.0
+"""A call is not started with less time left than this."""
+
+FIRST_DELAY_S: Final = 30
+LAST_DELAY_S: Final = 15 * 60
+
+
+class Draw(Protocol):
+    """Chance: a number between two."""
+
+    def __call__(self, low: float, high: float, /) -> float:
+        """Return a number from `low` to `high`."""
+
+
+def messages(event: Mapping[str, Any]) -> list[Message]:
+    """Return the messages of an SQS event. Raises MisconfiguredError for any other event."""
+    try:
+        return [
+            Message(
+                id=record["messageId"],
+                body=record["body"],
+                receipt_handle=record["receiptHandle"],
+                receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
+            )
+            for record in event["Records"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MisconfiguredError(f"not an SQS event: {type(error).__name__}") from None
+
+
+def partial_batch_response(failed: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """Return the answer that leaves the failed messages, by id, on the queue."""
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def retry_delay(receive_count: int, draw: Draw) -> int:
+    """Return the seconds until a message is seen again: 30 doubling to 900, and a quarter of
+    chance either way.
+    """
+    # Past ten receives the cap holds anyway; 2**1000 would overflow a float.
+    delay = min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** min(receive_count - 1, 10))
+    return int(delay * draw(0.75, 1.25))
+
+
+class Queue:
+    """The source queue and its DLQ."""
+
+    def __init__(
+        self,
+        sqs: SQSClient,
+        executor: Executor,
+        *,
+        queue_url: str,
+        dead_letter_queue_url: str,
+        draw: Draw,
+    ) -> None:
+        """Keep what telling SQS needs."""
+        self._sqs = sqs
+        self._executor = executor
+        self._queue_url = queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+        self._draw = draw
+
+    def delay(self, messages: Sequence[Message], *, time_left: TimeLeft) -> None:
+        """Hide messages for longer the more often they were received.
+
+        One that cannot be told so comes back after the queue's visibility timeout instead.
+        """
+        batches = [
+            messages[start : start + MAX_ENTRIES] for start in range(0, len(messages), MAX_ENTRIES)
+        ]
+        list(self._executor.map(lambda batch: self._delay(batch, time_left), batches))
+
+    def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> list[Letter]:
+        """Send letters to the DLQ, each with its reason; return those that did not get there."""
+        sent = self._executor.map(lambda batch: self._send(batch, time_left), _requests(letters))
+        return [letter for lost in sent for letter in lost]
+
+    def _delay(self, batch: Sequence[Message], time_left: TimeLeft) -> None:
+        if time_left() < LONGEST_CALL_S:
+            return
+        with suppress(BotoCoreError, ClientError):
+            self._sqs.change_message_visibility_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {
+                        "Id": str(place),
+                        "ReceiptHandle": message.receipt_handle,
+                        "VisibilityTimeout": retry_delay(message.receive_count, self._draw),
+                    }
+                    for place, message in enumerate(batch)
+                ],
+            )
+
+    def _send(self, batch: Sequence[Letter], time_left: TimeLeft) -> Sequence[Letter]:
+        if time_left() < LONGEST_CALL_S:
+            return batch
+        try:
+            answer = self._sqs.send_message_batch(
+                QueueUrl=self._dead_letter_queue_url,
+                Entries=[_entry(place, letter) for place, letter in enumerate(batch)],
+            )
+        except (BotoCoreError, ClientError):
+            return batch
+        return [batch[int(failure["Id"])] for failure in answer.get("Failed", [])]
+
+
+def _requests(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    """Part letters into as few requests as SQS's limits allow."""
+    request: list[Letter] = []
+    size = 0
+    for letter in letters:
+        grown = size + _size(letter)
+        if request and (len(request) == MAX_ENTRIES or grown > MAX_REQUEST_BYTES):
+            yield request
+            request, grown = [], _size(letter)
+        request.append(letter)
+        size = grown
+    if request:
+        yield request
+
+
+def _size(letter: Letter) -> int:
+    texts = [letter.body, *(name + "String" + text for name, text in _attributes(letter).items())]
+    return sum(len(text.encode()) for text in texts)
+
+
+def _entry(place: int, letter: Letter) -> SendMessageBatchRequestEntryTypeDef:
+    return {
+        "Id": str(place),
+        "MessageBody": letter.body,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in _attributes(letter).items()
+        },
+    }
+
+
+def _attributes(letter: Letter) -> dict[str, str]:
+    return {
+        "ErrorType": letter.error.error_type,
+        "ErrorMessage": str(letter.error),
+        "SourceMessageId": letter.source_message_id,
+    }

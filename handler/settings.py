@@ -1,0 +1,69 @@
+"""Settings: the function's environment, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from handler.errors import MisconfiguredError
+
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
+_SWITCH: Final = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the stack tells the function. `track_api_url` is empty where the region decides."""
+
+    table_name: str
+    queue_url: str
+    dead_letter_queue_url: str
+    credentials_secret_name: str
+    one_attribute_per_audience: bool
+    track_api_url: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
+        return cls(
+            table_name=_required(environ, "TABLE_NAME"),
+            queue_url=_required(environ, "QUEUE_URL"),
+            dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
+            credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
+            one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
+            track_api_url=_url(environ, "TRACK_API_URL"),
+        )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        raise MisconfiguredError(f"setting {name} is missing")
+    return value
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    try:
+        return _SWITCH[environ.get(name, "false").strip().lower()]
+    except KeyError:
+        raise MisconfiguredError(f"setting {name} must be true or false") from None
+
+
+def _url(environ: Mapping[str, str], name: str) -> str:
+    """Return a base URL without a closing slash; plain http only for a loopback host."""
+    value = environ.get(name, "").strip().rstrip("/")
+    if not value:
+        return ""
+    try:
+        url = parse_url(value)
+    except LocationParseError:
+        raise MisconfiguredError(f"setting {name} is not a URL") from None
+    if not url.host or url.query or url.fragment or url.auth:
+        raise MisconfiguredError(f"setting {name} must be a scheme, a host and at most a path")
+    if url.scheme != "https" and not (url.scheme == "http" and url.host in _LOOPBACK):
+        raise MisconfiguredError(f"setting {name} must begin with https://")
+    return value

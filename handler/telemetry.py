@@ -1,0 +1,203 @@
+"""Telemetry: log lines and metrics, with every metric's name and meaning.
+
+One log line for each batch, and one for each message set aside or left on the queue. Lines carry
+message ids, counts and reasons, and a person only as the hash that keys their item.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import Counter, defaultdict
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from handler.domain.attributes import Person
+from handler.domain.fate import Letter, Message
+from handler.domain.message import AudienceMessage
+from handler.domain.report import Report
+from handler.errors import PermanentError, RetryableError
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+class MetricName(Enum):
+    """Every metric, with what it counts. All carry the one dimension `service`."""
+
+    RecordsReceived = "SQS records in the batch"
+    ProfilesReceived = "profiles in the batch's messages"
+    PeopleChanged = "people whose kept state changed"
+    PeopleDelivered = "people whose newest state Customer.io took"
+    PeopleOvertaken = "people posted again, as someone else wrote them meanwhile"
+    VersionConflicts = "writes lost to someone else's, and done again"
+    RecordsRetried = "records left on the queue to be tried again"
+    SetAside = "profiles set aside, and messages that could not be read; the sum of the following"
+    SetAsideMalformedMessage = "messages set aside: the body is not an audience change"
+    SetAsideUnsupportedMessage = "messages set aside: another of mParticle's message types"
+    SetAsideMalformedProfile = "profiles set aside: not readable"
+    SetAsideNoIdentity = "profiles set aside: neither a raw customer id nor a raw email"
+    SetAsideInvalidIdentity = "profiles set aside: an id or email that Customer.io cannot hold"
+    SetAsideUnknownAccount = "profiles set aside: the secret does not know the account"
+    SetAsideRejectedByCustomerIo = "profiles set aside: Customer.io refused the person"
+    CustomerIoRequests = "requests to Customer.io"
+    CustomerIoLatency = "milliseconds from a request to the end of its answer"
+    CustomerIoRetries = "requests tried again after trouble or throttling"
+    CustomerIoThrottles = "answers that asked to slow down (408, 429)"
+    CustomerIoFailures = "requests that broke, or that Customer.io failed (5xx)"
+    CredentialsRefused = "deliveries that Customer.io refused even fresh credentials for"
+    MembershipListOverflows = "people in more audiences than one attribute value holds"
+    NamesLeftOut = "first or last names too long for Customer.io"
+    OldestChangeAge = (
+        "seconds from mParticle's time to delivery, of the oldest change in the batch"
+    )
+    UnexpectedErrors = "errors nobody foresaw; the log has the traceback"
+
+
+_UNITS: Final = {
+    MetricName.CustomerIoLatency: MetricUnit.Milliseconds,
+    MetricName.OldestChangeAge: MetricUnit.Seconds,
+}
+
+
+class Telemetry:
+    """Logs at once; metrics are summed up and written by `flush`. Safe to use from threads."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        """Keep where lines and metrics go."""
+        self._logger = logger
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._counts: Counter[MetricName] = Counter()
+        self._values: defaultdict[MetricName, list[float]] = defaultdict(list)
+
+    def begin(self, context: LambdaContext) -> None:
+        """Mark the lines that follow with the invocation."""
+        self._logger.append_keys(function_request_id=context.aws_request_id)
+
+    def message_accepted(self, message: Message, opened: AudienceMessage) -> None:
+        """Report a message that asks for nothing to be delivered."""
+        self._log("message.accepted", message_id=message.id, type=opened.type.value)
+
+    def message_set_aside(self, letter: Letter) -> None:
+        """Report a letter that reached the DLQ."""
+        count = max(1, letter.profiles)
+        self._count(MetricName.SetAside, count)
+        self._count(MetricName[f"SetAside{letter.error.error_type}"], count)
+        self._logger.warning(
+            "message.set_aside",
+            extra={
+                "message_id": letter.source_message_id,
+                "profiles": letter.profiles,
+                **_reason(letter.error),
+            },
+        )
+
+    def message_retried(self, message: Message, error: RetryableError) -> None:
+        """Report a message left on the queue."""
+        self._count(MetricName.RecordsRetried)
+        self._logger.warning(
+            "message.retried",
+            extra={
+                "message_id": message.id,
+                "receive_count": message.receive_count,
+                **_reason(error),
+            },
+        )
+
+    def person_delivered(self, key: str, person: Person) -> None:
+        """Report a person whom Customer.io took, and what was left out."""
+        if person.overflowing:
+            self._count(MetricName.MembershipListOverflows)
+            self._logger.warning("membership_list.overflow", extra={"person": _hash(key)})
+        if person.names_left_out:
+            self._count(MetricName.NamesLeftOut, person.names_left_out)
+            self._logger.warning("name.left_out", extra={"person": _hash(key)})
+
+    def credentials_refused(self) -> None:
+        """Report that Customer.io refused even fresh credentials."""
+        self._count(MetricName.CredentialsRefused)
+        self._logger.error("credentials.refused")
+
+    def request(self, *, status: int, seconds: float) -> None:
+        """Report a request to Customer.io; status 0 for one that was not answered."""
+        self._count(MetricName.CustomerIoRequests)
+        with self._lock:
+            self._values[MetricName.CustomerIoLatency].append(round(seconds * 1000, 1))
+        if status in {408, 429}:
+            self._count(MetricName.CustomerIoThrottles)
+        elif status == 0 or status >= 500:
+            self._count(MetricName.CustomerIoFailures)
+        elif status == 404 or 300 <= status < 400:
+            self._logger.error("misconfigured.track_api", extra={"status": status})
+
+    def request_retried(self, error: RetryableError) -> None:
+        """Report a request that is tried again, and why."""
+        self._count(MetricName.CustomerIoRetries)
+        self._logger.info("request.retried", extra=_reason(error))
+
+    def went_wrong(self, error: Exception) -> None:
+        """Report an error that nobody foresaw: where, not its text, which may quote anything."""
+        self._count(MetricName.UnexpectedErrors)
+        self._logger.error(
+            "unexpected_error",
+            extra={
+                "error": type(error).__name__,
+                "frames": [
+                    f"{frame.filename}:{frame.lineno} {frame.name}"
+                    for frame in traceback.extract_tb(error.__traceback__)
+                ],
+            },
+        )
+
+    def batch_done(self, report: Report) -> None:
+        """Report the batch."""
+        self._count(MetricName.RecordsReceived, report.records)
+        self._count(MetricName.ProfilesReceived, report.profiles)
+        self._count(MetricName.PeopleChanged, report.people_changed)
+        self._count(MetricName.PeopleDelivered, report.people_delivered)
+        self._count(MetricName.PeopleOvertaken, report.people_overtaken)
+        self._count(MetricName.VersionConflicts, report.version_conflicts)
+        if report.oldest_change_s is not None:
+            with self._lock:
+                self._values[MetricName.OldestChangeAge].append(round(report.oldest_change_s, 1))
+        self._log(
+            "batch.done",
+            records=report.records,
+            profiles=report.profiles,
+            changed=report.people_changed,
+            delivered=report.people_delivered,
+            overtaken=report.people_overtaken,
+            conflicts=report.version_conflicts,
+        )
+
+    def flush(self) -> None:
+        """Write the metrics of this invocation, as one EMF line."""
+        with self._lock:
+            values = {name: [float(count)] for name, count in self._counts.items()} | self._values
+            self._counts, self._values = Counter(), defaultdict(list)
+        for name, numbers in values.items():
+            unit = _UNITS.get(name, MetricUnit.Count)
+            for number in numbers:
+                self._metrics.add_metric(name.name, unit, number)
+        if values:
+            self._metrics.flush_metrics()
+
+    def _count(self, name: MetricName, number: int = 1) -> None:
+        with self._lock:
+            self._counts[name] += number
+
+    def _log(self, event: str, **fields: Any) -> None:
+        self._logger.info(event, extra=fields)
+
+
+def _reason(error: PermanentError | RetryableError) -> dict[str, str]:
+    kind = error.error_type if isinstance(error, PermanentError) else type(error).__name__
+    return {"error_type": kind, "reason": str(error)}
+
+
+def _hash(key: str) -> str:
+    return key.rpartition("#")[2]

@@ -1,0 +1,95 @@
+"""Small makers of the values that tests talk about; each names only what matters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from handler.domain.fate import Message
+from handler.domain.membership import Identifier, PersonState, Update, standing
+from handler.domain.message import MembershipChange, Profile
+from handler.domain.workspace import Workspace
+
+NOW = 1_790_000_000.0
+NOW_MS = int(NOW * 1000)
+WORKSPACE = Workspace("site-a", "key-a")
+
+
+def audience(audience_id: Any, action: str = "add", **fields: Any) -> dict[str, Any]:
+    named = {"audience_id": audience_id, "audience_name": f"Audience {audience_id}"}
+    return {**named, "action": action, **fields}
+
+
+def identity(kind: str, value: Any, encoding: str = "raw") -> dict[str, Any]:
+    return {"type": kind, "encoding": encoding, "value": value}
+
+
+def profile(
+    *audiences: dict[str, Any],
+    mpid: Any = "-7",
+    customer_id: Any = "42",
+    email: Any = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    identities = [
+        identity(kind, value)
+        for kind, value in (("customer", customer_id), ("email", email))
+        if value is not None
+    ]
+    return {
+        "mpid": mpid,
+        "user_identities": identities,
+        "audiences": list(audiences or [audience(11)]),
+        **fields,
+    }
+
+
+def body(*profiles: Any, at_ms: Any = NOW_MS, account_id: Any = 1001, **fields: Any) -> str:
+    return json.dumps(
+        {
+            "type": "audience_membership_change_request",
+            "id": "5ff2b1c8-0000-4000-8000-000000000001",
+            "timestamp_ms": at_ms,
+            "account": {"account_id": account_id, "account_settings": {}},
+            "user_profiles": list(profiles),
+            **fields,
+        }
+    )
+
+
+def message(text: str, message_id: str = "m-1", receive_count: int = 1) -> Message:
+    return Message(message_id, text, f"handle-{message_id}", receive_count)
+
+
+def change(audience_id: int, *, joined: bool = True, name: str | None = None) -> MembershipChange:
+    return MembershipChange(audience_id, name or f"Audience {audience_id}", joined)
+
+
+def update(
+    *changes: MembershipChange,
+    at_ms: int = NOW_MS,
+    mpid: int | None = 7,
+    customer_id: str | None = "42",
+    email: str | None = None,
+    names: dict[str, str | None] | None = None,
+    one_attribute: bool = False,
+) -> Update:
+    told = Profile(mpid, customer_id, email, changes, names or {})
+    return Update(at_ms, told, one_attribute_per_audience=one_attribute)
+
+
+def state(
+    *member_of: int,
+    left: tuple[int, ...] = (),
+    at_ms: int = NOW_MS,
+    version: int = 1,
+    **fields: Any,
+) -> PersonState:
+    words = {key: standing(at_ms, gone=False) for key in member_of}
+    words |= {key: standing(at_ms, gone=True) for key in left}
+    kept: dict[str, Any] = {
+        "timestamp": int(at_ms / 1000),
+        "identifier": Identifier(is_id=True, set_at_ms=at_ms, value="42"),
+        **fields,
+    }
+    return PersonState(version=version, memberships=words, **kept)

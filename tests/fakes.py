@@ -1,0 +1,147 @@
+"""What stands for the outside in unit tests: kept in memory, and made to fail on demand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from handler.clock import TimeLeft
+from handler.domain.attributes import Person
+from handler.domain.fate import Letter, Message
+from handler.domain.membership import PersonState
+from handler.domain.report import Report
+from handler.domain.workspace import Workspace
+from handler.errors import (
+    PersonRejectedError,
+    RetryableError,
+    UnknownAccountError,
+    VersionConflictError,
+)
+from tests.builders import WORKSPACE
+
+
+class MemoryStore:
+    """A table in memory, with the same compare-and-set as the real one."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, PersonState] = {}
+        self.calls: Counter[str] = Counter()
+        self.failing: dict[str, RetryableError] = {}
+        self.before_save: Callable[[], None] = lambda: None
+
+    def load(
+        self, keys: Sequence[str], *, consistent: bool, time_left: TimeLeft
+    ) -> dict[str, PersonState | RetryableError]:
+        self.calls["load consistently" if consistent else "load"] += 1
+        return {key: self.failing.get(key) or self.items.get(key, PersonState()) for key in keys}
+
+    def versions(
+        self, keys: Sequence[str], *, time_left: TimeLeft
+    ) -> dict[str, int | RetryableError]:
+        self.calls["versions"] += 1
+        return {
+            key: self.failing.get(key) or self.items.get(key, PersonState()).version
+            for key in keys
+        }
+
+    def save(
+        self, states: Mapping[str, PersonState], *, now: float, time_left: TimeLeft
+    ) -> dict[str, RetryableError]:
+        self.calls["save"] += bool(states)
+        self.before_save()
+        failures: dict[str, RetryableError] = {}
+        for key, state in states.items():
+            if self.items.get(key, PersonState()).version != state.version - 1:
+                failures[key] = VersionConflictError("someone else wrote this person first")
+            else:
+                self.items[key] = state
+        return failures
+
+
+class RecordingCustomerIo:
+    """Takes people, and does with them what each update's timestamp allows."""
+
+    def __init__(self) -> None:
+        self.posted: list[Person] = []
+        self.people: dict[str, dict[str, Any]] = {}
+        self.timestamps: dict[str, int] = {}
+        self.credentials: list[Workspace] = []
+        self.answers: dict[str, PersonRejectedError | RetryableError] = {}
+        self.refuses: Callable[[Workspace], RetryableError | None] = lambda _: None
+        self.after_post: Callable[[], None] = lambda: None
+
+    def deliver(
+        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+    ) -> list[PersonRejectedError | RetryableError | None]:
+        self.credentials.append(workspace)
+        refusal = self.refuses(workspace)
+        outcomes = [refusal or self.answers.get(one.identifier.value) for one in persons]
+        for one, outcome in zip(persons, outcomes, strict=True):
+            self.posted.append(one)
+            value = one.identifier.value
+            if outcome is None and one.timestamp >= self.timestamps.get(value, 0):
+                self.timestamps[value] = one.timestamp
+                self.people.setdefault(value, {}).update(one.attributes)
+        self.after_post()
+        return outcomes
+
+
+class FixedCredentials:
+    """Knows the accounts it was given."""
+
+    def __init__(self, accounts: Mapping[int | None, Workspace] | None = None) -> None:
+        self.accounts = accounts or {1001: WORKSPACE, 1002: WORKSPACE}
+        self.fresh: dict[int | None, Workspace] = dict(self.accounts)
+        self.reads: list[int | None] = []
+        self.fresh_reads: list[int | None] = []
+
+    def workspace(self, account_id: int | None) -> Workspace:
+        self.reads.append(account_id)
+        if account_id not in self.accounts:
+            raise UnknownAccountError("the credentials secret has no entry for the account")
+        return self.accounts[account_id]
+
+    def workspace_afresh(self, account_id: int | None) -> Workspace:
+        self.fresh_reads.append(account_id)
+        return self.fresh[account_id]
+
+
+class MemoryQueue:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.delayed: list[str] = []
+        self.letters: list[Letter] = []
+        self.is_broken = False
+
+    def delay(self, messages: Sequence[Message], *, time_left: TimeLeft) -> None:
+        self.delayed += [message.id for message in messages]
+
+    def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> list[Letter]:
+        if self.is_broken:
+            return list(letters)
+        self.letters += letters
+        return []
+
+
+class RecordingTelemetry:
+    """Remembers what was reported, by name."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def report(*args: Any, **fields: Any) -> None:
+            self.told.append((name, (*args, *fields.values())))
+
+        return report
+
+    def named(self, name: str) -> list[Any]:
+        return [args for told, args in self.told if told == name]
+
+    @property
+    def report(self) -> Report:
+        (args,) = self.named("batch_done")
+        report: Report = args[0]
+        return report

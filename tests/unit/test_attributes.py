@@ -1,0 +1,141 @@
+"""What a person carries in Customer.io."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.domain.attributes import attribute_name, person
+from handler.domain.membership import Identifier, PersonState, merge
+from tests.builders import NOW, NOW_MS, change, state, update
+
+
+def attributes(kept: PersonState, *updates) -> dict[str, object]:
+    return dict(person(kept, updates, timestamp=1).attributes)
+
+
+def merged(*updates) -> PersonState:
+    return merge(PersonState(), updates, now=NOW)
+
+
+def test_the_membership_list_is_always_sent() -> None:
+    assert attributes(state(11036, 11034)) == {"SegmentMembership": "'11034','11036'"}
+    assert attributes(state(left=(5,))) == {"SegmentMembership": ""}
+
+
+def test_a_long_list_goes_on_in_numbered_attributes() -> None:
+    sent = attributes(state(*range(100_000, 100_250)))
+
+    assert list(sent) == ["SegmentMembership", "SegmentMembership 2", "SegmentMembership 3"]
+    assert person(state(*range(100_000, 100_250)), [], timestamp=1).overflowing
+
+
+def test_a_continuation_no_longer_needed_is_cleared() -> None:
+    sent = attributes(state(11, continuations=2))
+
+    assert sent["SegmentMembership 2"] is None
+    assert sent["SegmentMembership 3"] is None
+
+
+def test_one_attribute_per_audience_tells_what_is_true_now_of_each_audience_named() -> None:
+    late = update(change(11), change(12, joined=False), at_ms=NOW_MS - 1, one_attribute=True)
+    known = state(12, 13, left=(11,))
+
+    sent = attributes(known, late)
+
+    assert (sent["In Audience 11"], sent["In Audience 12"]) == (False, True)
+    assert "In Audience 13" not in sent
+
+
+def test_without_that_setting_there_is_no_attribute_per_audience() -> None:
+    assert list(attributes(state(11), update(change(11)))) == ["SegmentMembership"]
+
+
+def test_the_email_comes_along_only_where_an_id_names_the_person() -> None:
+    by_id = update(email="Ann@example.com")
+    by_email = update(customer_id=None, email="Ann@example.com")
+
+    assert attributes(merged(by_id), by_id)["email"] == "Ann@example.com"
+    assert "email" not in attributes(merged(by_email), by_email)
+
+
+def test_names_are_set_and_cleared() -> None:
+    told = update(names={"first_name": "Ann", "last_name": None})
+
+    sent = attributes(merged(told), told)
+
+    assert (sent["first_name"], sent["last_name"]) == ("Ann", None)
+
+
+def test_a_value_older_than_the_newest_that_ever_came_is_left_out() -> None:
+    old = update(email="old@example.com", names={"first_name": "Old"}, at_ms=NOW_MS - 1)
+    new = update(email="new@example.com", names={"first_name": "New"})
+
+    assert attributes(merged(new), old) == {"SegmentMembership": ""}
+    assert attributes(merged(new, old), old, new)["email"] == "new@example.com"
+
+
+def test_clearing_wins_on_equal_times_and_the_larger_of_two_values() -> None:
+    told = [update(names={"first_name": name}) for name in ("Ann", None, "Bo")]
+    both = [update(names={"first_name": name}) for name in ("Bo", "Ann")]
+
+    assert attributes(merged(*told), *told)["first_name"] is None
+    assert attributes(merged(*both), *both)["first_name"] == "Bo"
+
+
+def test_a_name_over_1000_bytes_is_left_out_and_told() -> None:
+    told = update(names={"first_name": "é" * 501, "last_name": "é" * 500})
+
+    held = person(merged(told), [told], timestamp=1)
+
+    assert "first_name" not in held.attributes
+    assert held.attributes["last_name"] == "é" * 500
+    assert held.names_left_out == 1
+
+
+def test_a_long_audience_name_is_cut_between_characters_and_ends_in_the_id() -> None:
+    name = attribute_name("In " + "😀" * 60, 11)
+
+    assert name.endswith("😀 (11)")
+    assert 146 < len(name.encode()) <= 150
+
+
+@given(st.text(min_size=1), st.integers(-(2**63), 2**63 - 1))
+def test_an_attribute_name_is_never_too_long(name, audience_id) -> None:
+    assert len(attribute_name(f"In {name * 40}", audience_id).encode()) <= 150
+
+
+def test_two_long_names_that_begin_alike_stay_apart() -> None:
+    assert attribute_name("x" * 200, 1) != attribute_name("x" * 200, 2)
+
+
+def test_a_person_nobody_has_named_is_a_mistake_of_ours() -> None:
+    with pytest.raises(ValueError, match="nobody has named"):
+        person(PersonState(), [], timestamp=1)
+
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=700)
+
+
+@given(
+    st.sets(st.integers(1, 10**7), max_size=400),
+    st.dictionaries(st.sampled_from(["first_name", "last_name"]), NAMES | st.none()),
+    st.lists(NAMES, max_size=5),
+)
+def test_no_name_and_no_value_breaks_a_limit(ids, names, audience_names) -> None:
+    changes = [change(key, name=name or None) for key, name in enumerate(audience_names, 1)]
+    told = update(*changes, names=names, one_attribute=True)
+
+    sent = attributes(merge(state(*ids, at_ms=NOW_MS - 1), [told], now=NOW), told)
+
+    assert all(len(name.encode()) <= 150 for name in sent)
+    assert all(len(value.encode()) <= 1000 for value in sent.values() if isinstance(value, str))
+
+
+def test_a_person_is_addressed_by_what_the_state_knows() -> None:
+    known = state(11, identifier=Identifier(is_id=True, set_at_ms=NOW_MS, value="99"))
+
+    held = person(known, [update(change(11), customer_id="42", at_ms=NOW_MS - 1)], timestamp=1)
+
+    assert (held.identifier.kind, held.identifier.value) == ("id", "99")

@@ -1,0 +1,416 @@
+"""One batch's walk, with everything around it in memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from handler.domain.membership import PersonState, merge, person_key
+from handler.domain.workspace import Workspace
+from handler.errors import (
+    CredentialsRefusedError,
+    MisconfiguredError,
+    PersonRejectedError,
+    RetryableError,
+    UnavailableError,
+)
+from handler.forwarder import Forwarder
+from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, change, message, profile, update
+from tests.fakes import (
+    FixedCredentials,
+    MemoryQueue,
+    MemoryStore,
+    RecordingCustomerIo,
+    RecordingTelemetry,
+)
+
+KEY = person_key("site-a", update(mpid=-7).profile)
+
+
+class House:
+    """A forwarder and all it talks to."""
+
+    def __init__(self, **settings) -> None:
+        self.store = MemoryStore()
+        self.customerio = RecordingCustomerIo()
+        self.credentials = FixedCredentials()
+        self.queue = MemoryQueue()
+        self.telemetry = RecordingTelemetry()
+        self.now = NOW
+        self.slept: list[float] = []
+        self.forwarder = Forwarder(
+            store=self.store,
+            credentials=self.credentials,
+            customerio=self.customerio,
+            queue=self.queue,
+            telemetry=self.telemetry,
+            now=lambda: self.now,
+            sleep=self.slept.append,
+            backoff=float,
+            one_attribute_per_audience=settings.get("one_attribute", False),
+        )
+
+    def process(self, *bodies, time_left=60.0):
+        batch = [message(text, f"m-{place}") for place, text in enumerate(bodies)]
+        return self.forwarder.process(batch, time_left=lambda: time_left)
+
+    def set_aside(self) -> list[tuple[str, str, int]]:
+        return [
+            (letter.source_message_id, letter.error.error_type, letter.profiles)
+            for letter in self.queue.letters
+        ]
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_a_change_on_the_queue_ends_as_attributes(house) -> None:
+    assert house.process(body(profile(audience(11034), audience(11036)))) == []
+
+    assert house.customerio.people == {"42": {"SegmentMembership": "'11034','11036'"}}
+    assert house.telemetry.report.people_delivered == 1
+
+
+def test_one_persons_changes_in_a_batch_are_one_write_and_one_post(house) -> None:
+    house.process(
+        body(profile(audience(11)), at_ms=NOW_MS - 2),
+        body(profile(audience(12)), at_ms=NOW_MS - 1),
+    )
+
+    assert house.customerio.people["42"] == {"SegmentMembership": "'11','12'"}
+    assert len(house.customerio.posted) == 1
+    assert house.store.items[KEY].version == 1
+
+
+def test_two_configurations_of_one_workspace_add_up(house) -> None:
+    house.process(body(profile(audience(11)), account_id=1001))
+    house.process(body(profile(audience(12)), account_id=1002))
+
+    assert house.customerio.people["42"]["SegmentMembership"] == "'11','12'"
+
+
+def test_a_redelivered_message_is_delivered_again_without_a_write(house) -> None:
+    house.process(body(profile()))
+    house.now += 90
+
+    house.process(body(profile()))
+
+    assert house.store.items[KEY].version == 1
+    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), int(NOW) + 90]
+
+
+def test_a_late_message_posts_what_is_true_now(house) -> None:
+    house.process(body(profile(audience(11, "delete"))))
+
+    house.process(body(profile(audience(11)), at_ms=NOW_MS - 1))
+
+    assert house.customerio.people["42"]["SegmentMembership"] == ""
+
+
+def test_a_connection_check_and_a_subscription_do_nothing(house) -> None:
+    subscription = body(profile(), type="audience_subscription_request")
+
+    assert house.process(body(), subscription) == []
+    assert house.customerio.posted == []
+    assert len(house.telemetry.named("message_accepted")) == 2
+
+
+def test_the_stacks_setting_holds_where_the_message_has_none() -> None:
+    house = House(one_attribute=True)
+    off = {"account_settings": {"Create One User Attribute per Segment": "false"}}
+
+    house.process(body(profile()))
+    house.process(body(profile(customer_id="43", mpid=8), account={"account_id": 1001, **off}))
+
+    assert house.customerio.people["42"]["In Audience 11"] is True
+    assert "In Audience 11" not in house.customerio.people["43"]
+
+
+def test_one_bad_profile_is_set_aside_alone(house) -> None:
+    bad = profile(customer_id=None)
+
+    assert house.process(body(profile(), bad, profile(customer_id="43", mpid=8))) == []
+
+    assert set(house.customerio.people) == {"42", "43"}
+    assert house.set_aside() == [("m-0", "NoIdentity", 1)]
+    assert json.loads(house.queue.letters[0].body)["user_profiles"] == [bad]
+
+
+def test_profiles_refused_for_one_reason_go_together_and_others_apart(house) -> None:
+    nobody = profile(customer_id=None)
+    broken = profile(audience("x"))
+
+    house.process(body(nobody, broken, nobody))
+
+    assert house.set_aside() == [("m-0", "NoIdentity", 2), ("m-0", "MalformedProfile", 1)]
+
+
+def test_a_poison_message_is_set_aside_as_it_came(house) -> None:
+    assert house.process("{poison", body(type="event_processing_request")) == []
+
+    assert house.set_aside() == [
+        ("m-0", "MalformedMessage", 0),
+        ("m-1", "UnsupportedMessage", 0),
+    ]
+    assert house.queue.letters[0].body == "{poison"
+
+
+def test_an_unknown_account_is_set_aside_whole_and_asked_for_once(house) -> None:
+    unknown = body(profile(), profile(customer_id="43"), account_id=9)
+
+    assert house.process(unknown, unknown, body(profile())) == []
+
+    assert house.set_aside() == [("m-0", "UnknownAccount", 2), ("m-1", "UnknownAccount", 2)]
+    assert house.credentials.reads == [9, 1001]
+
+
+def test_an_unreadable_secret_keeps_the_messages_on_the_queue(house) -> None:
+    def broken(account_id):
+        raise UnavailableError("Secrets Manager: down")
+
+    house.credentials.workspace = broken
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+    assert house.queue.delayed == ["m-0"]
+
+
+def test_a_misconfiguration_stops_the_whole_batch(house) -> None:
+    def misconfigured(account_id):
+        raise MisconfiguredError("secret x: $.site_id")
+
+    house.credentials.workspace = misconfigured
+
+    with pytest.raises(MisconfiguredError):
+        house.process(body(profile()), "{poison")
+    assert house.queue.letters == []
+
+
+def test_a_rejected_person_is_set_aside_alone(house) -> None:
+    house.customerio.answers["43"] = PersonRejectedError("email: too long")
+
+    assert house.process(body(profile(), profile(customer_id="43", mpid=8))) == []
+
+    assert house.set_aside() == [("m-0", "RejectedByCustomerIo", 1)]
+    assert "'11'" in house.customerio.people["42"]["SegmentMembership"]
+
+
+def test_a_message_with_something_retryable_stays_and_sets_nothing_aside_yet(house) -> None:
+    house.customerio.answers["43"] = UnavailableError("Customer.io is in trouble: 503")
+
+    failed = house.process(
+        body(profile(customer_id="43", mpid=8), profile(customer_id=None)), body(profile())
+    )
+
+    assert failed == ["m-0"]
+    assert house.queue.delayed == ["m-0"]
+    assert house.queue.letters == []
+
+
+def test_a_batch_that_is_all_to_be_retried_raises_after_the_delay(house) -> None:
+    house.customerio.refuses = lambda _: UnavailableError("Customer.io is in trouble: 503")
+
+    with pytest.raises(RetryableError, match="all 2 messages"):
+        house.process(body(profile()), body(profile()))
+    assert house.queue.delayed == ["m-0", "m-1"]
+
+
+def test_what_the_dlq_does_not_take_stays_on_the_queue(house) -> None:
+    house.queue.is_broken = True
+
+    assert house.process("{poison", body(profile())) == ["m-0"]
+
+
+def test_a_lost_race_is_read_again_and_merged(house) -> None:
+    def someone_else() -> None:
+        house.store.before_save = lambda: None
+        house.store.items[KEY] = merge(PersonState(), [update(change(12), mpid=-7)], now=NOW)
+
+    house.store.before_save = someone_else
+
+    house.process(body(profile(audience(11))))
+
+    assert house.customerio.people["42"]["SegmentMembership"] == "'11','12'"
+    assert house.store.calls["load consistently"] == 1
+    assert house.telemetry.report.version_conflicts == 1
+
+
+def test_a_race_lost_again_and_again_is_retryable(house) -> None:
+    def someone_else() -> None:
+        known = house.store.items.get(KEY, PersonState())
+        house.store.items[KEY] = replace_version(known)
+
+    house.store.before_save = someone_else
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+    assert house.slept == [1.0, 2.0, 3.0, 4.0]
+    assert house.customerio.posted == []
+
+
+def replace_version(known: PersonState) -> PersonState:
+    return merge(known, [update(change(99), at_ms=NOW_MS - 100 + known.version, mpid=-7)], now=NOW)
+
+
+def test_a_person_written_meanwhile_is_posted_again_as_they_are_now(house) -> None:
+    def someone_else() -> None:
+        house.customerio.after_post = lambda: None
+        known = house.store.items[KEY]
+        house.store.items[KEY] = merge(known, [update(change(12), mpid=-7)], now=NOW)
+
+    house.customerio.after_post = someone_else
+
+    assert house.process(body(profile(audience(11), email="a@example.com"))) == []
+
+    assert house.customerio.people["42"]["SegmentMembership"] == "'11','12'"
+    assert len(house.customerio.posted) == 2
+    assert house.telemetry.report.people_overtaken == 1
+
+
+def test_a_person_written_again_and_again_meanwhile_is_retryable(house) -> None:
+    def someone_else() -> None:
+        house.store.items[KEY] = replace_version(house.store.items[KEY])
+
+    house.customerio.after_post = someone_else
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+
+
+def test_a_person_erased_meanwhile_is_left_alone(house) -> None:
+    house.customerio.after_post = house.store.items.clear
+
+    assert house.process(body(profile())) == []
+
+
+def test_an_unreadable_item_keeps_only_its_message(house) -> None:
+    house.store.failing[KEY] = UnavailableError("DynamoDB: Throttling")
+
+    assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == ["m-0"]
+    assert set(house.customerio.people) == {"43"}
+
+
+def test_a_failed_write_keeps_only_its_message(house) -> None:
+    save = house.store.save
+
+    def failing(states, **how):
+        failures = {KEY: UnavailableError("DynamoDB: Throttling")} if KEY in states else {}
+        rest = {key: state for key, state in states.items() if key not in failures}
+        return {**save(rest, **how), **failures}
+
+    house.store.save = failing
+
+    assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == ["m-0"]
+    assert set(house.customerio.people) == {"43"}
+
+
+def test_a_failed_verifying_read_keeps_the_message(house) -> None:
+    versions = house.store.versions
+
+    def failing(keys, **how):
+        return {**versions(keys, **how), KEY: UnavailableError("DynamoDB: Throttling")}
+
+    house.store.versions = failing
+
+    assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == ["m-0"]
+
+
+def test_refused_credentials_are_read_afresh_once_and_tried_again(house) -> None:
+    rotated = Workspace("site-a", "key-b")
+    house.credentials.fresh[1001] = rotated
+    house.customerio.refuses = lambda workspace: (
+        None if workspace == rotated else CredentialsRefusedError("401")
+    )
+
+    assert house.process(body(profile())) == []
+
+    assert house.credentials.fresh_reads == [1001]
+    assert house.customerio.credentials == [WORKSPACE, rotated]
+
+
+def test_credentials_still_refused_keep_the_messages(house) -> None:
+    house.customerio.refuses = lambda _: CredentialsRefusedError("401")
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+
+    assert house.credentials.fresh_reads == [1001]
+    assert house.telemetry.named("credentials_refused") == [()]
+    assert house.queue.letters == []
+
+
+def test_a_workspace_that_moved_is_left_to_the_next_delivery(house) -> None:
+    house.credentials.fresh[1001] = Workspace("site-b", "key-b")
+    house.customerio.refuses = lambda _: CredentialsRefusedError("401")
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+    assert house.customerio.credentials == [WORKSPACE]
+
+
+def test_a_workspace_in_trouble_does_not_hold_up_another(house) -> None:
+    other = Workspace("site-b", "key-b")
+    house.credentials.accounts = {1001: WORKSPACE, 1002: other}
+    house.customerio.refuses = lambda workspace: (
+        UnavailableError("503") if workspace == WORKSPACE else None
+    )
+
+    failed = house.process(
+        body(profile()), body(profile(customer_id="43", mpid=8), account_id=1002)
+    )
+
+    assert failed == ["m-0"]
+    assert set(house.customerio.people) == {"43"}
+
+
+def test_an_error_nobody_foresaw_keeps_the_message_and_its_neighbours_are_delivered(house) -> None:
+    load = house.store.load
+
+    def surprising(keys, **how):
+        states = load(keys, **how)
+        if KEY in states:
+            states[KEY] = replace_identifier(states[KEY])
+        return states
+
+    house.store.load = surprising
+
+    assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == ["m-0"]
+
+    ((error,),) = house.telemetry.named("went_wrong")
+    assert isinstance(error, TypeError)
+    assert set(house.customerio.people) == {"43"}
+
+
+def replace_identifier(known: PersonState):
+    return PersonState(version=known.version, memberships=None)  # type: ignore[arg-type]
+
+
+def test_the_oldest_change_tells_the_age(house) -> None:
+    house.process(body(profile(), at_ms=NOW_MS - 90_000), body(profile()))
+
+    assert house.telemetry.report.oldest_change_s == 90.0
+
+
+def test_an_empty_batch_is_done(house) -> None:
+    assert house.process() == []
+
+
+def test_many_people_go_in_slices(house) -> None:
+    people = [profile(customer_id=str(n), mpid=n) for n in range(1, 2502)]
+
+    assert house.process(body(*people)) == []
+
+    assert len(house.customerio.people) == 2501
+    assert (house.store.calls["load"], house.store.calls["versions"]) == (3, 1)
+
+
+def test_retried_messages_are_reported_with_their_reason(house) -> None:
+    house.customerio.answers["42"] = UnavailableError("Customer.io is in trouble: 503")
+
+    house.process(body(profile()), body(profile(customer_id="43", mpid=8)))
+
+    ((told, error),) = house.telemetry.named("message_retried")
+    assert (told.id, str(error)) == ("m-0", "Customer.io is in trouble: 503")

@@ -1,0 +1,234 @@
+"""What is known of a person: merging, packing, naming."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from handler.domain.membership import (
+    TOMBSTONE_LIFE_S,
+    Identifier,
+    PersonState,
+    Update,
+    identifier_text,
+    is_member,
+    membership_values,
+    merge,
+    pack,
+    person_key,
+    standing,
+    unpack,
+)
+from tests.builders import NOW, NOW_MS, change, state, update
+
+RECENT = st.integers(NOW_MS - 20 * 86_400_000, NOW_MS)
+CHANGES = st.builds(change, st.integers(1, 5), joined=st.booleans())
+NAMES = st.dictionaries(
+    st.sampled_from(["first_name", "last_name"]), st.sampled_from(["Ann", "Bo", None])
+)
+UPDATES = st.builds(
+    lambda changes, **fields: update(*changes, **fields),
+    st.lists(CHANGES, max_size=3, unique_by=lambda c: c.audience_id),
+    at_ms=RECENT | st.sampled_from([NOW_MS, NOW_MS - 1]),
+    customer_id=st.sampled_from(["42", "43", None]),
+    email=st.sampled_from(["ann@example.com", "BO@example.com"]),
+    names=NAMES,
+)
+
+
+def known_of(kept: PersonState) -> tuple[object, ...]:
+    """What a state says, but for how often it was written."""
+    return kept.memberships, kept.set_at, kept.identifier
+
+
+def folded(batches: list[list[Update]]) -> PersonState:
+    kept = PersonState()
+    for batch in batches:
+        kept = merge(kept, batch, now=NOW)
+    return kept
+
+
+@given(st.lists(UPDATES, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_matter(updates: list[Update], rng: Random) -> None:
+    shuffled = rng.sample(updates, len(updates))
+
+    assert known_of(folded([shuffled])) == known_of(folded([updates]))
+
+
+@given(st.lists(UPDATES, min_size=1, max_size=8), st.integers(1, 4))
+def test_the_grouping_into_batches_does_not_matter(updates: list[Update], size: int) -> None:
+    batches = [updates[start : start + size] for start in range(0, len(updates), size)]
+
+    assert known_of(folded(batches)) == known_of(folded([updates]))
+
+
+@given(st.lists(UPDATES, min_size=1, max_size=8))
+def test_seen_twice_changes_nothing(updates: list[Update]) -> None:
+    once = folded([updates])
+
+    assert merge(once, updates, now=NOW) is once
+
+
+@given(CHANGES, RECENT, RECENT)
+def test_an_exit_never_loses_to_an_older_join(leaving, left_at, joined_at) -> None:
+    assume(joined_at <= left_at)
+    exit_ = update(change(leaving.audience_id, joined=False), at_ms=left_at)
+    join = update(change(leaving.audience_id), at_ms=joined_at)
+
+    for order in ([exit_, join], [join, exit_]):
+        kept = folded([[one] for one in order])
+        assert not is_member(kept.memberships[leaving.audience_id])
+
+
+def test_leaving_wins_on_equal_times() -> None:
+    kept = merge(state(11), [update(change(11, joined=False))], now=NOW)
+
+    assert not is_member(kept.memberships[11])
+
+
+def test_a_newer_join_undoes_an_exit() -> None:
+    kept = merge(state(left=(11,), at_ms=NOW_MS - 1), [update(change(11))], now=NOW)
+
+    assert is_member(kept.memberships[11])
+
+
+def test_news_raises_the_version_by_one_and_the_timestamp_past_the_last() -> None:
+    known = state(11, at_ms=NOW_MS - 1, version=7, timestamp=int(NOW) + 5)
+
+    kept = merge(known, [update(change(12))], now=NOW)
+
+    assert (kept.version, kept.timestamp) == (8, int(NOW) + 6)
+
+
+def test_the_timestamp_is_now_where_the_last_is_older() -> None:
+    kept = merge(state(11, at_ms=NOW_MS - 90_000), [update(change(12))], now=NOW)
+
+    assert kept.timestamp == int(NOW)
+
+
+def test_an_older_word_leaves_the_state_as_it_is() -> None:
+    known = state(11)
+
+    assert merge(known, [update(change(11, joined=False), at_ms=NOW_MS - 1)], now=NOW) is known
+
+
+def test_exits_older_than_thirty_days_are_forgotten_with_the_next_news() -> None:
+    long_ago = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1
+    known = state(11, left=(12,), at_ms=long_ago)
+
+    kept = merge(known, [update(change(13))], now=NOW)
+
+    assert set(kept.memberships) == {11, 13}
+
+
+def test_an_exit_of_long_ago_from_an_unknown_audience_is_no_news() -> None:
+    known = state(11)
+    long_ago = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1
+
+    assert merge(known, [update(change(12, joined=False), at_ms=long_ago)], now=NOW) is known
+
+
+def test_an_id_outranks_a_newer_email_and_a_newer_id_an_older_one() -> None:
+    by_id = update(customer_id="42", at_ms=NOW_MS - 2)
+    by_newer_id = update(customer_id="43", at_ms=NOW_MS - 1)
+    by_email = update(customer_id=None, email="ann@example.com")
+
+    kept = folded([[by_email, by_newer_id, by_id]])
+
+    assert kept.identifier == Identifier(is_id=True, set_at_ms=NOW_MS - 1, value="43")
+
+
+def test_an_email_that_identifies_is_kept_in_lower_case() -> None:
+    kept = folded([[update(customer_id=None, email="Ann@Example.com")]])
+
+    assert kept.identifier is not None
+    assert identifier_text(kept.identifier) == "email:ann@example.com"
+
+
+def test_the_key_names_the_workspace_and_hides_the_person() -> None:
+    keys = {
+        person_key("site", update(mpid=7).profile),
+        person_key("site", update(mpid=None, customer_id="7").profile),
+        person_key("site", update(mpid=None, customer_id=None, email="a@example.com").profile),
+        person_key("other", update(mpid=7).profile),
+    }
+
+    assert len(keys) == 4
+    assert all(len(key.partition("#")[2]) == 64 for key in keys)
+
+
+def test_the_key_of_an_email_does_not_depend_on_case() -> None:
+    keys = [
+        person_key("site", update(mpid=None, customer_id=None, email=email).profile)
+        for email in ("Ann@Example.com", "ann@example.com")
+    ]
+
+    assert keys[0] == keys[1]
+
+
+AUDIENCE_IDS = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(
+    st.dictionaries(AUDIENCE_IDS, st.integers(0, 2**48 - 1), max_size=50),
+    st.dictionaries(st.sampled_from(["email", "first_name", "last_name"]), st.integers(0, 2**48)),
+    st.integers(0, 9),
+    st.text(),
+)
+def test_unpacking_gives_what_was_packed(memberships, set_at, continuations, value) -> None:
+    kept = PersonState(
+        version=3,
+        timestamp=int(NOW),
+        identifier=Identifier(is_id=True, set_at_ms=NOW_MS, value=value),
+        memberships=memberships,
+        set_at=set_at,
+        continuations=continuations,
+    )
+
+    read = unpack(pack(kept), version=3, timestamp=int(NOW), identifier=f"id:{value}")
+
+    assert read == kept
+
+
+def test_an_audience_costs_at_most_twelve_bytes() -> None:
+    def size(count: int) -> int:
+        return len(pack(state(*range(1_000_000, 1_000_000 + 997 * count, 997))))
+
+    assert (size(180) - size(80)) / 100 <= 12
+
+
+def test_membership_values_are_quoted_and_ascending() -> None:
+    assert membership_values(state(11036, 11034, left=(5,)).memberships) == ["'11034','11036'"]
+
+
+def test_no_membership_is_one_empty_value() -> None:
+    assert membership_values(state(left=(5,)).memberships) == [""]
+
+
+@given(st.sets(AUDIENCE_IDS, max_size=200))
+def test_membership_values_hold_every_audience_once_within_the_limit(ids: set[int]) -> None:
+    values = membership_values({key: standing(NOW_MS, gone=False) for key in ids})
+
+    assert all(len(value) <= 1000 for value in values)
+    assert ",".join(values) == ",".join(f"'{key}'" for key in sorted(ids))
+
+
+def test_continuations_once_sent_are_remembered() -> None:
+    many = state(*range(100_000, 100_200))
+
+    more = merge(many, [update(change(7))], now=NOW)
+    none = merge(
+        more,
+        [update(*(change(key, joined=False) for key in more.memberships), at_ms=NOW_MS + 1)],
+        now=NOW,
+    )
+
+    assert (more.continuations, none.continuations) == (1, 1)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_standing_tells_whether_it_is_a_membership(gone) -> None:
+    assert is_member(standing(NOW_MS, gone=gone)) is not gone

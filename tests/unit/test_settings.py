@@ -1,0 +1,87 @@
+"""The environment, read once."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.errors import MisconfiguredError
+from handler.settings import Settings
+
+ENVIRON = {
+    "TABLE_NAME": "people",
+    "QUEUE_URL": "https://queue",
+    "DEAD_LETTER_QUEUE_URL": "https://dlq",
+    "CREDENTIALS_SECRET_NAME": "customerio/credentials",
+}
+
+
+def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
+    settings = Settings.from_environ(ENVIRON)
+
+    assert settings == Settings(
+        table_name="people",
+        queue_url="https://queue",
+        dead_letter_queue_url="https://dlq",
+        credentials_secret_name="customerio/credentials",
+        one_attribute_per_audience=False,
+        track_api_url="",
+    )
+
+
+@pytest.mark.parametrize("name", ENVIRON)
+@pytest.mark.parametrize("value", [None, " "])
+def test_a_missing_setting_is_named(name, value) -> None:
+    environ = {**ENVIRON, name: value}
+    if value is None:
+        del environ[name]
+
+    with pytest.raises(MisconfiguredError, match=f"setting {name} is missing"):
+        Settings.from_environ(environ)
+
+
+def test_an_unreadable_switch_is_named() -> None:
+    with pytest.raises(MisconfiguredError, match="ONE_ATTRIBUTE_PER_AUDIENCE must be true"):
+        Settings.from_environ({**ENVIRON, "ONE_ATTRIBUTE_PER_AUDIENCE": "perhaps"})
+
+
+@pytest.mark.parametrize("value", ["true", "True "])
+def test_the_switch_is_read(value) -> None:
+    environ = {**ENVIRON, "ONE_ATTRIBUTE_PER_AUDIENCE": value}
+
+    assert Settings.from_environ(environ).one_attribute_per_audience
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://track.example.com",
+        "https://example.com/path",
+        "http://127.0.0.1:8080",
+        "http://localhost:1",
+        "http://[::1]:8080",
+    ],
+)
+def test_a_url_is_taken_without_its_closing_slash(url) -> None:
+    assert Settings.from_environ({**ENVIRON, "TRACK_API_URL": f"{url}/"}).track_api_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://track.customer.io",
+        "http://127.0.0.1.example.com",
+        "http://localhost@example.com",
+        "ftp://127.0.0.1",
+        "track.customer.io",
+        "https://",
+        "https://user:s3cret@example.com",
+        "https://example.com?x=1",
+        "https://example.com:port",
+        "https://[",
+    ],
+)
+def test_a_url_that_would_leak_or_cannot_be_is_refused_without_quoting_it(url) -> None:
+    with pytest.raises(MisconfiguredError, match="TRACK_API_URL") as stopped:
+        Settings.from_environ({**ENVIRON, "TRACK_API_URL": url})
+
+    assert "s3cret" not in str(stopped.value)

@@ -1,0 +1,199 @@
+"""What the emulator never does and DynamoDB does: unprocessed keys, throttled statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+
+from handler.errors import OutOfTimeError, UnavailableError, VersionConflictError
+from handler.store import Store
+from tests.builders import NOW, state
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ScriptedDynamoDb:
+    """Answers each call as the next line of a script says."""
+
+    def __init__(self, *script: Answer) -> None:
+        self.script = list(script)
+        self.calls: list[Any] = []
+
+    def batch_get_item(self, **request: Any) -> dict[str, Any]:
+        self.calls.append(request["RequestItems"]["people"])
+        return self.script.pop(0)(request)
+
+    def batch_execute_statement(self, **request: Any) -> dict[str, Any]:
+        self.calls.append(request["Statements"])
+        return self.script.pop(0)(request)
+
+
+class Tried:
+    """A store in front of a script, with a clock of its own."""
+
+    def __init__(self, *script: Answer) -> None:
+        self.dynamodb = ScriptedDynamoDb(*script)
+        self.slept: list[float] = []
+        self.left = 60.0
+        self._executor = ThreadPoolExecutor(1)
+        self._store = Store(
+            self.dynamodb,  # type: ignore[arg-type]
+            "people",
+            self._executor,
+            backoff=float,
+            sleep=self.slept.append,
+        )
+
+    def load(self, *keys: str):
+        with self._executor:
+            return self._store.load(keys, consistent=False, time_left=lambda: self.left)
+
+    def save(self, *keys: str):
+        states = {key: state(11) for key in keys}
+        with self._executor:
+            return self._store.save(states, now=NOW, time_left=lambda: self.left)
+
+
+def keys_of(request: dict[str, Any]) -> list[str]:
+    return [key["pk"]["S"] for key in request["RequestItems"]["people"]["Keys"]]
+
+
+def nothing_read(request: dict[str, Any]) -> dict[str, Any]:
+    people = request["RequestItems"]["people"]
+    return {"Responses": {"people": []}, "UnprocessedKeys": {"people": people}}
+
+
+def first_left_unread(request: dict[str, Any]) -> dict[str, Any]:
+    unread = [{"pk": {"S": keys_of(request)[0]}}]
+    return {"Responses": {"people": []}, "UnprocessedKeys": {"people": {"Keys": unread}}}
+
+
+def all_read(request: dict[str, Any]) -> dict[str, Any]:
+    return {"Responses": {"people": []}, "UnprocessedKeys": {}}
+
+
+def answers(*codes: str | None) -> Answer:
+    return lambda _: {
+        "Responses": [{"Error": {"Code": code}} if code else {"TableName": "p"} for code in codes]
+    }
+
+
+def failing(error: Exception) -> Answer:
+    def fail(_: dict[str, Any]) -> dict[str, Any]:
+        raise error
+
+    return fail
+
+
+def test_keys_left_unread_are_asked_for_again() -> None:
+    tried = Tried(first_left_unread, all_read)
+
+    read = tried.load("a", "b")
+
+    assert {key: kept.version for key, kept in read.items()} == {"a": 0, "b": 0}
+    assert [len(call["Keys"]) for call in tried.dynamodb.calls] == [2, 1]
+    assert tried.slept == [1.0]
+
+
+def test_keys_left_unread_again_and_again_are_retryable() -> None:
+    tried = Tried(*[nothing_read] * 6)
+
+    read = tried.load("a")
+
+    assert isinstance(read["a"], UnavailableError)
+    assert tried.slept == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "InternalServerError",
+        "TransactionConflict",
+    ],
+)
+def test_a_statement_that_was_throttled_is_sent_again_alone(code) -> None:
+    tried = Tried(answers(None, code, "ConditionalCheckFailed"), answers(None))
+
+    failures = tried.save("a", "b", "c")
+
+    assert list(failures) == ["c"]
+    assert isinstance(failures["c"], VersionConflictError)
+    assert [len(call) for call in tried.dynamodb.calls] == [3, 1]
+
+
+def test_a_statement_throttled_again_and_again_is_retryable() -> None:
+    tried = Tried(*[answers("ThrottlingError")] * 6)
+
+    assert isinstance(tried.save("a")["a"], UnavailableError)
+
+
+def test_a_duplicate_item_is_a_conflict() -> None:
+    assert isinstance(Tried(answers("DuplicateItem")).save("a")["a"], VersionConflictError)
+
+
+def test_a_statement_refused_otherwise_is_retryable_and_named() -> None:
+    failures = Tried(answers("ItemCollectionSizeLimitExceeded")).save("a")
+
+    assert "ItemCollectionSizeLimitExceeded" in str(failures["a"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDenied", "Message": "s3cret"}}, "x"),
+        ConnectTimeoutError(endpoint_url="https://s3cret"),
+    ],
+)
+def test_a_call_that_fails_is_retryable_for_all_its_keys_and_quotes_nothing(error) -> None:
+    read = Tried(failing(error)).load("a", "b")
+    written = Tried(failing(error)).save("a", "b")
+
+    for outcome in (*read.values(), *written.values()):
+        assert isinstance(outcome, UnavailableError)
+        assert "s3cret" not in str(outcome)
+
+
+def test_no_call_starts_without_time() -> None:
+    tried = Tried()
+    tried.left = 1.0
+
+    assert isinstance(tried.load("a")["a"], OutOfTimeError)
+    assert isinstance(Tried.save(expired(), "a")["a"], OutOfTimeError)
+    assert tried.dynamodb.calls == []
+
+
+def expired() -> Tried:
+    tried = Tried()
+    tried.left = 1.0
+    return tried
+
+
+def test_two_statements_of_a_call_never_touch_one_item_and_calls_are_full() -> None:
+    keys = [f"k{n}" for n in range(60)]
+    tried = Tried(answers(*[None] * 25), answers(*[None] * 25), answers(*[None] * 10))
+
+    assert tried.save(*keys) == {}
+
+    touched = [[one["Parameters"][0]["S"] for one in call] for call in tried.dynamodb.calls]
+    assert [key for call in touched for key in call] == keys
+
+
+def test_a_person_nobody_has_named_is_a_mistake_of_ours() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        store = Store(
+            ScriptedDynamoDb(),  # type: ignore[arg-type]
+            "people",
+            executor,
+            backoff=float,
+            sleep=lambda _: None,
+        )
+
+        with pytest.raises(ValueError, match="nobody has named"):
+            store.save({"a": state(11, identifier=None)}, now=NOW, time_left=lambda: 60.0)

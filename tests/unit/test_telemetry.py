@@ -1,0 +1,161 @@
+"""What is logged and counted, and what never is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from aws_lambda_powertools import Logger, Metrics
+
+from handler.domain.attributes import Person
+from handler.domain.fate import Letter
+from handler.domain.membership import Identifier
+from handler.domain.message import read_message
+from handler.domain.report import Report
+from handler.errors import NoIdentityError, PermanentError, UnavailableError
+from handler.telemetry import MetricName, Telemetry
+from tests.builders import NOW, body, message
+
+
+class Told:
+    """Telemetry, and the lines it wrote."""
+
+    def __init__(self, capsys) -> None:
+        self._capsys = capsys
+        self._lines = StringIO()
+        logger = Logger(
+            service=f"test-{uuid.uuid4()}", logger_handler=logging.StreamHandler(self._lines)
+        )
+        Metrics.clear_metrics(Metrics(namespace="Test", service="test"))
+        self.telemetry = Telemetry(logger, Metrics(namespace="Test", service="test"))
+
+    def lines(self):
+        return [json.loads(line) for line in self._lines.getvalue().splitlines()]
+
+    def metrics(self):
+        self.telemetry.flush()
+        (line,) = self._capsys.readouterr().out.splitlines()
+        return json.loads(line)
+
+
+@pytest.fixture
+def told(capsys):
+    return Told(capsys)
+
+
+def test_a_line_carries_the_invocation(told) -> None:
+    told.telemetry.begin(SimpleNamespace(aws_request_id="r-1"))
+    told.telemetry.credentials_refused()
+
+    (line,) = told.lines()
+    assert (line["function_request_id"], line["message"]) == ("r-1", "credentials.refused")
+
+
+def test_what_is_set_aside_is_told_and_counted_by_type(told) -> None:
+    letter = Letter("secret body", NoIdentityError("$.user_identities: none"), "m-1", 3)
+
+    told.telemetry.message_set_aside(letter)
+
+    (line,) = told.lines()
+    assert line["message"] == "message.set_aside"
+    assert (line["message_id"], line["profiles"]) == ("m-1", 3)
+    assert (line["error_type"], line["reason"]) == ("NoIdentity", "$.user_identities: none")
+    metrics = told.metrics()
+    assert (metrics["SetAside"], metrics["SetAsideNoIdentity"]) == ([3.0], [3.0])
+
+
+def test_every_error_type_has_its_metric() -> None:
+    types = {error.error_type for error in PermanentError.__subclasses__()}
+
+    assert {f"SetAside{name}" for name in types} <= set(MetricName.__members__)
+
+
+def test_a_retry_is_told_with_its_reason(told) -> None:
+    told.telemetry.message_retried(message("x", receive_count=4), UnavailableError("503"))
+
+    (line,) = told.lines()
+    assert (line["message"], line["receive_count"]) == ("message.retried", 4)
+    assert (line["error_type"], line["reason"]) == ("UnavailableError", "503")
+    assert told.metrics()["RecordsRetried"] == [1.0]
+
+
+def test_a_message_that_asks_for_nothing_is_told(told) -> None:
+    told.telemetry.message_accepted(message("x"), read_message(body(), now=NOW))
+
+    assert told.lines()[0]["type"] == "audience_membership_change_request"
+
+
+def test_an_overflow_and_a_name_left_out_name_the_person_by_hash(told) -> None:
+    identifier = Identifier(is_id=True, set_at_ms=1, value="42")
+    person = Person(identifier, 1, {}, overflowing=True, names_left_out=2)
+
+    told.telemetry.person_delivered("site#abc", person)
+
+    overflow, left_out = told.lines()
+    assert (overflow["message"], overflow["person"]) == ("membership_list.overflow", "abc")
+    assert (left_out["message"], left_out["person"]) == ("name.left_out", "abc")
+    assert told.metrics()["NamesLeftOut"] == [2.0]
+
+
+def test_an_ordinary_person_is_not_worth_a_line(told) -> None:
+    identifier = Identifier(is_id=True, set_at_ms=1, value="42")
+
+    told.telemetry.person_delivered(
+        "k", Person(identifier, 1, {}, overflowing=False, names_left_out=0)
+    )
+
+    assert told.lines() == []
+
+
+def test_requests_are_counted_by_how_they_ended(told) -> None:
+    for status in (200, 207, 429, 503, 0, 301, 404):
+        told.telemetry.request(status=status, seconds=0.0123)
+    told.telemetry.request_retried(UnavailableError("503"))
+
+    metrics = told.metrics()
+    assert metrics["CustomerIoRequests"] == [7.0]
+    assert metrics["CustomerIoLatency"] == [12.3] * 7
+    assert metrics["CustomerIoThrottles"] == [1.0]
+    assert metrics["CustomerIoFailures"] == [2.0]
+    assert metrics["CustomerIoRetries"] == [1.0]
+    assert [line["status"] for line in told.lines() if "status" in line] == [301, 404]
+
+
+def fail():
+    raise KeyError("ann@example.com")
+
+
+def test_an_unforeseen_error_is_told_without_its_text(told) -> None:
+    try:
+        fail()
+    except KeyError as error:
+        told.telemetry.went_wrong(error)
+
+    (line,) = told.lines()
+    assert line["error"] == "KeyError"
+    assert line["frames"][-1].endswith("fail")
+    assert "ann@" not in json.dumps(line)
+
+
+def test_a_batch_is_one_line_and_its_numbers(told) -> None:
+    told.telemetry.batch_done(
+        Report(records=2, profiles=3, people_delivered=3, oldest_change_s=1.25)
+    )
+
+    (line,) = told.lines()
+    assert (line["message"], line["records"], line["delivered"]) == ("batch.done", 2, 3)
+    metrics = told.metrics()
+    assert (metrics["RecordsReceived"], metrics["OldestChangeAge"]) == ([2.0], [1.2])
+    assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+
+
+def test_metrics_begin_anew_after_each_invocation(told) -> None:
+    told.telemetry.batch_done(Report(records=2))
+    told.metrics()
+    told.telemetry.batch_done(Report(records=5))
+
+    assert told.metrics()["RecordsReceived"] == [5.0]

@@ -1,0 +1,209 @@
+"""Packing people into requests, and reading the answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.customerio.wire import (
+    MAX_BODY_BYTES,
+    MAX_ENTITY_BYTES,
+    Refused,
+    chunks,
+    entities,
+    read_answer,
+    read_region,
+    without_values,
+)
+from handler.domain.attributes import Person
+from handler.domain.membership import Identifier
+from handler.errors import (
+    CredentialsRefusedError,
+    ThrottledError,
+    UnavailableError,
+    WrongAddressError,
+)
+
+
+def someone(attributes, *, value="42", is_id=True) -> Person:
+    identifier = Identifier(is_id=is_id, set_at_ms=1, value=value)
+    return Person(identifier, 1_790_000_000, attributes, overflowing=False, names_left_out=0)
+
+
+def test_a_person_is_one_identify_entity() -> None:
+    (entity,) = entities(someone({"SegmentMembership": "'11'", "In X": True, "email": None}))
+
+    assert json.loads(entity) == {
+        "type": "person",
+        "action": "identify",
+        "identifiers": {"id": "42"},
+        "timestamp": 1_790_000_000,
+        "attributes": {"SegmentMembership": "'11'", "In X": True, "email": None},
+    }
+
+
+def test_an_email_identifies_where_there_is_no_id() -> None:
+    (entity,) = entities(someone({"a": "b"}, value="ann@example.com", is_id=False))
+
+    assert json.loads(entity)["identifiers"] == {"email": "ann@example.com"}
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=40), st.text(max_size=400) | st.booleans() | st.none(), max_size=30
+    ),
+    st.integers(1, 30),
+)
+def test_attributes_spread_over_entities_within_the_limits_and_none_is_lost(some, times) -> None:
+    attributes = {f"{name} {n}": value for n in range(times) for name, value in some.items()}
+
+    parts = [json.loads(part) for part in entities(someone(attributes))]
+
+    assert all(len(part) <= MAX_ENTITY_BYTES for part in entities(someone(attributes)))
+    assert all(len(part["attributes"]) <= 300 for part in parts)
+    assert [item for part in parts for item in part["attributes"].items()] == [*attributes.items()]
+
+
+PEOPLE = st.lists(
+    st.lists(
+        st.integers(1, MAX_ENTITY_BYTES).map(lambda size: b"x" * size), min_size=1, max_size=3
+    ),
+    max_size=60,
+)
+
+
+@given(PEOPLE)
+def test_packing_never_breaks_a_limit_and_never_loses_doubles_or_reorders(people) -> None:
+    packed = list(chunks(people))
+
+    assert all(len(chunk.body) <= MAX_BODY_BYTES for chunk in packed)
+    assert [entity for chunk in packed for entity in chunk.entities] == [
+        entity for person in people for entity in person
+    ]
+    assert [owner for chunk in packed for owner in chunk.owners] == [
+        owner for owner, person in enumerate(people) for _ in person
+    ]
+
+
+@given(PEOPLE)
+def test_packing_takes_as_few_requests_as_sizes_allow(people) -> None:
+    size = sum(len(entity) + 1 for person in people for entity in person)
+
+    # Greedy packing wastes less than one entity in each request.
+    assert len(list(chunks(people))) <= size // (MAX_BODY_BYTES - MAX_ENTITY_BYTES - 20) + 1
+
+
+def test_a_body_is_a_batch_of_entities() -> None:
+    (chunk,) = chunks([entities(someone({"a": "b"})), entities(someone({"c": "d"}))])
+
+    assert [e["attributes"] for e in json.loads(chunk.body)["batch"]] == [{"a": "b"}, {"c": "d"}]
+
+
+def test_halves_together_are_the_whole() -> None:
+    (chunk,) = chunks([[b"1"], [b"2"], [b"3"]])
+
+    first, second = chunk.halves()
+
+    assert [*first.entities, *second.entities] == [b"1", b"2", b"3"]
+    assert [*first.owners, *second.owners] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"errors": []}', b'{"errors": null}'])
+def test_200_accepts_everybody(body) -> None:
+    assert read_answer(200, body, count=2) == {}
+
+
+def test_207_names_who_was_refused_and_why() -> None:
+    error = {"batch_index": 1, "reason": "invalid", "field": "email", "message": "too long"}
+
+    refused = read_answer(207, json.dumps({"errors": [error]}).encode(), count=2)
+
+    assert refused == {1: "email: invalid: too long"}
+
+
+def test_a_refusal_without_a_reason_says_so() -> None:
+    assert read_answer(207, b'{"errors": [{"batch_index": 0}]}', count=1) == {0: "no reason given"}
+
+
+@pytest.mark.parametrize("status", [400, 413])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"errors": [{"reason": "bad"}]}', "bad"),
+        (b'{"meta": {"errors": ["very bad"]}}', "very bad"),
+        (b"<html>", "status"),
+        (b'{"errors": 7}', "status"),
+    ],
+)
+def test_400_and_413_refuse_the_request_as_a_whole(status, body, reason) -> None:
+    answer = read_answer(status, body, count=2)
+
+    assert isinstance(answer, Refused)
+    assert reason in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, CredentialsRefusedError),
+        (403, CredentialsRefusedError),
+        (301, WrongAddressError),
+        (308, WrongAddressError),
+        (404, WrongAddressError),
+        (408, ThrottledError),
+        (429, ThrottledError),
+        (500, UnavailableError),
+        (503, UnavailableError),
+        (418, UnavailableError),
+        (204, UnavailableError),
+    ],
+)
+def test_other_answers_are_retryable_each_in_its_way(status, error) -> None:
+    with pytest.raises(error):
+        read_answer(status, b"{}", count=1)
+    with pytest.raises(error):
+        read_region(status, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'{"errors": 7}'),
+        (200, b"\xff\xfe"),
+        (200, b"[" * 100_000),
+        (207, b"{}"),
+        (207, b'{"errors": [{"batch_index": 2}]}'),
+        (207, b'{"errors": [{"batch_index": -1}]}'),
+        (207, b'{"errors": [{"batch_index": "0"}]}'),
+        (207, b'{"errors": ["no"]}'),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_trouble_over_there(status, body) -> None:
+    with pytest.raises(UnavailableError):
+        read_answer(status, body, count=2)
+
+
+@pytest.mark.parametrize("region", ["us", "eu"])
+def test_the_region_is_read(region) -> None:
+    assert read_region(200, json.dumps({"region": region, "url": "x"}).encode()) == region
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"region": "mars"}'])
+def test_a_region_that_makes_no_sense_is_trouble_over_there(body) -> None:
+    with pytest.raises(UnavailableError):
+        read_region(200, body)
+
+
+def test_a_reason_never_quotes_an_email_or_what_was_sent() -> None:
+    (entity,) = entities(someone({"first_name": "Ann", "In X": True, "e": None}, value="c-42"))
+    told = {"batch_index": 0, "message": "c-42: Ann <ann@example.com> broke Annual limits"}
+    refused = read_answer(207, json.dumps({"errors": [told]}).encode(), count=1)
+    assert isinstance(refused, dict)
+
+    assert without_values(refused[0], entity) == "[value]: [value] <[email]> broke Annual limits"
