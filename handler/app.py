@@ -50,7 +50,7 @@ def telemetry() -> Telemetry:
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
     settings = Settings.from_environ(os.environ)
-    # A call takes at most 6.5 s: two tries of connecting and reading, and the wait between.
+    # With these a call takes at most clock.AWS_CALL_S.
     config = Config(
         connect_timeout=1,
         read_timeout=2,

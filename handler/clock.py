@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,6 +17,10 @@ TimeLeft = Callable[[], float]
 
 Sleep = Callable[[float], None]
 """Wait for so many seconds."""
+
+AWS_CALL_S: Final = 6.5
+"""How long a call to AWS can take, with the timeouts and tries that app.py gives its clients: two
+tries of connecting and reading, and the wait between. None is started with less time left."""
 
 now: Now = time.time
 sleep: Sleep = time.sleep

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Protocol, TypeVar
 
-from handler.clock import Now, Sleep, TimeLeft
+from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft
 from handler.domain.attributes import Person, person
 from handler.domain.fate import Fate, Letter, Message
 from handler.domain.membership import PersonState, Update, merge, person_key
@@ -37,11 +37,11 @@ SLICE: Final = 1000
 MAX_ROUNDS: Final = 5
 """How often a person is read again after someone else wrote them first."""
 
-SETTLING_S: Final = 8.0
-"""What setting aside, delaying and answering take at the most."""
+SETTLING_S: Final = 2 * AWS_CALL_S + 1
+"""Kept for the end, in seconds: setting aside, delaying, answering."""
 
-VERIFYING_S: Final = 7.0
-"""What the verifying read takes at the most."""
+VERIFYING_S: Final = AWS_CALL_S + 0.5
+"""Kept for the verifying read, in seconds."""
 
 
 _Result = TypeVar("_Result")
@@ -414,5 +414,5 @@ def _less(time_left: TimeLeft, reserved: float) -> TimeLeft:
 
 def _found(result: _Result | PermanentError | RetryableError) -> _Result:
     if isinstance(result, PermanentError | RetryableError):
-        raise result
+        raise result.with_traceback(None)  # one error may stand for many messages
     return result

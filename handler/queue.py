@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import TimeLeft
+from handler.clock import AWS_CALL_S, TimeLeft
 from handler.domain.fate import Letter, Message
 from handler.errors import MisconfiguredError
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES: Final = 10  # of an SQS batch request
 MAX_REQUEST_BYTES: Final = 256_000  # of an SQS batch request, its attributes included
-LONGEST_CALL_S: Final = 2.0
-"""A call is not started with less time left than this."""
-
 FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
 
@@ -102,7 +99,7 @@ class Queue:
         return [letter for lost in sent for letter in lost]
 
     def _delay(self, batch: Sequence[Message], time_left: TimeLeft) -> None:
-        if time_left() < LONGEST_CALL_S:
+        if time_left() < AWS_CALL_S:
             return
         with suppress(BotoCoreError, ClientError):
             self._sqs.change_message_visibility_batch(
@@ -118,7 +115,7 @@ class Queue:
             )
 
     def _send(self, batch: Sequence[Letter], time_left: TimeLeft) -> Sequence[Letter]:
-        if time_left() < LONGEST_CALL_S:
+        if time_left() < AWS_CALL_S:
             return batch
         try:
             answer = self._sqs.send_message_batch(

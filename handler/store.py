@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import Sleep, TimeLeft
+from handler.clock import AWS_CALL_S, Sleep, TimeLeft
 from handler.domain.membership import (
     TOMBSTONE_LIFE_S,
     PersonState,
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 READ_BATCH: Final = 100  # keys that BatchGetItem takes
 WRITE_BATCH: Final = 25  # statements that BatchExecuteStatement takes
 MAX_ROUNDS: Final = 6  # of asking again for what DynamoDB did not get to
-LONGEST_CALL_S: Final = 6.5
-"""How long one call can take with the client's timeouts and tries (app.py); none is started with
-less time left."""
 
 _CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
 _PASSING: Final = {
@@ -127,7 +124,7 @@ class Store:
         found: dict[str, Mapping[str, Any] | RetryableError] = {}
         waiting = keys
         for round_ in range(MAX_ROUNDS):
-            if time_left() < LONGEST_CALL_S:
+            if time_left() < AWS_CALL_S:
                 return found | _each(waiting, OutOfTimeError("no time left to read people"))
             request: Any = {"Keys": [{"pk": {"S": key}} for key in waiting], **how}
             try:
@@ -150,7 +147,7 @@ class Store:
         failures: dict[str, RetryableError] = {}
         waiting = dict(states)
         for round_ in range(MAX_ROUNDS):
-            if time_left() < LONGEST_CALL_S:
+            if time_left() < AWS_CALL_S:
                 return failures | _each(waiting, OutOfTimeError("no time left to write people"))
             try:
                 answers = self._dynamodb.batch_execute_statement(
@@ -191,7 +188,7 @@ class Store:
         return {"Statement": self._update, "Parameters": [*fields, {"S": key}, before]}
 
     def _wait(self, round_: int, time_left: TimeLeft) -> None:
-        self._sleep(min(self._backoff(round_ + 1), max(0.0, time_left() - LONGEST_CALL_S)))
+        self._sleep(min(self._backoff(round_ + 1), max(0.0, time_left() - AWS_CALL_S)))
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:

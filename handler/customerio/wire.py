@@ -194,7 +194,8 @@ def _reason(error: object) -> str:
     told = [str(error)]
     if isinstance(error, dict):
         told = [str(error[name]) for name in ("field", "reason", "message") if error.get(name)]
-    return _EMAIL.sub("[email]", ": ".join(told))[:300] or "no reason given"
+    text = "".join(one if one.isprintable() else " " for one in ": ".join(told))
+    return _EMAIL.sub("[email]", text)[:300].strip() or "no reason given"
 
 
 def without_values(reason: str, entity: bytes) -> str:

@@ -342,7 +342,12 @@ def only_profiles(message: AudienceMessage, profiles: Sequence[RawProfile]) -> s
     fields, _ = _split(message.text)
     fields["user_profiles"] = msgspec.Raw(b"[" + b",".join(map(bytes, profiles)) + b"]")
     _blank_account(fields)
-    return msgspec.json.encode(fields).decode()
+    body = msgspec.json.encode(fields).decode()
+    return _NOT_FOR_SQS.sub(lambda found: f"\\u{ord(found[0]):04x}", body)
+
+
+# Of the characters that JSON leaves as they are, those that SQS refuses in a message.
+_NOT_FOR_SQS = re.compile("[\ufffe\uffff]")
 
 
 def without_secrets(body: str) -> str:

@@ -325,6 +325,17 @@ def test_the_chosen_profiles_alone_are_given_back_as_a_message_that_is_accepted(
     assert [json.loads(bytes(raw)) for raw in back.profiles] == [bad]
 
 
+def test_characters_that_sqs_refuses_are_given_back_as_escapes() -> None:
+    text = body(profile(customer_id="a\ufffe"), account={"account_settings": {"\uffff": ""}})
+    wrapped = json.dumps({"Type": "Notification", "Message": text.replace("\\ufffe", "\ufffe")})
+    opened = read_message(wrapped, now=NOW)
+
+    back = only_profiles(opened, opened.profiles)
+
+    assert not {"\ufffe", "\uffff"} & set(back)
+    assert read_profile(read_message(back, now=NOW).profiles[0]).customer_id == "a\ufffe"
+
+
 def test_secrets_in_account_settings_are_blanked_and_the_rest_is_kept() -> None:
     settings = {
         "apiKey": "s3cret",

@@ -124,8 +124,13 @@ def test_207_names_who_was_refused_and_why() -> None:
     assert refused == {1: "email: invalid: too long"}
 
 
-def test_a_refusal_without_a_reason_says_so() -> None:
-    assert read_answer(207, b'{"errors": [{"batch_index": 0}]}', count=1) == {0: "no reason given"}
+@pytest.mark.parametrize("reason", ["", "\0\ufffe", None])
+def test_a_refusal_without_a_reason_says_so(reason) -> None:
+    error = {"batch_index": 0, "reason": reason}
+
+    refused = read_answer(207, json.dumps({"errors": [error]}).encode(), count=1)
+
+    assert refused == {0: "no reason given"}
 
 
 @pytest.mark.parametrize("status", [400, 413])

@@ -1,0 +1,135 @@
+# Every action by name; `make` alone lists them, and CI calls these and nothing else.
+
+PYTHON ?= python3
+
+# What the function is built for, and deployed as. The defaults are those of template.yaml.
+PYTHON_RUNTIME ?= python3.13
+ARCHITECTURE ?= arm64
+# More of the stack's parameters for `make deploy`: PARAMETERS="LogLevel=DEBUG BatchSize=50".
+PARAMETERS ?=
+
+VENV := .venv/bin
+SAM := .tools/sam/bin/sam
+SOURCES := handler local tests
+
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help run local invoke test check format lint types imports template tests fmt audit \
+        build deploy lock clean build-ForwarderFunction
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+# --- on this machine ------------------------------------------------------------------------------
+
+run: tools ## send the sample events through the whole stack here, and show what became of them; EVENT=events/join.json for one
+	@$(VENV)/python -m local.run $(EVENT)
+
+local: tools ## keep the whole stack up here until Ctrl-C
+	@$(VENV)/python -m local.serve
+
+invoke: tools ## invoke the function here with an event file: EVENT=events/join.json
+	@$(VENV)/python -m local.invoke $(EVENT)
+
+# --- checks, fails fastest first ------------------------------------------------------------------
+
+test: format lint types imports template tests ## everything that CI checks
+
+check: test ## the same as test
+
+format: .venv/.done ## check the formatting
+	$(VENV)/ruff format --check .
+
+lint: .venv/.done ## check the code with every rule
+	$(VENV)/ruff check .
+
+types: .venv/.done ## check the types, strictly
+	$(VENV)/mypy $(SOURCES)
+
+imports: .venv/.done ## check that imports run downward
+	$(VENV)/lint-imports
+
+template: .venv/.done .tools/sam/.done ## check the stack's template
+	$(VENV)/cfn-lint --include-checks I --template template.yaml
+	$(SAM) validate --lint --region us-east-1
+
+tests: tools ## run the tests, with coverage
+	$(VENV)/pytest --numprocesses auto --dist loadgroup --cov
+
+fmt: .venv/.done ## format the code, and fix what can be fixed
+	$(VENV)/ruff check --fix-only .
+	$(VENV)/ruff format .
+
+# Bandit's B608 takes the PartiQL statements for SQL put together from values: they name the table,
+# a setting, and take every value as a parameter.
+audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known weaknesses
+	.tools/audit/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
+	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local
+	.tools/audit/bin/pip-audit --disable-pip --no-deps --requirement requirements.txt
+
+# --- to AWS ---------------------------------------------------------------------------------------
+
+build: .venv/.done .tools/sam/.done ## build the function; PYTHON_RUNTIME and ARCHITECTURE say what for
+	PYTHON=$(CURDIR)/$(VENV)/python PYTHON_RUNTIME=$(PYTHON_RUNTIME) ARCHITECTURE=$(ARCHITECTURE) \
+	  $(SAM) build --parameter-overrides $(RUNS_ON)
+
+deploy: build ## build and deploy the stack; PARAMETERS="LogLevel=DEBUG" for more of its parameters
+	$(SAM) deploy --parameter-overrides $(RUNS_ON) $(PARAMETERS)
+
+RUNS_ON = PythonRuntime=$(PYTHON_RUNTIME) Architecture=$(ARCHITECTURE)
+
+# `sam build` calls this. Wheels are those for the runtime and architecture, whatever this machine
+# is. Of botocore's data only that of the clients used is kept: 3 MB to upload instead of 19.
+WHEEL_PLATFORM ?= manylinux2014_$(patsubst arm64,aarch64,$(ARCHITECTURE))
+CLIENTS := dynamodb secretsmanager sqs sts
+
+build-ForwarderFunction:
+	find handler -name '*.py' | while read -r file; do \
+	  mkdir -p "$(ARTIFACTS_DIR)/$$(dirname "$$file")" && cp "$$file" "$(ARTIFACTS_DIR)/$$file" || exit; \
+	done
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	  --only-binary=:all: --implementation cp --python-version $(PYTHON_RUNTIME:python%=%) \
+	  --platform $(WHEEL_PLATFORM) --target "$(ARTIFACTS_DIR)" --requirement requirements.txt
+	cd "$(ARTIFACTS_DIR)" && find botocore/data -mindepth 1 -maxdepth 1 -type d \
+	  $(CLIENTS:%=! -name %) -exec rm -r {} +
+	cd "$(ARTIFACTS_DIR)" && rm -r boto3/data boto3/examples bin
+
+# --- environments ---------------------------------------------------------------------------------
+
+# Each tool that pins its own libraries has an environment of its own. uv fills it in a tenth of
+# the time that pip takes; where it fails, pip may know a mirror that only its own settings name.
+define INSTALL
+	@echo "Installing $(2) into $(1)"
+	@$(VENV)/uv pip install --quiet --python $(1) --requirement $(2) || \
+	  $(1)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(2)
+endef
+
+.PHONY: tools
+tools: .venv/.done .tools/ministack/.done .tools/sam/.done
+
+.venv/.done: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": say make PYTHON=python3.13 ...")'
+	@$(PYTHON) -m venv .venv
+	@$(VENV)/python -m pip install --quiet --disable-pip-version-check --constraint $< uv
+	$(call INSTALL,.venv,$<)
+	@touch $@
+
+.tools/%/.done: requirements/%.txt | .venv/.done
+	@$(VENV)/python -m venv .tools/$*
+	$(call INSTALL,.tools/$*,$<)
+	@touch $@
+
+LOCK = $(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate
+
+lock: .venv/.done ## pin the newest versions that requirements/*.in allow
+	$(LOCK) requirements/run.in --output-file requirements.txt
+	$(LOCK) requirements/dev.in --output-file requirements-dev.txt
+	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
+	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
+	$(LOCK) requirements/audit.in --output-file requirements/audit.txt
+
+clean: ## remove all that was made here
+	rm -rf .venv .tools .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,140 @@
+"""Events: the sample events in events/, and what each expects to become of it.
+
+Each file is a complete SQS event, and beside its records says what it shows and what is to come of
+them. Lambda ignores what it does not know, so a file can be given to any function as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from local.fake_customerio.people import PersonRecord
+
+FOLDER: Final = Path(__file__).parents[1] / "events"
+
+# Quotes are escaped once in a body, and twice in a body inside an SNS notification.
+_TIMESTAMP: Final = re.compile(r'("timestamp_ms\\*"\s*:\s*)(\d+)')
+
+
+class SetAside(msgspec.Struct, frozen=True, rename="pascal"):
+    """A message in the dead-letter queue; one that SQS put there itself has no reason."""
+
+    error_type: str = ""
+    error_message: str = ""
+    source_message_id: str = ""
+    body: str = ""
+
+
+class ExpectedPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A person as Customer.io is to hold them."""
+
+    identifier: dict[str, str]
+    attributes: dict[str, Any]
+
+
+class ExpectedSetAside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
+    """A message that is to be in the dead-letter queue."""
+
+    error_type: str
+    source_message_id: str
+
+
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to become of an event, nothing more and nothing less."""
+
+    people: list[ExpectedPerson]
+    set_aside: list[ExpectedSetAside]
+
+
+class Record(msgspec.Struct, frozen=True, rename="camel"):
+    """One message of an event."""
+
+    message_id: str
+    body: str
+
+
+class SampleEvent(msgspec.Struct, frozen=True):
+    """One file of events/."""
+
+    description: str
+    expected: Expected
+    records: list[Record] = msgspec.field(name="Records")
+
+
+def read(path: Path) -> SampleEvent:
+    """Return the event in a file, as of now."""
+    return msgspec.json.decode(as_of(time.time(), path.read_text("utf-8")), type=SampleEvent)
+
+
+def as_of(now: float, text: str) -> str:
+    """Return an event moved in time, so that its newest message was sent a minute before.
+
+    The files have fixed dates, and an exit is remembered for 30 days only.
+    """
+    newest = int((now - 60) * 1000)
+    shift = newest - max((int(found[2]) for found in _TIMESTAMP.finditer(text)), default=newest)
+    return _TIMESTAMP.sub(lambda found: f"{found[1]}{int(found[2]) + shift}", text)
+
+
+def all_files() -> list[Path]:
+    """Return the files of all sample events, by name."""
+    return sorted(FOLDER.glob("*.json"))
+
+
+def touched(before: Sequence[PersonRecord], after: Sequence[PersonRecord]) -> list[PersonRecord]:
+    """Return the people that something was posted of in between."""
+    updates = {person.cio_id: person.updates for person in before}
+    return [person for person in after if person.updates != updates.get(person.cio_id)]
+
+
+def surprises(
+    event: SampleEvent,
+    *,
+    people: Sequence[PersonRecord],
+    set_aside: Sequence[SetAside],
+    message_ids: Sequence[str] = (),
+) -> Iterator[str]:
+    """Tell, in a sentence each, where what became of an event is not what it expects.
+
+    `message_ids` are those that SQS gave the event's records, where they went through it.
+    """
+    renamed = dict(
+        zip((record.message_id for record in event.records), message_ids, strict=bool(message_ids))
+    )
+    yield from _people_surprises(event.expected.people, people)
+    wanted = Counter(
+        (entry.error_type, renamed.get(entry.source_message_id, entry.source_message_id))
+        for entry in event.expected.set_aside
+    )
+    found = Counter((entry.error_type, entry.source_message_id) for entry in set_aside)
+    for error_type, message_id in (wanted - found).elements():
+        yield f"{error_type} of message {message_id} was not set aside"
+    for error_type, message_id in (found - wanted).elements():
+        yield f"{error_type or 'something'} of message {message_id} was set aside"
+
+
+def _people_surprises(
+    expected: Sequence[ExpectedPerson], people: Sequence[PersonRecord]
+) -> Iterator[str]:
+    left = list(people)
+    for wanted in expected:
+        found = next((one for one in left if _is(one.identifiers, wanted.identifier)), None)
+        if found is None:
+            yield f"nothing was posted of {wanted.identifier}"
+            continue
+        left.remove(found)
+        if found.attributes != wanted.attributes:
+            yield f"{wanted.identifier} has {found.attributes}, not {wanted.attributes}"
+    for person in left:
+        yield f"something was posted of {person.identifiers}"
+
+
+def _is(identifiers: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return wanted.items() <= identifiers.items()

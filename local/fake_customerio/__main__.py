@@ -1,0 +1,41 @@
+"""Command line: `python -m local.fake_customerio --account SITE_ID:API_KEY`.
+
+Prints one line of JSON, `{"url": ...}`, when it listens; serves until SIGTERM or Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from local.fake_customerio.server import FakeServer, serve
+
+
+def main() -> None:
+    """Read the options and serve."""
+    parser = argparse.ArgumentParser(prog="python -m local.fake_customerio", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument("--region", choices=["us", "eu"], default="us")
+    parser.add_argument(
+        "--account",
+        type=_account,
+        action="append",
+        required=True,
+        metavar="SITE_ID:API_KEY",
+        help="credentials to accept; repeat for several workspaces",
+    )
+    options = parser.parse_args()
+    asyncio.run(serve(FakeServer(dict(options.account), options.region), options.port))
+
+
+def _account(text: str) -> tuple[str, str]:
+    site_id, separator, api_key = text.partition(":")
+    if not (site_id and separator and api_key):
+        # The text is left out of the message, since it may hold a key.
+        message = "an account is SITE_ID:API_KEY"
+        raise argparse.ArgumentTypeError(message)
+    return site_id, api_key
+
+
+if __name__ == "__main__":
+    main()

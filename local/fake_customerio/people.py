@@ -1,0 +1,150 @@
+"""People: what Customer.io knows of each person, and how an update changes it.
+
+Entities come in from track.py, already within the limits. Nothing here knows about HTTP.
+
+Where the documentation leaves a choice, this is what is done:
+
+* An update without a timestamp is applied, and leaves the person's newest timestamp as it is.
+* `id` and `email` among the attributes are identifiers too. A value that belongs to another
+  person is dropped, and the rest of the update applied.
+* An unknown identifier whose update carries the email of somebody known updates that person,
+  who gets the new id.
+* An unknown `cio_id` is dropped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import msgspec
+
+_NAMES = ("id", "email")
+
+
+class Entity(msgspec.Struct, frozen=True):
+    """One change of one person, as the v2 API words it."""
+
+    type: Literal["person"]
+    action: Literal["identify", "delete"]
+    identifiers: dict[str, str]
+    attributes: dict[str, Any] = {}
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRecord:
+    """What is known of one person."""
+
+    site_id: str
+    identifiers: dict[str, str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    timestamp: int | None = None
+    updates: int = 0
+    cio_id: str = field(default="", compare=False)
+
+
+class People:
+    """The people of every workspace, the one updated last at the end."""
+
+    def __init__(self) -> None:
+        """Start with nobody."""
+        self._records: dict[str, PersonRecord] = {}
+        self._known_as: dict[tuple[str, str, str], str] = {}
+        self._numbers = itertools.count(1)
+
+    def apply(self, site_id: str, entity: Entity) -> None:
+        """Carry out one change; one older than the person's newest is silently ignored."""
+        known = self._find(site_id, entity)
+        if entity.action == "delete":
+            if known:
+                self._forget(known)
+            return
+        if known is None and ("cio_id" in entity.identifiers or entity.attributes.get("_update")):
+            return
+        person = known or self._add(site_id)
+        if _is_older(entity.timestamp, person.timestamp):
+            return
+        names = _names(entity)
+        free = {
+            kind: value
+            for kind, value in names.items()
+            if self._owner(site_id, kind, value) in (None, person.cio_id)
+        }
+        changes = {
+            name: value
+            for name, value in entity.attributes.items()
+            if name != "_update" and (name in free or name not in names)
+        }
+        self._forget(person)
+        self._keep(_updated(person, free, changes, entity.timestamp))
+
+    def find(self, site_id: str | None = None, search: str = "") -> list[PersonRecord]:
+        """Return the people of one workspace, or of all, with `search` in an identifier."""
+        wanted = search.strip().lower()
+        return [
+            record
+            for record in self._records.values()
+            if site_id in (None, record.site_id)
+            and any(wanted in value.lower() for value in record.identifiers.values())
+        ]
+
+    def _find(self, site_id: str, entity: Entity) -> PersonRecord | None:
+        names = dict(entity.identifiers)
+        if "cio_id" not in names and entity.action == "identify":
+            names |= _names(entity)
+        owners = (self._owner(site_id, *name) for name in names.items())
+        return next((self._records[owner] for owner in owners if owner), None)
+
+    def _owner(self, site_id: str, kind: str, value: str) -> str | None:
+        return self._known_as.get((site_id, kind, _folded(kind, value)))
+
+    def _add(self, site_id: str) -> PersonRecord:
+        return PersonRecord(site_id, identifiers={}, cio_id=f"c10{next(self._numbers):06x}")
+
+    def _keep(self, person: PersonRecord) -> None:
+        self._records[person.cio_id] = person
+        self._known_as |= dict.fromkeys(_keys(person), person.cio_id)
+
+    def _forget(self, person: PersonRecord) -> None:
+        self._records.pop(person.cio_id, None)
+        for key in _keys(person):
+            self._known_as.pop(key, None)
+
+
+def _updated(
+    person: PersonRecord,
+    names: Mapping[str, str],
+    changes: Mapping[str, Any],
+    timestamp: int | None,
+) -> PersonRecord:
+    identifiers = {**person.identifiers, **names}
+    attributes = {**person.attributes, **changes}
+    cleared = {name for name, value in changes.items() if value is None}
+    return replace(
+        person,
+        identifiers={kind: identifiers[kind] for kind in identifiers if kind not in cleared},
+        attributes={name: attributes[name] for name in attributes if name not in cleared},
+        timestamp=person.timestamp if timestamp is None else timestamp,
+        updates=person.updates + 1,
+    )
+
+
+def _names(entity: Entity) -> dict[str, str]:
+    stated = entity.attributes | entity.identifiers
+    return {kind: stated[kind] for kind in _NAMES if isinstance(stated.get(kind), str)}
+
+
+def _keys(person: PersonRecord) -> Iterator[tuple[str, str, str]]:
+    for kind, value in (person.identifiers | {"cio_id": person.cio_id}).items():
+        yield person.site_id, kind, _folded(kind, value)
+
+
+def _folded(kind: str, value: str) -> str:
+    return value.lower() if kind == "email" else value
+
+
+def _is_older(timestamp: int | None, newest: int | None) -> bool:
+    return timestamp is not None and newest is not None and timestamp < newest

@@ -1,0 +1,135 @@
+"""Process: starts the fake from Python, in a process of its own, and talks to it.
+
+with FakeCustomerio.start({"site-a": "key-a"}) as fake:
+    fake.misbehave(Fault(FaultKind.STATUS, status=429, headers={"Retry-After": "1"}))
+    ...
+    print(fake.people())
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import urllib3
+
+from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
+from local.fake_customerio.journal import RequestRecord
+from local.fake_customerio.people import PersonRecord
+
+_PROJECT = Path(__file__).parents[2]
+_SECONDS_TO_STOP = 5.0
+
+
+class _Address(msgspec.Struct):
+    url: str
+
+
+class _People(msgspec.Struct):
+    people: list[PersonRecord]
+
+
+class _Requests(msgspec.Struct):
+    requests: list[RequestRecord]
+
+
+class _Faults(msgspec.Struct):
+    planned: list[PlannedFault]
+    applied: dict[FaultKind, int]
+
+
+class FakeCustomerio:
+    """A fake Customer.io that runs somewhere on this machine."""
+
+    def __init__(self, url: str) -> None:
+        """Talk to the one at this address."""
+        self.url = url
+        self._http = urllib3.PoolManager(retries=False, timeout=30)
+
+    @classmethod
+    def at(cls, url: str) -> FakeCustomerio:
+        """Return the one that runs already at this address."""
+        return cls(url.rstrip("/"))
+
+    @classmethod
+    @contextmanager
+    def start(cls, accounts: Mapping[str, str], *, region: str = "us") -> Iterator[FakeCustomerio]:
+        """Run one that accepts these API keys by site id, for as long as the block lasts."""
+        command = [sys.executable, "-m", "local.fake_customerio", "--port", "0"]
+        command += ["--region", region]
+        command += [f"--account={site_id}:{api_key}" for site_id, api_key in accounts.items()]
+        with subprocess.Popen(command, cwd=_PROJECT, stdout=subprocess.PIPE) as process:
+            try:
+                yield cls.at(_address(process))
+            finally:
+                _stop(process)
+
+    def people(self, site_id: str | None = None) -> list[PersonRecord]:
+        """Return the people of one workspace, or of all, the one updated last at the end."""
+        query = {} if site_id is None else {"site_id": site_id}
+        return msgspec.json.decode(self._ask("GET", "/people", query), type=_People).people
+
+    def requests(self) -> list[RequestRecord]:
+        """Return the last 10,000 requests, oldest first."""
+        return msgspec.json.decode(self._ask("GET", "/requests"), type=_Requests).requests
+
+    def misbehave(self, *faults: Fault) -> None:
+        """Plan faults, after those already planned."""
+        for fault in faults:
+            self._ask("POST", "/faults", content=fault)
+
+    def behave(self) -> None:
+        """Forget the faults planned; what was applied stays counted."""
+        self._ask("DELETE", "/faults")
+
+    def faults(self) -> list[PlannedFault]:
+        """Return the faults planned, spent ones too, and how often each was applied."""
+        return msgspec.json.decode(self._ask("GET", "/faults"), type=_Faults).planned
+
+    def applied(self) -> Counter[FaultKind]:
+        """Return how often each kind of fault was applied since the last reset."""
+        return Counter(msgspec.json.decode(self._ask("GET", "/faults"), type=_Faults).applied)
+
+    def rotate(self, accounts: Mapping[str, str]) -> None:
+        """Accept these API keys by site id, and no others."""
+        self._ask("PUT", "/accounts", content=accounts)
+
+    def reset(self) -> None:
+        """Forget people, requests and faults; the credentials stay."""
+        self._ask("DELETE", "")
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        content: object = None,
+    ) -> bytes:
+        body = None if content is None else msgspec.json.encode(content)
+        url = f"{self.url}/control{path}"
+        response = self._http.request(method, url, fields=query, body=body)
+        if response.status not in {200, 204}:
+            message = f"the fake Customer.io answered {response.status} to {method} {url}"
+            raise RuntimeError(message)
+        return response.data
+
+
+def _address(process: subprocess.Popen[bytes]) -> str:
+    line = process.stdout.readline() if process.stdout else b""
+    if not line:
+        message = f"the fake Customer.io ended with status {process.wait()} before it listened"
+        raise RuntimeError(message)
+    return msgspec.json.decode(line, type=_Address).url
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()

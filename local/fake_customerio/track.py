@@ -1,0 +1,215 @@
+"""Track API: what a request asks, whether it keeps to the limits, and how it is answered.
+
+Bytes come in from server.py; entities within the limits go on to people.py. Nothing here knows
+about HTTP beyond a status and a body.
+
+Where the documentation leaves a choice, this is what is done:
+
+* KB means 1,000 bytes, the stricter reading: a batch has fewer than 500,000 and an entity at
+  most 32,000, as sent. A batch that is larger is answered 413, an entity that is larger refused.
+* The 300 attributes are counted per update, not per person.
+* `phone` is not enabled as an identifier, and only people are known, no objects or deliveries.
+* An empty batch is fine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from local.fake_customerio.people import Entity, People
+
+BATCH_BYTES = 500_000
+ENTITY_BYTES = 32_000
+ATTRIBUTES = 300
+NAME_BYTES = 150
+VALUE_BYTES = 1_000
+IDENTIFIER_BYTES = 150
+
+_IDENTIFIERS = {"id", "email", "cio_id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    """Why something was refused, for a person who looks on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an entity, or a whole request, is not accepted."""
+
+    reason: str
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request asks for, and how its answer is worded once it is known who was refused."""
+
+    entities: Sequence[Entity | Refusal]
+    answer: Callable[[Mapping[int, Refusal]], Answer]
+
+    def identifiers(self) -> set[str]:
+        """Return the identifier of everybody in the request."""
+        accepted = (each for each in self.entities if isinstance(each, Entity))
+        return {value for each in accepted for value in each.identifiers.values()}
+
+
+class _Batch(msgspec.Struct):
+    batch: list[msgspec.Raw]
+
+
+def batch(body: bytes) -> Call:
+    """Read `POST /api/v2/batch`."""
+    if len(body) >= BATCH_BYTES:
+        return fixed(refused_whole(413, Refusal("too_large", "batch", "500 KB or more")))
+    try:
+        raw_entities = msgspec.json.decode(body, type=_Batch).batch
+    except msgspec.DecodeError as error:
+        return fixed(refused_whole(400, _refusal(error)))
+    return Call([_read(bytes(raw)) for raw in raw_entities], _batch_answer)
+
+
+def entity(body: bytes) -> Call:
+    """Read `POST /api/v2/entity`."""
+    return Call([_read(body)], _entity_answer)
+
+
+def customer(action: str, identifier: str, body: bytes) -> Call:
+    """Read `PUT` or `DELETE /api/v1/customers/{identifier}`."""
+    return Call([_read_customer(action, identifier, body)], _customer_answer)
+
+
+def fixed(answer: Answer) -> Call:
+    """Return a call that changes nothing and has its answer already."""
+    return Call([], lambda _: answer)
+
+
+def json_answer(status: int, content: object, reason: str = "") -> Answer:
+    """Return an answer whose body is JSON."""
+    headers = {"Content-Type": "application/json"}
+    return Answer(status, msgspec.json.encode(content), headers, reason)
+
+
+def refused_whole(status: int, refusal: Refusal) -> Answer:
+    """Return the answer to a request that is refused as a whole."""
+    return json_answer(status, {"errors": [refusal]}, refusal.message)
+
+
+def perform(
+    call: Call, site_id: str, people: People, refuse: Mapping[str, Refusal]
+) -> dict[int, Refusal]:
+    """Apply what is acceptable and return, by place in the request, why the rest is not."""
+    refused = {}
+    for index, each in enumerate(call.entities):
+        judged = _judged(each, refuse)
+        if isinstance(judged, Refusal):
+            refused[index] = judged
+        else:
+            people.apply(site_id, judged)
+    return refused
+
+
+def _judged(entity: Entity | Refusal, refuse: Mapping[str, Refusal]) -> Entity | Refusal:
+    if refuse and isinstance(entity, Entity):
+        unwanted = (refuse[name] for name in entity.identifiers.values() if name in refuse)
+        return next(unwanted, entity)
+    return entity
+
+
+def _batch_answer(refused: Mapping[int, Refusal]) -> Answer:
+    if not refused:
+        return json_answer(200, {})
+    errors = [
+        {"batch_index": index, **msgspec.to_builtins(refusal)}
+        for index, refusal in refused.items()
+    ]
+    return json_answer(207, {"errors": errors}, errors[0]["message"])
+
+
+def _entity_answer(refused: Mapping[int, Refusal]) -> Answer:
+    return refused_whole(400, refused[0]) if refused else json_answer(200, {})
+
+
+def _customer_answer(refused: Mapping[int, Refusal]) -> Answer:
+    if not refused:
+        return json_answer(200, {})
+    message = refused[0].message
+    return json_answer(400, {"meta": {"errors": [message]}}, message)
+
+
+def _read(raw: bytes) -> Entity | Refusal:
+    if len(raw) > ENTITY_BYTES:
+        return Refusal("too_large", "", "an entity has at most 32 KB")
+    try:
+        return _checked(msgspec.json.decode(raw, type=Entity))
+    except msgspec.DecodeError as error:
+        return _refusal(error)
+
+
+def _read_customer(action: str, identifier: str, body: bytes) -> Entity | Refusal:
+    kind = "email" if "@" in identifier else "id"
+    if identifier.startswith("cio_"):
+        kind, identifier = "cio_id", identifier.removeprefix("cio_")
+    entity: dict[str, Any] = {
+        "type": "person",
+        "action": action,
+        "identifiers": {kind: identifier},
+    }
+    try:
+        attributes = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        if "_timestamp" in attributes:
+            entity["timestamp"] = attributes.pop("_timestamp")
+        return _checked(msgspec.convert(entity | {"attributes": attributes}, Entity))
+    except msgspec.DecodeError as error:
+        return _refusal(error)
+
+
+def _refusal(error: msgspec.DecodeError) -> Refusal:
+    """Word what msgspec says as Customer.io would: it names the field at the end, if any."""
+    message = str(error)
+    missing = "missing required field" in message
+    field_ = re.search(r"`(?:\$\.)?(\w+)[^`]*`$", message) if "$" in message or missing else None
+    return Refusal("required" if missing else "invalid", field_[1] if field_ else "", message)
+
+
+def _checked(entity: Entity) -> Entity | Refusal:
+    return next(_breaches(entity), entity)
+
+
+def _breaches(entity: Entity) -> Iterator[Refusal]:
+    if len(entity.identifiers) != 1 or not entity.identifiers.keys() <= _IDENTIFIERS:
+        yield Refusal("invalid", "identifiers", "exactly one of id, email and cio_id is needed")
+    for kind, value in entity.identifiers.items():
+        yield from _identifier_breaches(kind, value)
+    if len(entity.attributes) > ATTRIBUTES:
+        yield Refusal("too_many", "attributes", "cannot identify more than 300 attributes")
+    for name, value in entity.attributes.items():
+        if name in _IDENTIFIERS and isinstance(value, str):
+            yield from _identifier_breaches(name, value)
+        if len(name.encode()) > NAME_BYTES:
+            yield Refusal("too_long", "attributes", "an attribute name has at most 150 bytes")
+        if len(_bytes(value)) > VALUE_BYTES:
+            yield Refusal("too_long", name, "an attribute value has at most 1000 bytes")
+
+
+def _identifier_breaches(kind: str, value: str) -> Iterator[Refusal]:
+    if not value.strip():
+        yield Refusal("required", kind, "an identifier cannot be empty")
+    if len(value.encode()) > IDENTIFIER_BYTES:
+        yield Refusal("too_long", kind, "an identifier has at most 150 bytes")
+
+
+def _bytes(value: object) -> bytes:
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)

@@ -1,0 +1,57 @@
+"""Invoke: `make invoke EVENT=events/join.json`. Invokes the deployed function with an event file.
+
+It uses the stack that `make local` keeps up, or else brings one up for this one call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from local import emulator, events, stack
+from local.command import run
+from local.serve import running_stack
+from local.stack import Stack
+
+
+def main() -> int:
+    """Invoke the function, print its answer, and return 1 if it failed."""
+    parser = argparse.ArgumentParser(prog="make invoke EVENT=FILE", description=__doc__)
+    parser.add_argument("file", type=Path, help="an SQS event, such as events/join.json")
+    file: Path = parser.parse_args().file
+    event = events.as_of(time.time(), file.read_text("utf-8")).encode()
+    console = Console(highlight=False)
+    emulator.isolate(os.environ)
+    if running := running_stack():
+        console.print("Invoking the function of the stack that `make local` keeps up.")
+        return _invoke(console, running, event)
+    with console.status("Starting") as status:
+
+        def tell(step: str) -> None:
+            status.update(step)
+            console.print(step, style="dim")
+
+        with stack.running(tell) as running:
+            status.stop()
+            console.print("`make local` keeps no stack up, so this one is for this call only.")
+            return _invoke(console, running, event)
+
+
+def _invoke(console: Console, running: Stack, event: bytes) -> int:
+    before = running.customerio.people()
+    succeeded, answer = running.invoke(event)
+    console.print(f"It {'answered' if succeeded else 'failed with'}:")
+    console.print(Text(json.dumps(answer, indent=2)), soft_wrap=True)
+    for person in events.touched(before, running.customerio.people()):
+        console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
+    return 0 if succeeded else 1
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,181 @@
+"""Run: `make run`. Sends the sample events through the whole stack, and shows what became of them.
+
+Ends with status 0 when all went as each event file expects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from local import events, stack
+from local.command import run
+from local.events import SampleEvent, SetAside
+from local.fake_customerio.people import PersonRecord
+from local.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of one event."""
+
+    name: str
+    people: Sequence[PersonRecord]
+    set_aside: Sequence[SetAside]
+    surprises: Sequence[str]
+    is_drained: bool
+
+
+def main() -> int:
+    """Run the event files named on the command line, or all; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, default=events.all_files())
+    files: list[Path] = parser.parse_args().files
+    samples = {file.stem: events.read(file) for file in files}
+    # Where nobody watches, it does not matter how wide the terminal is.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    started = time.monotonic()
+    with console.status("Starting") as status:
+
+        def tell(step: str) -> None:
+            status.update(step)
+            console.print(f"[dim]{time.monotonic() - started:4.0f} s[/]  {step}")
+
+        with stack.running(tell) as running:
+            tell(f"Sending {len(samples)} sample {'event' if len(samples) == 1 else 'events'}")
+            outcomes = []
+            for name, sample in samples.items():
+                status.update(f"Sending {name}")
+                _show_sent(console, name, sample)
+                outcome = _forward(running, name, sample)
+                _show_outcome(console, outcome)
+                outcomes.append(outcome)
+                if not outcome.is_drained:
+                    console.print("Giving up: what is left would muddle the rest.", style="red")
+                    break
+            people = running.customerio.people()
+    _show_people(console, people, outcomes)
+    _show_set_aside(console, outcomes)
+    return _verdict(console, outcomes, time.monotonic() - started)
+
+
+def _forward(running: Stack, name: str, sample: SampleEvent) -> _Outcome:
+    before = running.customerio.people()
+    message_ids = running.send([record.body for record in sample.records])
+    surprises = []
+    try:
+        running.wait_until_drained()
+    except TimeoutError as error:
+        surprises.append(str(error))
+    is_drained = not surprises
+    people = events.touched(before, running.customerio.people())
+    set_aside = running.take_set_aside()
+    surprises += events.surprises(
+        sample, people=people, set_aside=set_aside, message_ids=message_ids
+    )
+    return _Outcome(name, people, set_aside, surprises, is_drained)
+
+
+def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
+    console.print()
+    console.print(Text(name, style="bold"))
+    console.print(Text(sample.description))
+    for record in sample.records:
+        console.print(Text(f"  → {_summary(record.body)}"), style="cyan")
+
+
+def _summary(body: str) -> str:
+    """Return what a message is, in a line."""
+    try:
+        content = json.loads(body)
+        if "Message" in content:
+            return f"SNS notification of: {_summary(content['Message'])}"
+        profiles = content.get("user_profiles") or []
+        changes = [
+            f"{audience['action']} {audience['audience_id']}"
+            for profile in profiles
+            for audience in profile["audiences"]
+        ]
+    except (ValueError, KeyError, TypeError):
+        return f"{len(body)} bytes that are no message: {body[:60]}"
+    said = ", ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
+    return f"{content.get('type')}, profiles: {len(profiles)}{f' ({said})' if said else ''}"
+
+
+def _show_outcome(console: Console, outcome: _Outcome) -> None:
+    for person in outcome.people:
+        known_as = ", ".join(f"{kind} {value}" for kind, value in person.identifiers.items())
+        console.print(Text(f"  ← Customer.io has {known_as}"), style="green")
+    for message in outcome.set_aside:
+        console.print(Text(f"  ← set aside: {message.error_type}"), style="yellow")
+    if not (outcome.people or outcome.set_aside):
+        console.print("  ← nothing to do, and nothing done", style="green")
+    for surprise in outcome.surprises:
+        console.print(Text(f"  ✗ {surprise}"), style="bold red")
+
+
+def _show_people(
+    console: Console, people: Sequence[PersonRecord], outcomes: Sequence[_Outcome]
+) -> None:
+    sources = {person.cio_id: outcome.name for outcome in outcomes for person in outcome.people}
+    table = _table("People, as Customer.io now holds them", "event", "person", "attributes")
+    for person in people:
+        attributes = "\n".join(
+            f"{name} = {_shortened(value if isinstance(value, str) else json.dumps(value))}"
+            for name, value in sorted(person.attributes.items())
+        )
+        identifiers = "\n".join(f"{kind} = {value}" for kind, value in person.identifiers.items())
+        table.add_row(sources.get(person.cio_id, ""), Text(identifiers), Text(attributes))
+    console.print()
+    console.print(table)
+
+
+def _show_set_aside(console: Console, outcomes: Sequence[_Outcome]) -> None:
+    table = _table("Set aside, and why", "event", "ErrorType", "ErrorMessage", "SourceMessageId")
+    for outcome in outcomes:
+        for message in outcome.set_aside:
+            table.add_row(
+                outcome.name,
+                message.error_type or "(moved by SQS)",
+                Text(message.error_message),
+                message.source_message_id,
+            )
+    console.print()
+    console.print(table)
+
+
+def _verdict(console: Console, outcomes: Sequence[_Outcome], seconds: float) -> int:
+    failed = [outcome.name for outcome in outcomes if outcome.surprises]
+    console.print()
+    if failed:
+        console.print(Text(f"Not as expected: {', '.join(failed)}"), style="bold red")
+    else:
+        console.print(Text(f"All {len(outcomes)} as expected"), style="bold green", end=" ")
+        console.print(f"after {seconds:.0f} s. Nothing is left running.")
+    return 1 if failed else 0
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.ROUNDED)
+    table.show_lines = True
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _shortened(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}… ({len(text)} characters)"
+
+
+if __name__ == "__main__":
+    run(main)

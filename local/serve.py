@@ -1,0 +1,116 @@
+"""Serve: `make local`. Keeps the whole stack up until Ctrl-C, and says how to use it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from local import emulator, stack
+from local.command import run
+from local.stack import Address, Stack
+
+_NOTE: Final = Path(__file__).parents[1] / ".tools/local.json"
+"""Where the stack is that `make local` keeps up, for `make invoke`."""
+
+
+def main() -> int:
+    """Bring the stack up, say how to use it, and wait to be stopped."""
+    console = Console(highlight=False)
+    with console.status("Starting") as status:
+
+        def tell(step: str) -> None:
+            status.update(step)
+            console.print(step, style="dim")
+
+        with stack.running(tell) as running, _noted(running.address):
+            status.stop()
+            _explain(console, running)
+            threading.Event().wait()
+    return 0
+
+
+def running_stack() -> Stack | None:
+    """Return the stack that `make local` keeps up, if it does."""
+    try:
+        address = msgspec.json.decode(_NOTE.read_bytes(), type=Address)
+    except (OSError, msgspec.DecodeError):
+        return None
+    found = emulator.Emulator(address.emulator_url, Path(address.emulator_directory))
+    return Stack.at(address) if found.answers() else None
+
+
+@contextmanager
+def _noted(address: Address) -> Iterator[None]:
+    note = msgspec.json.encode(address)
+    _NOTE.write_bytes(note)
+    try:
+        yield
+    finally:
+        if _NOTE.exists() and _NOTE.read_bytes() == note:  # Not that of another `make local`.
+            _NOTE.unlink()
+
+
+def _explain(console: Console, running: Stack) -> None:
+    facts = {
+        "Customer.io's page": running.customerio.url,
+        "AWS endpoint": running.emulator.url,
+        "Queue URL": running.queue_url,
+        "DLQ URL": running.dead_letter_queue_url,
+        "Function": running.function_name,
+        "Log": str(running.emulator.log),
+    }
+    console.print()
+    for name, value in facts.items():
+        console.print(f"{name:20}[bold]{value}[/]", soft_wrap=True)
+    console.print("\nSend a message, in another terminal:\n")
+    console.print(Text(_send_command(running)), soft_wrap=True)
+    console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function.")
+    console.print("Ctrl-C stops everything.")
+
+
+def _send_command(running: Stack) -> str:
+    variables = {
+        "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": emulator.ACCESS_KEY,
+        "AWS_CA_BUNDLE": str(running.emulator.certificate),
+    }
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    return (
+        f"{settings} \\\n  aws sqs send-message --region {emulator.REGION} "
+        f"--endpoint-url {running.emulator.url} \\\n"
+        f"  --queue-url {running.queue_url} \\\n"
+        f"  --message-body {shlex.quote(json.dumps(_example()))}"
+    )
+
+
+def _example() -> dict[str, object]:
+    return {
+        "type": "audience_membership_change_request",
+        "id": "by-hand",
+        "timestamp_ms": int(time.time() * 1000),
+        "account": {"account_id": 1001},
+        "user_profiles": [
+            {
+                "mpid": "4242",
+                "user_identities": [
+                    {"type": "customer", "encoding": "raw", "value": "by-hand"},
+                    {"type": "email", "encoding": "raw", "value": "someone@example.com"},
+                ],
+                "audiences": [{"audience_id": 11034, "audience_name": "By hand", "action": "add"}],
+            }
+        ],
+    }
+
+
+if __name__ == "__main__":
+    run(main)

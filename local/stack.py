@@ -1,0 +1,335 @@
+"""Stack: the real template, built and deployed to an emulator, beside a fake Customer.io.
+
+run.py, serve.py, invoke.py and the end-to-end tests use it; emulator.py and fake_customerio are
+what it stands on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+import msgspec
+
+from local import emulator
+from local.command import FailedError
+from local.emulator import Emulator
+from local.events import SetAside
+from local.fake_customerio.process import FakeCustomerio
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam.client import IAMClient
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
+    from mypy_boto3_sqs.client import SQSClient
+
+SITE_ID: Final = "local-workspace"
+API_KEY: Final = "local-api-key"
+ACCOUNT_IDS: Final = ("1001", "1002", "default")
+"""The mParticle accounts that the credentials secret knows, all with that one workspace."""
+
+_PROJECT: Final = Path(__file__).parents[1]
+_SAM: Final = _PROJECT / ".tools/sam/bin/sam"
+_NAME: Final = "audience-forwarder"
+_BUCKET: Final = "artifacts"
+_SECRET_NAME: Final = "customerio/credentials"  # noqa: S105 - a name, and the template's default
+
+# The emulator asks for the name of each call. AWS lets a batch do what its parts may do.
+_EMULATOR_ACTIONS: Final = {
+    "dynamodb:PartiQLUpdate": "dynamodb:BatchExecuteStatement",
+    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
+    "sqs:SendMessage": "sqs:SendMessageBatch",
+}
+
+
+class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
+    queue_url: str
+    dead_letter_queue_url: str
+    function_name: str
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a running stack is, for another process."""
+
+    emulator_url: str
+    emulator_directory: str
+    customerio_url: str
+
+
+class Stack:
+    """A deployed stack, and what people and tests do with it."""
+
+    def __init__(self, running_emulator: Emulator, customerio: FakeCustomerio) -> None:
+        """Find the one deployed to this emulator."""
+        self.emulator = running_emulator
+        self.customerio = customerio
+        self._cloudformation = boto3.client("cloudformation", **running_emulator.client_options)
+        described = self._cloudformation.describe_stacks(StackName=_NAME)["Stacks"][0]
+        outputs = {item["OutputKey"]: item["OutputValue"] for item in described["Outputs"]}
+        self._outputs = msgspec.convert(outputs, _Outputs)
+
+    @classmethod
+    def at(cls, address: Address) -> Stack:
+        """Return the one that runs already at this address."""
+        return cls(
+            Emulator(address.emulator_url, Path(address.emulator_directory)),
+            FakeCustomerio.at(address.customerio_url),
+        )
+
+    @property
+    def address(self) -> Address:
+        """Where another process finds it."""
+        return Address(self.emulator.url, str(self.emulator.directory), self.customerio.url)
+
+    @property
+    def queue_url(self) -> str:
+        """Where messages go in."""
+        return self._outputs.queue_url
+
+    @property
+    def dead_letter_queue_url(self) -> str:
+        """Where messages that failed for good are."""
+        return self._outputs.dead_letter_queue_url
+
+    @property
+    def artifact(self) -> Path:
+        """What was built and deployed."""
+        return _build_directory(self.emulator.directory) / "ForwarderFunction"
+
+    @property
+    def function_name(self) -> str:
+        """The function that forwards."""
+        return self._outputs.function_name
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """A client of the emulator's root user."""
+        return boto3.client("sqs", **self.emulator.client_options)
+
+    @cached_property
+    def functions(self) -> LambdaClient:
+        """A client of the emulator's root user."""
+        return boto3.client("lambda", **self.emulator.client_options)
+
+    @cached_property
+    def iam(self) -> IAMClient:
+        """A client of the emulator's root user."""
+        return boto3.client("iam", **self.emulator.client_options)
+
+    @cached_property
+    def secrets(self) -> SecretsManagerClient:
+        """A client of the emulator's root user."""
+        return boto3.client("secretsmanager", **self.emulator.client_options)
+
+    def physical_name(self, logical_id: str) -> str:
+        """Return what CloudFormation called a resource of the template."""
+        answer = self._cloudformation.describe_stack_resource(
+            StackName=_NAME, LogicalResourceId=logical_id
+        )
+        return answer["StackResourceDetail"]["PhysicalResourceId"]
+
+    def send(self, bodies: Sequence[str]) -> list[str]:
+        """Send messages, at most ten; return the ids that SQS gave them, in the same order."""
+        answer = self.sqs.send_message_batch(
+            QueueUrl=self.queue_url,
+            Entries=[{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies)],
+        )
+        ids = {int(sent["Id"]): sent["MessageId"] for sent in answer["Successful"]}
+        return [ids[place] for place in range(len(bodies))]
+
+    def waiting(self) -> int:
+        """Return how many messages are on the queue, taken or not."""
+        counts = self.sqs.get_queue_attributes(
+            QueueUrl=self.queue_url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesDelayed",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )["Attributes"]
+        return sum(int(count) for count in counts.values())
+
+    def wait_until_drained(self, seconds: float = 60.0) -> None:
+        """Wait until no message is on the queue, or raise TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while left := self.waiting():
+            if time.monotonic() > deadline:
+                message = f"{left} messages are still on the queue after {seconds:.0f} s"
+                raise TimeoutError(message)
+            time.sleep(0.05)
+
+    def take_set_aside(self) -> list[SetAside]:
+        """Take all messages off the dead-letter queue and return them."""
+        found = []
+        while True:
+            answer = self.sqs.receive_message(
+                QueueUrl=self.dead_letter_queue_url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+            )
+            for message in answer.get("Messages", ()):
+                attributes = message.get("MessageAttributes", {})
+                reasons = {name: value["StringValue"] for name, value in attributes.items()}
+                found.append(msgspec.convert(reasons | {"Body": message["Body"]}, SetAside))
+                self.sqs.delete_message(
+                    QueueUrl=self.dead_letter_queue_url,
+                    ReceiptHandle=message["ReceiptHandle"],
+                )
+            if not answer.get("Messages"):
+                return found
+
+    def invoke(self, event: bytes) -> tuple[bool, Any]:
+        """Invoke the function; return whether it succeeded, and what it answered."""
+        answer = self.functions.invoke(FunctionName=self.function_name, Payload=event)
+        return "FunctionError" not in answer, json.loads(answer["Payload"].read())
+
+
+@contextmanager
+def running(tell: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+    """Build and deploy the stack, for as long as the block lasts; tell of each step."""
+    emulator.isolate(os.environ)
+    # The worker threads come last: leaving the block, they are waited for first.
+    with (
+        tempfile.TemporaryDirectory(prefix="forwarder-", ignore_cleanup_errors=True) as folder,
+        FakeCustomerio.start({SITE_ID: API_KEY}) as customerio,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        directory = Path(folder)
+        tell("Building the function, and starting the embedded AWS")
+        built = threads.submit(_build, _build_directory(directory))
+        with emulator.running(directory) as running_emulator:
+            template = built.result()
+            tell("Deploying template.yaml")
+            _prepare(running_emulator)
+            _deploy(running_emulator, template, customerio.url)
+            stack = Stack(running_emulator, customerio)
+            _make_up_for_the_emulator(stack)
+            yield stack
+
+
+def runtime() -> str:
+    """Return the Lambda runtime that this Python is."""
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def architecture() -> str:
+    """Return the Lambda architecture that this machine is of."""
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+
+def _build_directory(directory: Path) -> Path:
+    return directory / "build"
+
+
+def _build(directory: Path) -> Path:
+    """Build the function for this machine, and return the built template."""
+    environ = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "PYTHON_RUNTIME": runtime(),
+        "ARCHITECTURE": architecture(),
+        "TMPDIR": str(directory.parent),
+    }
+    if sys.platform == "darwin":  # Where the emulator runs the function right on the Mac.
+        environ["WHEEL_PLATFORM"] = f"macosx_11_0_{platform.machine()}"
+    _sam(["build", "--build-dir", str(directory)], environ)
+    return directory / "template.yaml"
+
+
+def _prepare(running_emulator: Emulator) -> None:
+    """Make what is there before the stack: the credentials, and a bucket to deploy from."""
+    options = running_emulator.client_options
+    credentials = {"site_id": SITE_ID, "api_key": API_KEY}
+    boto3.client("secretsmanager", **options).create_secret(
+        Name=_SECRET_NAME,
+        SecretString=json.dumps({"accounts": dict.fromkeys(ACCOUNT_IDS, credentials)}),
+    )
+    boto3.client("s3", **options).create_bucket(Bucket=_BUCKET)
+
+
+def _deploy(running_emulator: Emulator, template: Path, track_api_url: str) -> None:
+    parameters = {
+        "PythonRuntime": runtime(),
+        "Architecture": architecture(),
+        "TrackApiUrl": track_api_url,
+    }
+    _sam(
+        [
+            "deploy",
+            f"--template-file={template}",
+            f"--stack-name={_NAME}",
+            "--no-resolve-s3",
+            f"--s3-bucket={_BUCKET}",
+            "--no-confirm-changeset",
+            "--capabilities=CAPABILITY_IAM",
+            "--no-progressbar",
+            "--parameter-overrides",
+            *(f"{name}={value}" for name, value in parameters.items()),
+        ],
+        {
+            **os.environ,
+            **running_emulator.variables,
+            "SAM_CLI_POLL_DELAY": "0.2",
+            "TMPDIR": str(template.parents[1]),
+        },
+    )
+
+
+def _sam(arguments: Sequence[str], environ: dict[str, str]) -> None:
+    done = subprocess.run(
+        [_SAM, *arguments],
+        cwd=_PROJECT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        message = f"sam {arguments[0]} failed:\n{done.stdout}"
+        raise FailedError(message)
+
+
+def _make_up_for_the_emulator(stack: Stack) -> None:
+    """Change what was deployed where the emulator differs from AWS, and nothing else."""
+    role = stack.physical_name("ForwarderRole")
+    for name in stack.iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        policy: Any = stack.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        policy["Statement"] = [_for_the_emulator(statement) for statement in policy["Statement"]]
+        stack.iam.put_role_policy(
+            RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy)
+        )
+    # It stumbles over a number that CloudFormation hands on as text, as it does parameters.
+    mappings = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)
+    for mapping in mappings["EventSourceMappings"]:
+        stack.functions.update_event_source_mapping(
+            UUID=mapping["UUID"],
+            ScalingConfig={
+                "MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])
+            },
+        )
+
+
+def _for_the_emulator(statement: dict[str, Any]) -> dict[str, Any]:
+    allowed = statement["Action"]
+    allowed = [allowed] if isinstance(allowed, str) else allowed
+    also = [_EMULATOR_ACTIONS[action] for action in allowed if action in _EMULATOR_ACTIONS]
+    resource = statement["Resource"]
+    if "dynamodb:BatchExecuteStatement" in also:
+        resource = "*"  # For this call it knows no table.
+    elif resource.endswith(":*"):
+        resource = resource.removesuffix(":*")  # It knows log groups, not the streams in them.
+    return statement | {"Action": [*allowed, *also], "Resource": resource}

@@ -1,0 +1,30 @@
+"""What holds for all tests: markers by folder, no sockets in unit tests, nobody's AWS account."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from local import emulator
+
+emulator.isolate(os.environ)
+
+settings.register_profile("quick", deadline=None)
+settings.register_profile("deep", deadline=None, max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        match item.path.relative_to(_TESTS).parts[0]:
+            case "unit":
+                item.add_marker(pytest.mark.disable_socket)
+            case "integration":
+                item.add_marker(pytest.mark.integration)
+            case "e2e":
+                item.add_marker(pytest.mark.e2e)
+                # One stack is deployed, in one process, and its tests take turns.
+                item.add_marker(pytest.mark.xdist_group("stack"))

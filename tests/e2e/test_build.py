@@ -1,0 +1,28 @@
+import subprocess
+import sys
+
+from tests.stack_template import PROJECT
+
+
+def test_the_artifact_holds_the_whole_package_and_nothing_else_of_ours(deployed):
+    ours = {path.relative_to(PROJECT) for path in (PROJECT / "handler").rglob("*.py")}
+    shipped = {path.name for path in deployed.artifact.iterdir()}
+
+    built = (deployed.artifact / "handler").rglob("*")
+    assert {path.relative_to(deployed.artifact) for path in built if path.is_file()} == ours
+    assert not shipped & {"tests", "local", "events", "docs", "bin", "template.yaml", "Makefile"}
+
+
+def test_the_artifact_needs_nothing_that_it_does_not_hold(deployed):
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import handler.app"
+
+    # Neither the environment's libraries nor the user's.
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", program, deployed.artifact], check=True
+    )
+
+
+def test_the_artifact_is_small(deployed):
+    size = sum(path.stat().st_size for path in deployed.artifact.rglob("*") if path.is_file())
+
+    assert size < 15_000_000

@@ -1,0 +1,34 @@
+import time
+
+import pytest
+
+from local import events
+
+FILES = events.all_files()
+
+
+def name(path):
+    return path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_sample_event_ends_as_it_says(clean, path):
+    sample = events.read(path)
+
+    message_ids = clean.send([record.body for record in sample.records])
+    clean.wait_until_drained()
+
+    people, set_aside = clean.customerio.people(), clean.take_set_aside()
+    assert not list(
+        events.surprises(sample, people=people, set_aside=set_aside, message_ids=message_ids)
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_an_event_file_invokes_the_function_as_it_is(clean, path):
+    succeeded, answer = clean.invoke(events.as_of(time.time(), path.read_text()).encode())
+
+    assert succeeded
+    assert answer == {"batchItemFailures": []}
+    people, set_aside = clean.customerio.people(), clean.take_set_aside()
+    assert not list(events.surprises(events.read(path), people=people, set_aside=set_aside))

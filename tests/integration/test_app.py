@@ -1,0 +1,104 @@
+"""The front door, wired to the emulator and the fake Customer.io, in this process."""
+
+from __future__ import annotations
+
+import gc
+import json
+import uuid
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+
+from handler import app
+from handler.errors import MisconfiguredError, RetryableError
+from local.fake_customerio.faults import Fault, FaultKind
+from local.fake_customerio.process import FakeCustomerio
+from tests.builders import audience, body, profile
+from tests.unit.test_queue import record
+
+# The function keeps its connections as long as its environment lives; here that is one test.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+CONTEXT: Any = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 60_000)
+
+
+@pytest.fixture
+def fake():
+    with FakeCustomerio.start({"site-a": "key-a"}) as running:
+        yield running
+
+
+@pytest.fixture
+def queues(aws):
+    with closing(boto3.client("sqs", **aws.client_options)) as sqs:
+        yield [sqs.create_queue(QueueName=f"{name}-{uuid.uuid4()}")["QueueUrl"] for name in "qd"]
+
+
+@pytest.fixture
+def environ(aws, fake, queues, monkeypatch):
+    name = f"app-{uuid.uuid4()}"
+    credentials = json.dumps({"site_id": "site-a", "api_key": "key-a"})
+    with closing(boto3.client("secretsmanager", **aws.client_options)) as secretsmanager:
+        secretsmanager.create_secret(Name=name, SecretString=credentials)
+    with closing(boto3.client("dynamodb", **aws.client_options)) as dynamodb:
+        dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        )
+    made = {
+        **aws.variables,
+        "AWS_ACCESS_KEY_ID": aws.client_options["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": aws.client_options["aws_secret_access_key"],
+        "AWS_DEFAULT_REGION": aws.client_options["region_name"],
+        "POWERTOOLS_SERVICE_NAME": f"test-{uuid.uuid4()}",
+        "POWERTOOLS_METRICS_NAMESPACE": "Test",
+        "TABLE_NAME": name,
+        "QUEUE_URL": queues[0],
+        "DEAD_LETTER_QUEUE_URL": queues[1],
+        "CREDENTIALS_SECRET_NAME": name,
+        "TRACK_API_URL": fake.url,
+    }
+    for variable, value in made.items():
+        monkeypatch.setenv(variable, value)
+    yield made
+    app.forwarder.cache_clear()
+    app.telemetry.cache_clear()
+    gc.collect()
+
+
+def test_an_event_ends_as_attributes_and_the_metrics_are_written(fake, environ, capsys) -> None:
+    answer = app.lambda_handler({"Records": [record(body=body(profile(audience(7))))]}, CONTEXT)
+
+    assert answer == {"batchItemFailures": []}
+    (person,) = fake.people()
+    assert person.attributes == {"SegmentMembership": "'7'"}
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert metrics["PeopleDelivered"] == [1.0]
+
+
+def test_the_rooms_are_wired_once(environ) -> None:
+    assert app.forwarder() is app.forwarder()
+
+
+def test_a_batch_that_is_all_to_be_retried_raises_and_its_metrics_are_written(
+    fake, environ, capsys
+) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=404, times=None))
+
+    with pytest.raises(RetryableError):
+        app.lambda_handler({"Records": [record(body=body(profile()))]}, CONTEXT)
+
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert metrics["RecordsRetried"] == [1.0]
+
+
+def test_a_missing_setting_stops_the_function_and_is_named(environ, monkeypatch) -> None:
+    monkeypatch.delenv("TABLE_NAME")
+
+    with pytest.raises(MisconfiguredError, match="TABLE_NAME"):
+        app.lambda_handler({"Records": [record(body=body(profile()))]}, CONTEXT)

@@ -1,0 +1,326 @@
+"""The client against a server that answers in every way of the table, and in none of them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import urllib3
+
+from handler.customerio.client import TrackApi
+from handler.domain.attributes import Person
+from handler.domain.membership import Identifier
+from handler.domain.workspace import Workspace
+from handler.errors import (
+    CredentialsRefusedError,
+    OutOfTimeError,
+    PersonRejectedError,
+    RetryableError,
+    ThrottledError,
+    UnavailableError,
+    WrongAddressError,
+)
+from local.fake_customerio.faults import Fault, FaultKind
+from local.fake_customerio.process import FakeCustomerio
+from tests.fakes import RecordingTelemetry
+
+WORKSPACE = Workspace("site-a", "key-a")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with FakeCustomerio.start({"site-a": "key-a", "site-eu": "key-eu"}, region="eu") as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(server):
+    server.reset()
+    server.rotate({"site-a": "key-a", "site-eu": "key-eu"})
+    return server
+
+
+class Caller:
+    """A client that waits for nobody, and what it reported."""
+
+    def __init__(self, url, **how) -> None:
+        self.telemetry = RecordingTelemetry()
+        self.slept: list[float] = []
+        self.time_left = 30.0
+        self.executor = ThreadPoolExecutor(4)
+        self.api = TrackApi(
+            urllib3.PoolManager(maxsize=4, ssl_context=ssl.create_default_context()),
+            self.executor,
+            self.telemetry,
+            draw=lambda _, high: high,
+            sleep=self._sleep,
+            url=url,
+            **how,
+        )
+
+    def _sleep(self, seconds) -> None:
+        self.slept.append(seconds)
+        self.time_left -= seconds
+
+    def deliver(self, *persons, workspace=WORKSPACE):
+        return self.api.deliver(workspace, persons, time_left=lambda: self.time_left)
+
+
+@pytest.fixture
+def caller(fake):
+    made = Caller(fake.url)
+    yield made
+    made.executor.shutdown()
+
+
+def someone(value="42", **attributes) -> Person:
+    identifier = Identifier(is_id=True, set_at_ms=1, value=value)
+    held = {"SegmentMembership": "'11'", **attributes}
+    return Person(identifier, 1_790_000_000, held, overflowing=False, names_left_out=0)
+
+
+def held(fake) -> dict[str, dict[str, object]]:
+    return {one.identifiers["id"]: one.attributes for one in fake.people()}
+
+
+def crowd(count) -> list[Person]:
+    return [someone(str(n), first_name="x" * 900) for n in range(count)]
+
+
+def test_200_all_are_accepted(fake, caller) -> None:
+    assert caller.deliver(someone("42"), someone("43")) == [None, None]
+
+    assert set(held(fake)) == {"42", "43"}
+
+
+def test_nobody_takes_no_request(fake, caller) -> None:
+    assert caller.deliver() == []
+    assert fake.requests() == []
+
+
+def test_207_only_those_named_are_refused(fake, caller) -> None:
+    too_long = someone("43", first_name="Ann" * 400)
+
+    first, second, third = caller.deliver(someone("42"), too_long, someone("44"))
+
+    assert (first, third) == (None, None)
+    assert isinstance(second, PersonRejectedError)
+    assert "Ann" not in str(second)
+    assert set(held(fake)) == {"42", "44"}
+
+
+def test_400_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="13", reason="no such luck", times=None))
+
+    outcomes = caller.deliver(*(someone(str(n)) for n in range(20)))
+
+    assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [13]
+    assert isinstance(outcomes[13], PersonRejectedError)
+    assert "no such luck" in str(outcomes[13])
+    assert len(held(fake)) == 19
+
+
+def test_413_is_halved(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=413, times=1))
+
+    assert caller.deliver(someone("42"), someone("43")) == [None, None]
+    assert [request.people for request in fake.requests()] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_401_says_that_the_credentials_are_refused_and_is_not_tried_again(
+    fake, caller, status
+) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=status, times=None))
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, CredentialsRefusedError)
+    assert caller.slept == []
+
+
+def test_rotated_credentials_are_refused_until_the_new_ones_come(fake, caller) -> None:
+    fake.rotate({"site-a": "key-b"})
+
+    (before,) = caller.deliver(someone())
+    (after,) = caller.deliver(someone(), workspace=Workspace("site-a", "key-b"))
+
+    assert isinstance(before, CredentialsRefusedError)
+    assert after is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_never_followed(fake, caller, status) -> None:
+    location = {"Location": f"{fake.url}/api/v2/batch?elsewhere"}
+    fake.misbehave(Fault(FaultKind.STATUS, status=status, headers=location, times=1))
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, WrongAddressError)
+    assert len(fake.requests()) == 1
+
+
+def test_404_is_a_wrong_address(fake) -> None:
+    caller = Caller(f"{fake.url}/wrong")
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, WrongAddressError)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_trouble_is_tried_again(fake, caller, status) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=status, times=2))
+
+    assert caller.deliver(someone()) == [None]
+    assert caller.slept == [0.25, 0.5]
+    assert len(caller.telemetry.named("request_retried")) == 2
+
+
+def test_trouble_that_stays_is_retryable_after_five_tries(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, UnavailableError)
+    assert len(fake.requests()) == 5
+
+
+def test_retry_after_is_honoured(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=429, headers={"Retry-After": "7"}, times=1))
+
+    assert caller.deliver(someone()) == [None]
+    assert caller.slept == [7.25]
+
+
+@pytest.mark.parametrize("value", ["soon", "", "-3"])
+def test_a_retry_after_that_makes_no_sense_is_overlooked(fake, caller, value) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=429, headers={"Retry-After": value}, times=1))
+
+    assert caller.deliver(someone()) == [None]
+
+
+def test_a_retry_after_beyond_the_time_left_is_left_to_the_queue(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=429, headers={"Retry-After": "60"}, times=1))
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, ThrottledError)
+    assert caller.slept == []
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.DROP, FaultKind.DROP_AFTER, FaultKind.TRUNCATE, FaultKind.NONSENSE]
+)
+def test_a_broken_connection_or_answer_is_tried_again(fake, caller, kind) -> None:
+    fake.misbehave(Fault(kind, times=2))
+
+    assert caller.deliver(someone()) == [None]
+    assert set(held(fake)) == {"42"}
+
+
+def test_a_server_that_does_not_answer_is_left_within_the_time_left(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
+    caller.time_left = 1.2
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, RetryableError)
+    assert caller.telemetry.named("request")[0][0] == 0
+
+
+def test_nothing_starts_without_time(fake, caller) -> None:
+    caller.time_left = 0.5
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, OutOfTimeError)
+    assert fake.requests() == []
+
+
+def test_nobody_there_is_retryable() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        caller = Caller(f"http://127.0.0.1:{closed.getsockname()[1]}")
+
+        (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, UnavailableError)
+
+
+def test_people_go_in_chunks_under_the_limit(fake, caller) -> None:
+    assert caller.deliver(*crowd(1200)) == [None] * 1200
+
+    assert len(held(fake)) == 1200
+    assert len(fake.requests()) == 3
+
+
+def test_after_a_chunk_is_given_up_those_not_started_are_not_tried(fake) -> None:
+    caller = Caller(fake.url)
+    caller.executor = ThreadPoolExecutor(1)
+    caller.api._executor = caller.executor
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=5))
+
+    outcomes = caller.deliver(*crowd(1200))
+
+    assert all(isinstance(outcome, UnavailableError) for outcome in outcomes)
+    assert len(fake.requests()) == 5
+
+
+def test_a_person_of_several_entities_is_refused_if_one_of_them_is(fake, caller) -> None:
+    many = {f"In {n}": True for n in range(400)}
+    broken = someone("43", **many, **{"x" * 151: True})
+
+    first, second = caller.deliver(someone("42", **many), broken)
+
+    assert first is None
+    assert isinstance(second, PersonRejectedError)
+    assert len(held(fake)["42"]) == 401
+
+
+def test_the_region_is_asked_for_once_and_its_url_is_used(fake) -> None:
+    caller = Caller("", region_urls={"us": fake.url, "eu": fake.url})
+    workspace = Workspace("site-eu", "key-eu", "auto")
+
+    outcomes = [caller.deliver(someone(), workspace=workspace) for _ in range(2)]
+
+    assert outcomes == [[None], [None]]
+    assert [request.path for request in fake.requests()] == [
+        "/api/v1/accounts/region",
+        "/api/v2/batch",
+        "/api/v2/batch",
+    ]
+
+
+def test_a_region_that_is_named_is_not_asked_for(fake) -> None:
+    caller = Caller("", region_urls={"us": "http://127.0.0.1:1", "eu": fake.url})
+
+    assert caller.deliver(someone(), workspace=Workspace("site-eu", "key-eu", "eu")) == [None]
+
+
+def test_a_region_refused_is_refused_credentials(fake) -> None:
+    caller = Caller("", region_urls={"us": fake.url})
+
+    (outcome,) = caller.deliver(someone(), workspace=Workspace("site-a", "wrong", "auto"))
+
+    assert isinstance(outcome, CredentialsRefusedError)
+
+
+def test_an_answer_without_end_is_read_up_to_a_bound(fake, caller) -> None:
+    endless = json.dumps({"errors": [], "x": "y" * (5 << 20)})
+    fake.misbehave(Fault(FaultKind.STATUS, status=200, body=endless, times=1))
+
+    assert caller.deliver(someone()) == [None]
+    assert len(caller.telemetry.named("request_retried")) == 1
+
+
+def test_connections_are_kept_alive(fake, caller) -> None:
+    for _ in range(3):
+        caller.deliver(someone())
+
+    pools = caller.api._pool.pools
+    (key,) = pools.keys()
+    assert pools[key].num_connections == 1

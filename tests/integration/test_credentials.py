@@ -1,0 +1,130 @@
+"""The credentials secret, in the emulator's Secrets Manager."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from contextlib import closing
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from botocore.config import Config
+
+from handler.credentials import Credentials
+from handler.domain.workspace import Workspace
+from handler.errors import MisconfiguredError, UnavailableError, UnknownAccountError
+
+ONE = {"site_id": "s1te", "api_key": "k3y", "region": "eu"}
+OTHER = {"site_id": "other", "api_key": "k3y"}
+
+
+@pytest.fixture(scope="session")
+def secretsmanager(aws):
+    with closing(boto3.client("secretsmanager", **aws.client_options)) as client:
+        yield client
+
+
+@pytest.fixture
+def secret(secretsmanager):
+    class Secret:
+        name = f"customerio/{uuid.uuid4()}"
+
+        def put(self, text):
+            secretsmanager.put_secret_value(SecretId=self.name, SecretString=text)
+
+    made = Secret()
+    secretsmanager.create_secret(Name=made.name, SecretString=json.dumps(ONE))
+    return made
+
+
+@pytest.fixture
+def credentials(secretsmanager, secret):
+    return Credentials(SecretsProvider(boto3_client=secretsmanager), secret.name)
+
+
+@pytest.mark.parametrize("account_id", [None, 1, 1001])
+def test_one_workspace_serves_every_account(credentials, account_id) -> None:
+    assert credentials.workspace(account_id) == Workspace("s1te", "k3y", "eu")
+
+
+def test_several_workspaces_are_chosen_by_account(credentials, secret) -> None:
+    secret.put(json.dumps({"accounts": {"1001": ONE, "default": OTHER}}))
+
+    assert credentials.workspace(1001).site_id == "s1te"
+    assert credentials.workspace(1002) == Workspace("other", "k3y", "us")
+
+
+def test_an_unknown_account_is_looked_for_in_a_secret_read_afresh(credentials, secret) -> None:
+    secret.put(json.dumps({"accounts": {"1001": ONE}}))
+    credentials.workspace(1001)
+    secret.put(json.dumps({"accounts": {"1001": ONE, "1002": OTHER}}))
+
+    assert credentials.workspace(1002).site_id == "other"
+    with pytest.raises(UnknownAccountError):
+        credentials.workspace(1003)
+
+
+def test_a_secret_is_kept_until_it_is_asked_for_afresh(credentials, secret) -> None:
+    credentials.workspace(1)
+    secret.put(json.dumps(OTHER))
+
+    assert credentials.workspace(1).site_id == "s1te"
+    assert credentials.workspace_afresh(1).site_id == "other"
+    assert credentials.workspace(1).site_id == "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("not json with s3cret", "JSON is malformed"),
+        ("[]", "Expected `object`"),
+        ("{}", "missing required field `site_id`"),
+        ('{"site_id": "s3cret"}', "missing required field `api_key`"),
+        ('{"site_id": "s3cret", "api_key": ""}', r"\$\.api_key"),
+        ('{"site_id": "s3 cret", "api_key": "a"}', r"\$\.site_id"),
+        ('{"site_id": "s3:cret", "api_key": "a"}', r"\$\.site_id"),
+        ('{"site_id": "a", "api_key": "s3crét"}', r"\$\.api_key"),
+        ('{"site_id": "a", "api_key": "b", "region": "s3cret"}', "expected us, eu or auto"),
+        ('{"accounts": {"1": {"site_id": "s3cret"}}}', r"api_key.*\$\.accounts\[\.\.\.\]"),
+        ('{"accounts": 7}', r"\$\.accounts"),
+    ],
+)
+def test_an_unreadable_secret_names_itself_and_what_is_wrong(
+    credentials, secret, text, reason
+) -> None:
+    secret.put(text)
+
+    with pytest.raises(MisconfiguredError, match=reason) as stopped:
+        credentials.workspace(1)
+
+    assert secret.name in str(stopped.value)
+    assert "s3c" not in str(stopped.value)
+
+
+def test_no_account_at_all_is_unknown(credentials, secret) -> None:
+    secret.put('{"accounts": {}}')
+
+    with pytest.raises(UnknownAccountError):
+        credentials.workspace(1)
+
+
+def test_a_secret_that_is_not_there_is_for_a_human(secretsmanager) -> None:
+    lost = Credentials(SecretsProvider(boto3_client=secretsmanager), "no-such")
+
+    with pytest.raises(MisconfiguredError, match="no-such cannot be read: ResourceNotFound"):
+        lost.workspace(1)
+
+
+def test_a_secrets_manager_out_of_reach_is_retryable(aws) -> None:
+    options = {**aws.client_options, "endpoint_url": "https://127.0.0.1:1"}
+    config = Config(connect_timeout=1, retries={"total_max_attempts": 1})
+
+    with closing(boto3.client("secretsmanager", config=config, **options)) as client:
+        lost = Credentials(SecretsProvider(boto3_client=client), "x")
+        with pytest.raises(UnavailableError, match="Secrets Manager"):
+            lost.workspace(1)
+
+
+def test_the_api_key_is_in_no_repr() -> None:
+    assert "k3y" not in repr(Workspace("s1te", "k3y"))

@@ -1,0 +1,664 @@
+"""The fake Customer.io: it answers as documented, and misbehaves as told.
+
+Everything here goes over real HTTP to the fake in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import urllib3
+
+from local.fake_customerio.faults import Fault, FaultKind
+from local.fake_customerio.people import PersonRecord
+from local.fake_customerio.process import FakeCustomerio
+
+SITE, KEY = "site-a", "key-a"
+OTHER_SITE, OTHER_KEY = "site-b", "key-b"
+BATCH, ENTITY, REGION = "/api/v2/batch", "/api/v2/entity", "/api/v1/accounts/region"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[FakeCustomerio]:
+    with FakeCustomerio.start({SITE: KEY, OTHER_SITE: OTHER_KEY}, region="eu") as fake:
+        yield fake
+
+
+@pytest.fixture
+def fake(running: FakeCustomerio) -> FakeCustomerio:
+    running.rotate({SITE: KEY, OTHER_SITE: OTHER_KEY})
+    running.reset()
+    return running
+
+
+def send(
+    fake: FakeCustomerio,
+    path: str,
+    content: object = None,
+    *,
+    method: str = "POST",
+    site_id: str = SITE,
+    api_key: str = KEY,
+    timeout: float = 30,
+) -> urllib3.BaseHTTPResponse:
+    """Send one request on a connection of its own; bytes go as they are, the rest as JSON."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    headers = urllib3.make_headers(basic_auth=f"{site_id}:{api_key}")
+    with urllib3.PoolManager(retries=False, timeout=timeout) as http:
+        return http.request(
+            method,
+            fake.url + path,
+            body=None if content is None else body,
+            headers=headers,
+            redirect=False,
+        )
+
+
+def identify(
+    person: str = "p1", /, *, timestamp: object = None, **attributes: object
+) -> dict[str, Any]:
+    """Return the entity that gives a person, known by id or email, these attributes."""
+    entity = {
+        "type": "person",
+        "action": "identify",
+        "identifiers": {"email" if "@" in person else "id": person},
+        "attributes": attributes,
+    }
+    return entity if timestamp is None else entity | {"timestamp": timestamp}
+
+
+def send_batch(fake: FakeCustomerio, *entities: object) -> urllib3.BaseHTTPResponse:
+    return send(fake, BATCH, {"batch": entities})
+
+
+def only_person(fake: FakeCustomerio) -> PersonRecord:
+    [person] = fake.people()
+    return person
+
+
+def ids(fake: FakeCustomerio) -> list[str]:
+    return [person.identifiers["id"] for person in fake.people()]
+
+
+# What is taken
+
+
+def test_a_batch_is_accepted_with_an_empty_object_and_all_its_people_are_known(
+    fake: FakeCustomerio,
+) -> None:
+    answer = send_batch(fake, identify("p1", plan="basic"), identify("p2", age=7, vip=True))
+
+    assert (answer.status, answer.json()) == (200, {})
+    assert fake.people() == [
+        PersonRecord(SITE, {"id": "p1"}, {"plan": "basic"}, updates=1),
+        PersonRecord(SITE, {"id": "p2"}, {"age": 7, "vip": True}, updates=1),
+    ]
+
+
+def test_an_empty_batch_is_fine(fake: FakeCustomerio) -> None:
+    assert send_batch(fake).status == 200
+
+
+def test_one_entity_is_identified(fake: FakeCustomerio) -> None:
+    answer = send(fake, ENTITY, identify("p1", timestamp=5, plan="basic"))
+
+    assert (answer.status, answer.json()) == (200, {})
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "basic"}, 5, 1)
+
+
+def test_a_deleted_person_is_unknown(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("p1"), identify("p2"))
+
+    delete = {"type": "person", "action": "delete", "identifiers": {"id": "p1"}}
+    answer = send(fake, ENTITY, delete)
+
+    assert answer.status == 200
+    assert ids(fake) == ["p2"]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "identifiers"),
+    [("p%2F1", {"id": "p/1"}), ("ann%40example.com", {"email": "ann@example.com"})],
+)
+def test_the_v1_api_identifies_and_deletes_by_the_path(
+    fake: FakeCustomerio, identifier: str, identifiers: dict[str, str]
+) -> None:
+    path = f"/api/v1/customers/{identifier}"
+
+    answer = send(fake, path, {"plan": "basic", "_timestamp": 5}, method="PUT")
+
+    assert (answer.status, answer.json()) == (200, {})
+    assert only_person(fake) == PersonRecord(SITE, identifiers, {"plan": "basic"}, 5, 1)
+    assert send(fake, path, method="DELETE").status == 200
+    assert fake.people() == []
+
+
+def test_the_region_is_told_with_the_workspace(fake: FakeCustomerio) -> None:
+    answer = send(fake, REGION, method="GET", site_id=OTHER_SITE, api_key=OTHER_KEY)
+
+    assert answer.status == 200
+    assert answer.json() == {"url": fake.url, "region": "eu", "environment_id": 2}
+
+
+# What is known of a person
+
+
+def test_each_site_id_is_a_workspace_of_its_own(fake: FakeCustomerio) -> None:
+    send(fake, ENTITY, identify("p1", plan="basic"))
+    send(fake, ENTITY, identify("p1", plan="pro"), site_id=OTHER_SITE, api_key=OTHER_KEY)
+
+    assert [person.attributes for person in fake.people()] == [{"plan": "basic"}, {"plan": "pro"}]
+    assert [person.attributes for person in fake.people(OTHER_SITE)] == [{"plan": "pro"}]
+
+
+def test_an_update_keeps_the_attributes_it_does_not_name(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify(plan="basic"), identify(age=7))
+
+    assert only_person(fake).attributes == {"plan": "basic", "age": 7}
+
+
+def test_null_removes_an_attribute_and_the_empty_string_does_not(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify(plan="basic", age=7), identify(plan=None, age=""))
+
+    assert only_person(fake).attributes == {"age": ""}
+
+
+def test_an_update_older_than_the_newest_is_answered_200_and_ignored(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify(timestamp=10, plan="new"))
+
+    answer = send_batch(fake, identify(timestamp=9, plan="old", age=7))
+
+    assert (answer.status, answer.json()) == (200, {})
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new"}, 10, 1)
+
+
+def test_an_update_of_the_same_second_is_applied(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify(timestamp=10, plan="first"), identify(timestamp=10, plan="second"))
+
+    assert only_person(fake).attributes == {"plan": "second"}
+
+
+def test_an_update_without_a_timestamp_is_applied_and_leaves_the_newest(
+    fake: FakeCustomerio,
+) -> None:
+    send_batch(fake, identify(timestamp=10), identify(plan="basic"))
+
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "basic"}, 10, 2)
+
+
+def test_email_identifiers_are_case_insensitive(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("Ann@Example.com", age=7), identify("ann@example.COM", age=8))
+
+    assert only_person(fake).attributes == {"age": 8}
+
+
+def test_a_person_known_by_id_is_also_known_by_the_email_attribute(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("p1", email="ann@example.com"), identify("ann@example.com", age=7))
+
+    person = only_person(fake)
+    assert person.identifiers == {"id": "p1", "email": "ann@example.com"}
+    assert person.attributes == {"email": "ann@example.com", "age": 7}
+
+
+def test_a_cleared_email_no_longer_names_the_person(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("p1", email="ann@example.com"), identify("p1", email=None))
+
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {}, updates=2)
+
+
+def test_a_new_id_with_a_known_email_updates_the_person_of_that_email(
+    fake: FakeCustomerio,
+) -> None:
+    send_batch(fake, identify("ann@example.com"), identify("p1", email="ann@example.com"))
+
+    assert only_person(fake).identifiers == {"id": "p1", "email": "ann@example.com"}
+
+
+def test_an_email_that_belongs_to_another_person_is_dropped_alone(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("p1", email="ann@example.com"), identify("p2"))
+
+    answer = send_batch(fake, identify("p2", email="ann@example.com", age=7))
+
+    assert answer.status == 200
+    assert fake.people()[-1] == PersonRecord(SITE, {"id": "p2"}, {"age": 7}, updates=2)
+
+
+def test_a_cio_id_updates_who_it_names_and_is_dropped_when_unknown(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("p1"))
+    cio_id = only_person(fake).cio_id
+
+    known = identify("p1", id="p2") | {"identifiers": {"cio_id": cio_id}}
+    unknown = identify("p1", age=7) | {"identifiers": {"cio_id": "nobody"}}
+    answer = send_batch(fake, known, unknown)
+
+    assert answer.status == 200
+    assert only_person(fake).identifiers == {"id": "p2"}
+
+
+def test_update_only_creates_nobody(fake: FakeCustomerio) -> None:
+    answer = send_batch(fake, identify("p1", _update=True))
+
+    assert answer.status == 200
+    assert fake.people() == []
+
+
+# What is refused
+
+REFUSED = {
+    "type": (identify() | {"type": "object"}, "type"),
+    "action": (identify() | {"action": "event"}, "action"),
+    "attributes": (identify() | {"attributes": []}, "attributes"),
+    "no identifiers": ({"type": "person", "action": "identify"}, "identifiers"),
+    "empty identifiers": (identify() | {"identifiers": {}}, "identifiers"),
+    "two identifiers": (identify() | {"identifiers": {"id": "1", "email": "a@b"}}, "identifiers"),
+    "unknown identifier": (identify() | {"identifiers": {"phone": "+14155552671"}}, "identifiers"),
+    "numeric id": (identify() | {"identifiers": {"id": 1}}, "identifiers"),
+    "blank id": (identify(" "), "id"),
+    "long id": (identify("é" * 75 + "x"), "id"),
+    "long email": (identify("é" * 75 + "@"), "email"),
+    "long email attribute": (identify(email="x" * 151), "email"),
+    "text timestamp": (identify(timestamp="5"), "timestamp"),
+    "fractional timestamp": (identify(timestamp=5.5), "timestamp"),
+    "long name": (identify(**{"é" * 75 + "x": 1}), "attributes"),
+    "long value": (identify(plan="é" * 500 + "x"), "plan"),
+    "long structure": (identify(plan=["x" * 997]), "plan"),
+    "many attributes": (identify(**{f"a{n}": 1 for n in range(301)}), "attributes"),
+    "large entity": (identify(**{f"a{n}": "x" * 990 for n in range(33)}), ""),
+    "no object": (7, ""),
+}
+
+
+@pytest.mark.parametrize(("entity", "field"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_entity_in_a_batch_is_refused_alone_with_its_place_and_field(
+    fake: FakeCustomerio, entity: object, field: str
+) -> None:
+    answer = send_batch(fake, identify("good-1"), entity, identify("good-2"))
+
+    assert answer.status == 207
+    [error] = answer.json()["errors"]
+    assert (error["batch_index"], error["field"]) == (1, field)
+    assert error["reason"]
+    assert error["message"]
+    assert ids(fake) == ["good-1", "good-2"]
+
+
+@pytest.mark.parametrize(("entity", "field"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_entity_alone_is_answered_400(
+    fake: FakeCustomerio, entity: object, field: str
+) -> None:
+    answer = send(fake, ENTITY, entity)
+
+    assert answer.status == 400
+    [error] = answer.json()["errors"]
+    assert error.keys() == {"reason", "field", "message"}
+    assert error["field"] == field
+    assert fake.people() == []
+
+
+def test_all_that_just_keeps_to_the_limits_is_accepted(fake: FakeCustomerio) -> None:
+    answer = send_batch(
+        fake,
+        identify("é" * 75),
+        identify("é" * 74 + "@x"),
+        identify("p1", **{"é" * 75: "é" * 500}),
+        identify("p2", **{f"a{n}": 1 for n in range(300)}),
+    )
+
+    assert (answer.status, answer.json()) == (200, {})
+
+
+def test_an_entity_is_measured_as_sent(fake: FakeCustomerio) -> None:
+    def padded(size: int) -> bytes:
+        entity = json.dumps(identify("p1")).encode()
+        return entity[:-1] + b" " * (size - len(entity)) + b"}"
+
+    largest = send(fake, BATCH, b'{"batch": [%b]}' % padded(32_000))
+    larger = send(fake, BATCH, b'{"batch": [%b]}' % padded(32_001))
+
+    assert (largest.status, larger.status) == (200, 207)
+
+
+def test_a_batch_of_500_kb_is_answered_413_and_a_smaller_one_taken(fake: FakeCustomerio) -> None:
+    body = json.dumps({"batch": [identify("p1")]}).encode()
+
+    assert send(fake, BATCH, body.ljust(499_999)).status == 200
+    assert send(fake, BATCH, body.ljust(500_000)).status == 413
+    assert only_person(fake).updates == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"batch": {}}', b'{"batch": [}]}'])
+def test_a_malformed_batch_is_answered_400_as_a_whole(fake: FakeCustomerio, body: bytes) -> None:
+    answer = send(fake, BATCH, body)
+
+    assert answer.status == 400
+    [error] = answer.json()["errors"]
+    assert error.keys() == {"reason", "field", "message"}
+
+
+@pytest.mark.parametrize("content", [b"{", [], {"_timestamp": "5"}, {"plan": "x" * 1001}])
+def test_a_bad_v1_update_is_answered_400(fake: FakeCustomerio, content: object) -> None:
+    answer = send(fake, "/api/v1/customers/p1", content, method="PUT")
+
+    assert answer.status == 400
+    assert len(answer.json()["meta"]["errors"]) == 1
+    assert fake.people() == []
+
+
+@pytest.mark.parametrize(
+    ("site_id", "api_key"),
+    [(SITE, "guessed-key"), (SITE, OTHER_KEY), (SITE, ""), ("", ""), ("site-c", KEY), ("é", "é")],
+)
+def test_wrong_credentials_are_answered_401(
+    fake: FakeCustomerio, site_id: str, api_key: str
+) -> None:
+    content = {"batch": [identify()]}
+    answers = [
+        send(fake, BATCH, content, site_id=site_id, api_key=api_key),
+        send(fake, REGION, method="GET", site_id=site_id, api_key=api_key),
+    ]
+
+    assert [answer.status for answer in answers] == [401, 401]
+    assert fake.people() == []
+    assert "guessed-key" not in repr(fake.requests())
+
+
+@pytest.mark.parametrize("header", ["", "Basic", "Basic %%", "Bearer key-a", "Basic w6k="])
+def test_credentials_that_cannot_be_read_are_answered_401(
+    fake: FakeCustomerio, header: str
+) -> None:
+    answer = urllib3.request("GET", fake.url + REGION, headers={"Authorization": header})
+
+    assert answer.status == 401
+
+
+def test_rotated_credentials_replace_the_old_ones(fake: FakeCustomerio) -> None:
+    fake.rotate({SITE: "new-key"})
+
+    assert send_batch(fake).status == 401
+    assert send(fake, BATCH, {"batch": []}, api_key="new-key").status == 200
+
+
+def test_an_unknown_path_is_answered_404(fake: FakeCustomerio) -> None:
+    assert send(fake, "/api/v3/batch", {}).status == 404
+
+
+# Faults
+
+
+def test_a_status_fault_answers_with_headers_and_body_and_takes_nothing(
+    fake: FakeCustomerio,
+) -> None:
+    headers = {"Retry-After": "3", "Location": "https://elsewhere.example"}
+    fake.misbehave(Fault(FaultKind.STATUS, status=429, headers=headers, body="slow down"))
+
+    answer = send_batch(fake, identify())
+
+    assert (answer.status, answer.data) == (429, b"slow down")
+    assert headers.items() <= dict(answer.headers).items()
+    assert fake.people() == []
+
+
+def test_a_fault_is_over_after_its_times(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=500, times=2))
+
+    assert [send_batch(fake).status for _ in range(3)] == [500, 500, 200]
+
+
+def test_a_fault_without_times_lasts_until_it_is_forgotten(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, times=None))
+    while_planned = [send_batch(fake).status for _ in range(3)]
+
+    fake.behave()
+
+    assert while_planned == [503, 503, 503]
+    assert send_batch(fake).status == 200
+
+
+def test_faults_are_taken_in_the_order_given(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=500), Fault(FaultKind.STATUS, status=502))
+
+    assert [send_batch(fake).status for _ in range(3)] == [500, 502, 200]
+
+
+def test_a_delayed_answer_comes_and_the_request_is_taken(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.DELAY, delay=0.2))
+
+    answer = send_batch(fake, identify())
+
+    assert answer.status == 200
+    assert fake.requests()[-1].duration >= 0.2
+    assert ids(fake) == ["p1"]
+
+
+def test_a_client_that_does_not_wait_gets_no_answer(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.DELAY, delay=60, path=BATCH))
+
+    with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+        send(fake, BATCH, {"batch": [identify()]}, timeout=0.1)
+
+
+def test_a_request_under_way_at_a_reset_leaves_no_trace_after_it(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.DELAY, delay=0.3))
+    with ThreadPoolExecutor(1) as threads:
+        under_way = threads.submit(send_batch, fake, identify())
+        while not fake.applied():
+            pass
+
+        fake.reset()
+
+        assert under_way.result().status == 200
+    assert (fake.people(), fake.requests()) == ([], [])
+
+
+@pytest.mark.parametrize(("kind", "taken"), [(FaultKind.DROP, []), (FaultKind.DROP_AFTER, ["p1"])])
+def test_a_dropped_connection_breaks_before_or_after_the_request_is_taken(
+    fake: FakeCustomerio, kind: FaultKind, taken: list[str]
+) -> None:
+    fake.misbehave(Fault(kind))
+
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        send_batch(fake, identify())
+
+    assert ids(fake) == taken
+    assert (fake.requests()[-1].status, fake.requests()[-1].fault) == (None, kind)
+
+
+def test_a_truncated_answer_breaks_off_though_the_request_is_taken(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.TRUNCATE))
+
+    with pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"):
+        send_batch(fake, identify())
+
+    assert ids(fake) == ["p1"]
+
+
+@pytest.mark.parametrize(("body", "sent"), [("", b"<!doctype html>"), ("{{", b"{{")])
+def test_a_nonsense_answer_is_200_and_nothing_is_taken(
+    fake: FakeCustomerio, body: str, sent: bytes
+) -> None:
+    fake.misbehave(Fault(FaultKind.NONSENSE, body=body))
+
+    answer = send_batch(fake, identify())
+
+    assert answer.status == 200
+    assert answer.data.startswith(sent)
+    assert fake.people() == []
+
+
+def test_a_fault_for_a_person_meets_only_requests_that_hold_them(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, person="p2", times=None))
+
+    assert send_batch(fake, identify("p1")).status == 200
+    assert send_batch(fake, identify("p1"), identify("p2")).status == 503
+    assert send(fake, ENTITY, identify("p2")).status == 503
+    assert send(fake, "/api/v1/customers/p2", {}, method="PUT").status == 503
+
+
+def test_a_fault_for_a_path_meets_only_requests_there(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, path="/api/v1/", times=None))
+
+    assert send_batch(fake).status == 200
+    assert send(fake, REGION, method="GET").status == 503
+
+
+def test_refused_people_are_refused_alone_all_in_one_answer(fake: FakeCustomerio) -> None:
+    fake.misbehave(
+        Fault(FaultKind.REFUSE, person="p2", reason="suppressed", times=None),
+        Fault(FaultKind.REFUSE, person="p3"),
+    )
+
+    answer = send_batch(fake, identify("p1"), identify("p2"), identify("p3"))
+
+    assert answer.status == 207
+    errors = [(error["batch_index"], error["reason"]) for error in answer.json()["errors"]]
+    assert errors == [(1, "suppressed"), (2, "invalid")]
+    assert ids(fake) == ["p1"]
+    assert send(fake, ENTITY, identify("p2")).status == 400
+    assert send(fake, ENTITY, identify("p3")).status == 200
+
+
+def test_a_batch_may_be_refused_as_a_whole_for_one_person(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="p2", times=None))
+
+    answer = send_batch(fake, identify("p1"), identify("p2"))
+
+    assert answer.status == 400
+    assert answer.json()["errors"]
+    assert fake.people() == []
+    assert send_batch(fake, identify("p1")).status == 200
+
+
+def test_a_fault_is_not_spent_on_wrong_credentials(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS))
+
+    assert send(fake, BATCH, {"batch": []}, api_key="wrong").status == 401
+    assert send_batch(fake).status == 503
+
+
+def test_each_fault_applied_is_counted_by_kind_even_when_forgotten(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, times=2), Fault(FaultKind.NONSENSE, times=None))
+    for _ in range(5):
+        send_batch(fake)
+    by_fault = [planned.applied for planned in fake.faults()]
+
+    fake.behave()
+
+    assert by_fault == [2, 3]
+    assert fake.applied() == {FaultKind.STATUS: 2, FaultKind.NONSENSE: 3}
+    assert fake.faults() == []
+
+
+def test_a_refusal_needs_a_person() -> None:
+    with pytest.raises(ValueError, match="names a person"):
+        Fault(FaultKind.REFUSE)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/control/faults"),
+        ("PUT", "/control/accounts"),
+        ("GET", "/control/people?limit=x"),
+    ],
+)
+def test_a_control_request_that_makes_no_sense_is_answered_400(
+    fake: FakeCustomerio, method: str, path: str
+) -> None:
+    assert send(fake, path, {"kind": 7}, method=method).status == 400
+
+
+# What can be seen
+
+
+def test_every_request_is_recorded_with_how_it_was_answered(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, path=REGION))
+    send_batch(fake, identify("p1"), identify(" "))
+    send(fake, REGION, method="GET")
+    send(fake, BATCH, {"batch": []}, api_key="wrong")
+
+    batch, region, unauthorized = fake.requests()
+
+    assert (batch.number, batch.method, batch.path, batch.site_id) == (1, "POST", BATCH, SITE)
+    assert (batch.people, batch.refused, batch.status, batch.fault) == (2, 1, 207, None)
+    assert "empty" in batch.reason
+    assert 0 <= batch.duration < 30
+    assert (region.number, region.status, region.fault) == (2, 503, FaultKind.STATUS)
+    assert (unauthorized.status, unauthorized.site_id) == (401, "")
+    assert unauthorized.reason == "wrong credentials"
+    assert batch.time <= region.time <= unauthorized.time
+
+
+def test_a_reset_forgets_people_requests_and_faults(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, path=REGION, times=None))
+    send_batch(fake, identify())
+    send(fake, REGION, method="GET")
+
+    fake.reset()
+
+    assert (fake.people(), fake.requests(), fake.faults(), fake.applied()) == ([], [], [], {})
+    assert send(fake, REGION, method="GET").status == 200
+
+
+def test_people_can_be_searched_and_limited_to_the_latest(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify("Ann-1"), identify("bob-1"), identify("ann-2"), identify("ann-3"))
+
+    found = send(fake, "/control/people?search=%20ANN&limit=2", method="GET").json()
+
+    assert found["total"] == 3
+    assert [person["identifiers"]["id"] for person in found["people"]] == ["ann-2", "ann-3"]
+
+
+def test_the_page_is_served_and_asks_nothing_of_other_hosts(fake: FakeCustomerio) -> None:
+    page = send(fake, "/", method="GET")
+
+    assert page.headers["Content-Type"].startswith("text/html")
+    policy = page.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "connect-src 'self'"} <= set(policy)
+
+
+def test_another_process_can_talk_to_one_that_runs(fake: FakeCustomerio) -> None:
+    send_batch(fake, identify())
+
+    assert ids(FakeCustomerio.at(fake.url + "/")) == ["p1"]
+
+
+def test_it_is_quiet_and_ends_with_status_0_when_told_to() -> None:
+    command = [sys.executable, "-m", "local.fake_customerio", f"--account={SITE}:{KEY}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout
+        fake = FakeCustomerio.at(json.loads(process.stdout.readline())["url"])
+        fake.misbehave(Fault(FaultKind.DROP), Fault(FaultKind.TRUNCATE))
+        for _ in range(2):
+            with pytest.raises(urllib3.exceptions.HTTPError):
+                send_batch(fake)
+        send_batch(fake, 7)
+        process.terminate()
+        printed = process.communicate(timeout=30)
+
+    assert (printed, process.returncode) == ((b"", b""), 0)
+
+
+@pytest.mark.parametrize("account", ["no-separator", ":key", "site:"])
+def test_an_account_that_cannot_be_read_is_refused_without_showing_it(account: str) -> None:
+    command = [sys.executable, "-m", "local.fake_customerio", f"--account={account}"]
+
+    ended = subprocess.run(command, capture_output=True, check=False)
+
+    assert ended.returncode == 2
+    assert b"SITE_ID:API_KEY" in ended.stderr
+    assert account.encode() not in ended.stderr
+
+
+def test_a_fake_that_cannot_start_says_so() -> None:
+    with (
+        pytest.raises(RuntimeError, match="ended with status 2"),
+        FakeCustomerio.start({"site": ""}),
+    ):
+        pass  # pragma: no cover - never reached

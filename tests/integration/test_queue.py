@@ -1,0 +1,129 @@
+"""Setting aside and delaying, on the emulator's SQS."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import boto3
+import pytest
+
+from handler.domain.fate import Letter, Message
+from handler.errors import MalformedMessageError, NoIdentityError
+from handler.queue import Queue
+
+PLENTY = {"time_left": lambda: 60.0}
+
+
+@pytest.fixture(scope="session")
+def sqs(aws):
+    with closing(boto3.client("sqs", **aws.client_options)) as client:
+        yield client
+
+
+@pytest.fixture
+def urls(sqs):
+    return [sqs.create_queue(QueueName=f"{name}-{uuid.uuid4()}")["QueueUrl"] for name in "qd"]
+
+
+@pytest.fixture
+def queue(sqs, urls):
+    with ThreadPoolExecutor(2) as executor:
+        yield Queue(
+            sqs,
+            executor,
+            queue_url=urls[0],
+            dead_letter_queue_url=urls[1],
+            draw=lambda low, high: (low + high) / 2,
+        )
+
+
+def receive_all(sqs, url) -> list[Any]:
+    found: list[Any] = []
+    while some := sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    ).get("Messages"):
+        found += some
+    return found
+
+
+def letter(body="{}", error=None, source="m-1") -> Letter:
+    return Letter(body, error or NoIdentityError("$.user_identities: none"), source, 1)
+
+
+def test_a_letter_arrives_with_its_reason(sqs, urls, queue) -> None:
+    assert queue.set_aside([letter('{"é": 1}')], **PLENTY) == []
+
+    (received,) = receive_all(sqs, urls[1])
+    assert received["Body"] == '{"é": 1}'
+    assert {
+        name: value["StringValue"] for name, value in received["MessageAttributes"].items()
+    } == {
+        "ErrorType": "NoIdentity",
+        "ErrorMessage": "$.user_identities: none",
+        "SourceMessageId": "m-1",
+    }
+
+
+def test_many_letters_and_large_ones_all_arrive(sqs, urls, queue) -> None:
+    letters = [letter("x" * 100_000, source=f"m-{n}") for n in range(7)]
+    letters += [letter(source=f"n-{n}") for n in range(25)]
+
+    assert queue.set_aside(letters, **PLENTY) == []
+
+    sources = {
+        one["MessageAttributes"]["SourceMessageId"]["StringValue"]
+        for one in receive_all(sqs, urls[1])
+    }
+    assert sources == {one.source_message_id for one in letters}
+
+
+def test_letters_that_do_not_get_there_are_told(sqs, urls, queue) -> None:
+    sqs.delete_queue(QueueUrl=urls[1])
+    lost = [letter(), letter(error=MalformedMessageError("$: no"))]
+
+    assert queue.set_aside(lost, **PLENTY) == lost
+
+
+def test_nothing_is_sent_without_time(sqs, urls, queue) -> None:
+    lost = [letter()]
+
+    assert queue.set_aside(lost, time_left=lambda: 1.0) == lost
+    assert receive_all(sqs, urls[1]) == []
+
+
+def received(sqs, url) -> list[Message]:
+    return [
+        Message(one["MessageId"], one["Body"], one["ReceiptHandle"], 1)
+        for one in receive_all(sqs, url)
+    ]
+
+
+def hidden(sqs, url) -> int:
+    name = "ApproximateNumberOfMessagesNotVisible"
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(answer["Attributes"][name])
+
+
+def test_delayed_messages_are_taken_by_sqs_ten_at_a_time(sqs, urls, queue) -> None:
+    for n in range(12):
+        sqs.send_message(QueueUrl=urls[0], MessageBody=str(n))
+    answers = []
+    sqs.meta.events.register(
+        "after-call.sqs.ChangeMessageVisibilityBatch", lambda parsed, **_: answers.append(parsed)
+    )
+
+    queue.delay(received(sqs, urls[0]), **PLENTY)
+
+    assert sorted(len(answer["Successful"]) for answer in answers) == [2, 10]
+    assert hidden(sqs, urls[0]) == 12
+
+
+def test_a_delay_that_cannot_be_told_is_left_to_the_queue(sqs, urls, queue) -> None:
+    queue.delay([Message("m", "b", "no such handle", 1)], **PLENTY)
+    sqs.delete_queue(QueueUrl=urls[0])
+
+    queue.delay([Message("m", "b", "no such handle", 1)], **PLENTY)
+    queue.delay([Message("m", "b", "no such handle", 1)], time_left=lambda: 0.0)

@@ -1,0 +1,186 @@
+"""The store, and the fake that stands for it, against one suite; and the store's own races."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import boto3
+import pytest
+
+from handler.domain.membership import Identifier
+from handler.errors import UnavailableError, VersionConflictError
+from handler.store import Store
+from tests.builders import NOW, state
+from tests.fakes import MemoryStore
+
+PLENTY = {"time_left": lambda: 60.0}
+
+
+@pytest.fixture(scope="session")
+def dynamodb(aws):
+    with closing(boto3.client("dynamodb", **aws.client_options)) as client:
+        yield client
+
+
+@pytest.fixture
+def table(dynamodb):
+    name = f"people-{uuid.uuid4()}"
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "identifier", "AttributeType": "S"},
+        ],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-identifier",
+                "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+    return name
+
+
+@pytest.fixture
+def real(dynamodb, table):
+    with ThreadPoolExecutor(8) as executor:
+        yield Store(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
+
+
+@pytest.fixture(params=["real", "fake"])
+def store(request):
+    return MemoryStore() if request.param == "fake" else request.getfixturevalue("real")
+
+
+def save(store, states):
+    return store.save(states, now=NOW, **PLENTY)
+
+
+def load(store, *keys):
+    return store.load(keys, consistent=True, **PLENTY)
+
+
+def test_a_person_not_known_has_version_zero(store) -> None:
+    assert load(store, "a")["a"].version == 0
+    assert store.versions(["a"], **PLENTY) == {"a": 0}
+
+
+def test_what_was_saved_is_loaded(store) -> None:
+    kept = state(11, 12, left=(13,), set_at={"email": 5}, continuations=2)
+
+    assert save(store, {"a": kept}) == {}
+
+    assert load(store, "a") == {"a": kept}
+    assert store.versions(["a"], **PLENTY) == {"a": 1}
+
+
+def test_the_next_version_takes_the_place_of_the_last(store) -> None:
+    save(store, {"a": state(11)})
+
+    assert save(store, {"a": state(left=(11,), version=2)}) == {}
+
+    assert load(store, "a")["a"].version == 2
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_version_that_does_not_follow_is_a_conflict_and_changes_nothing(store, version) -> None:
+    save(store, {"a": state(11)})
+
+    failures = save(store, {"a": state(12, version=version), "b": state(13)})
+
+    assert isinstance(failures.pop("a"), VersionConflictError)
+    assert failures == {}
+    assert load(store, "a", "b") == {"a": state(11), "b": state(13)}
+
+
+def test_a_following_version_of_nothing_is_a_conflict(store) -> None:
+    failures = save(store, {"a": state(11, version=2)})
+
+    assert isinstance(failures["a"], VersionConflictError)
+
+
+def test_more_people_than_one_call_takes_are_saved_and_loaded(store) -> None:
+    people = {f"k{n}": state(n) for n in range(1, 261)}
+
+    assert save(store, people) == {}
+    assert load(store, *people) == people
+    assert set(store.versions([*people], **PLENTY).values()) == {1}
+
+
+def test_of_many_writers_of_one_version_one_wins(store) -> None:
+    save(store, {"a": state(1)})
+    start = threading.Barrier(6)
+
+    def write(audience_id):
+        start.wait()
+        return save(store, {"a": state(audience_id, version=2)})
+
+    with ThreadPoolExecutor(6) as writers:
+        failures = [failed for failed in writers.map(write, range(10, 16)) if failed]
+
+    assert len(failures) == 5
+    assert load(store, "a")["a"].version == 2
+
+
+def item(dynamodb, table, key="a"):
+    return dynamodb.get_item(TableName=table, Key={"pk": {"S": key}})["Item"]
+
+
+def test_an_item_without_memberships_expires_in_thirty_days(real, dynamodb, table) -> None:
+    save(real, {"a": state(left=(11,))})
+
+    assert item(dynamodb, table)["expires_at"] == {"N": str(int(NOW) + 30 * 86_400)}
+
+
+def test_an_item_with_a_membership_does_not_expire_any_more(real, dynamodb, table) -> None:
+    save(real, {"a": state(left=(11,))})
+    save(real, {"a": state(12, version=2)})
+
+    assert item(dynamodb, table)["expires_at"] == {"NULL": True}
+
+
+def test_the_index_finds_an_item_by_its_identifier(real, dynamodb, table) -> None:
+    email = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
+    save(real, {"a": state(11), "b": state(11, identifier=email)})
+
+    found = dynamodb.query(
+        TableName=table,
+        IndexName="by-identifier",
+        KeyConditionExpression="identifier = :i",
+        ExpressionAttributeValues={":i": {"S": "email:ann@example.com"}},
+    )
+
+    assert found["Items"] == [{"pk": {"S": "b"}, "identifier": {"S": "email:ann@example.com"}}]
+
+
+def test_a_person_with_80_audiences_fits_one_write_unit(real, dynamodb, table) -> None:
+    key = f"{'5' * 20}#{'a' * 64}"
+    uuid_id = Identifier(is_id=True, set_at_ms=1_790_000_000_000, value=str(uuid.uuid4()))
+    times = dict.fromkeys(("email", "first_name", "last_name"), 2 * 1790000000000)
+    audiences = range(1_000_000, 1_000_000 + 80 * 997, 997)
+    kept = state(*audiences, identifier=uuid_id, set_at=times, continuations=0)
+
+    save(real, {key: kept})
+
+    size = sum(
+        len(name) + (1 if "NULL" in value else len(next(iter(value.values()))))
+        for name, value in item(dynamodb, table, key).items()
+    )
+    assert size <= 1024
+
+
+def test_a_table_that_is_not_there_is_retryable_for_every_key(dynamodb) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        lost = Store(dynamodb, "no-such", executor, backoff=lambda _: 0, sleep=lambda _: None)
+
+        read = load(lost, "a")
+        written = save(lost, {"a": state(11)})
+
+    assert isinstance(read["a"], UnavailableError)
+    assert isinstance(written["a"], UnavailableError)

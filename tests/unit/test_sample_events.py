@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from local import events
+from local.events import Expected, ExpectedPerson, ExpectedSetAside, Record, SampleEvent, SetAside
+from local.fake_customerio.people import PersonRecord
+
+ADA = {"id": "ada"}
+IN_ONE = {"SegmentMembership": "'1'"}
+
+
+def event(people=(), set_aside=()):
+    expected = Expected(people=list(people), set_aside=list(set_aside))
+    return SampleEvent("a story", expected, records=[Record(message_id="in the file", body="")])
+
+
+def person(identifiers, attributes=IN_ONE, updates=1):
+    return PersonRecord(
+        "site", identifiers, attributes, updates=updates, cio_id="-".join(identifiers.values())
+    )
+
+
+def test_an_event_is_moved_so_that_its_newest_message_is_a_minute_old():
+    moved = events.as_of(1_000.0, '{"timestamp_ms": 5000, "other": 7}, {"timestamp_ms":4000}')
+
+    assert moved == '{"timestamp_ms": 940000, "other": 7}, {"timestamp_ms":939000}'
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_time_is_found_in_a_body_however_deep(depth):
+    text = json.dumps({"timestamp_ms": 1})
+    for _ in range(depth):
+        text = json.dumps({"body": text})
+
+    moved = events.as_of(61.0, text)
+
+    for _ in range(depth):
+        moved = json.loads(moved)["body"]
+    assert json.loads(moved) == {"timestamp_ms": 1000}
+
+
+def test_an_event_without_times_stays_as_it_is():
+    assert events.as_of(1_000.0, "nonsense") == "nonsense"
+
+
+def test_nothing_surprises_when_all_is_as_expected():
+    wanted = event(
+        people=[ExpectedPerson(ADA, IN_ONE)],
+        set_aside=[ExpectedSetAside("NoIdentity", "in the file")],
+    )
+
+    assert not list(
+        events.surprises(
+            wanted,
+            people=[person(ADA | {"email": "ada@example.com"})],
+            set_aside=[SetAside("NoIdentity", "why", "from SQS")],
+            message_ids=["from SQS"],
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "people", "set_aside", "surprise"),
+    [
+        (event([ExpectedPerson(ADA, IN_ONE)]), [], [], "nothing was posted of"),
+        (event([ExpectedPerson(ADA, IN_ONE)]), [person(ADA, {})], [], "not {"),
+        (event(), [person(ADA)], [], "something was posted of"),
+        (event(), [], [SetAside("NoIdentity")], "NoIdentity of message  was set aside"),
+        (event(), [], [SetAside()], "something of message  was set aside"),
+        (
+            event(set_aside=[ExpectedSetAside("NoIdentity", "in the file")]),
+            [],
+            [],
+            "NoIdentity of message in the file was not set aside",
+        ),
+    ],
+)
+def test_what_differs_is_told(wanted, people, set_aside, surprise):
+    (told,) = events.surprises(wanted, people=people, set_aside=set_aside)
+
+    assert surprise in told
+
+
+def test_only_those_are_touched_of_whom_something_was_posted():
+    before = [person(ADA), person({"id": "ben"})]
+    after = [person(ADA), person({"id": "ben"}, updates=2), person({"id": "chloe"})]
+
+    assert events.touched(before, after) == after[1:]
+
+
+@pytest.mark.parametrize("path", events.all_files(), ids=lambda path: path.stem)
+def test_every_file_says_what_it_shows(path):
+    sample = events.read(path)
+
+    assert sample.description.endswith(".")
+    assert sample.records

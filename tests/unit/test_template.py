@@ -1,0 +1,253 @@
+"""The template keeps the promises that hold without AWS."""
+
+import re
+
+import pytest
+
+from handler.settings import Settings
+from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
+
+PARAMETERS = TEMPLATE["Parameters"]
+FUNCTION = properties("ForwarderFunction")
+MAPPING = FUNCTION["Events"]["Changes"]["Properties"]
+QUEUE = properties("Queue")
+DEAD_LETTER_QUEUE = properties("DeadLetterQueue")
+ALARMS = [name for name, resource in RESOURCES.items() if resource["Type"].endswith("::Alarm")]
+
+
+def actions(statement):
+    return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+
+
+def test_the_mapping_reports_batch_item_failures():
+    assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_a_batch_of_over_ten_has_a_batching_window():
+    assert PARAMETERS["BatchSize"]["Default"] > 10
+    assert PARAMETERS["MaximumBatchingWindow"]["MinValue"] >= 1
+
+
+def test_a_message_stays_hidden_for_six_timeouts_and_the_longest_window():
+    longest_window = PARAMETERS["MaximumBatchingWindow"]["MaxValue"]
+
+    assert QUEUE["VisibilityTimeout"] >= 6 * FUNCTION["Timeout"] + longest_window
+
+
+def test_what_fails_for_good_goes_to_the_dead_letter_queue():
+    assert QUEUE["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": "DeadLetterQueue.Arn"},
+        "maxReceiveCount": {"Ref": "MaxReceiveCount"},
+    }
+
+
+def test_the_dead_letter_queue_takes_from_the_source_queue_alone():
+    name = QUEUE["QueueName"]["Fn::Sub"]
+    allowed = DEAD_LETTER_QUEUE["RedriveAllowPolicy"]
+
+    assert allowed["redrivePermission"] == "byQueue"
+    (source,) = allowed["sourceQueueArns"]
+    assert source["Fn::Sub"].endswith(f":{name}")
+
+
+def test_dead_letters_are_kept_longer_than_messages():
+    assert DEAD_LETTER_QUEUE["MessageRetentionPeriod"] == 14 * 86_400
+    assert DEAD_LETTER_QUEUE["MessageRetentionPeriod"] > QUEUE["MessageRetentionPeriod"]
+
+
+def test_receives_last_through_an_outage_of_half_a_day_at_least():
+    longest_delay = 15 * 60
+
+    assert PARAMETERS["MaxReceiveCount"]["Default"] * longest_delay / 2 >= 12 * 3600
+
+
+@pytest.mark.parametrize("queue", ["Queue", "DeadLetterQueue"])
+def test_a_queue_refuses_plain_http(queue):
+    policy = properties(f"{queue}Policy")
+    refusal = policy["PolicyDocument"]["Statement"][0]
+
+    assert policy["Queues"] == [{"Ref": queue}]
+    assert (refusal["Effect"], refusal["Principal"], refusal["Action"]) == ("Deny", "*", "sqs:*")
+    assert refusal["Resource"] == {"Fn::GetAtt": f"{queue}.Arn"}
+    assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_queues_and_table_are_encrypted():
+    assert QUEUE["SqsManagedSseEnabled"] is True
+    assert DEAD_LETTER_QUEUE["KmsMasterKeyId"] == "alias/aws/sqs"
+    assert properties("MembershipsTable")["SSESpecification"] == {
+        "SSEEnabled": True,
+        "SSEType": "KMS",
+    }
+
+
+def test_the_table_can_be_brought_back_and_forgets_what_expired():
+    table = properties("MembershipsTable")
+
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_the_index_finds_the_key_by_identifier():
+    (index,) = properties("MembershipsTable")["GlobalSecondaryIndexes"]
+
+    assert index == {
+        "IndexName": "by-identifier",
+        "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+    }
+
+
+@pytest.mark.parametrize("logical_id", ["Queue", "DeadLetterQueue", "MembershipsTable"])
+def test_data_outlives_the_stack(logical_id):
+    assert RESOURCES[logical_id]["DeletionPolicy"] == "Retain"
+    assert RESOURCES[logical_id]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_parameters_are_the_documented_ones():
+    assert {name: parameter["Default"] for name, parameter in PARAMETERS.items()} == {
+        "CredentialsSecretName": "customerio/credentials",
+        "OneAttributePerAudience": "false",
+        "TrackApiUrl": "",
+        "BatchSize": 100,
+        "MaximumBatchingWindow": 2,
+        "MaximumConcurrency": 10,
+        "MaxReceiveCount": 100,
+        "PythonRuntime": "python3.13",
+        "Architecture": "arm64",
+        "LogLevel": "INFO",
+        "LogRetentionDays": 30,
+        "AlarmTopicArn": "",
+    }
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_says_what_it_is_and_what_it_may_be(name):
+    parameter = PARAMETERS[name]
+
+    assert parameter["Description"].endswith(".")
+    assert parameter.keys() & {"AllowedValues", "AllowedPattern", "MinValue"}
+
+
+def test_every_parameter_has_a_group_and_a_label():
+    interface = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+
+    assert sorted(grouped) == sorted(PARAMETERS)
+    assert sorted(interface["ParameterLabels"]) == sorted(PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_allowed"),
+    [
+        ("", True),
+        ("https://track-eu.customer.io", True),
+        ("https://track.customer.io/", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost", True),
+        ("https://proxy.example.com:8443/customerio", True),
+        ("http://track.customer.io", False),
+        ("http://127.0.0.1.example.com", False),
+        ("track.customer.io", False),
+    ],
+)
+def test_plain_http_is_for_loopback_only(url, is_allowed):
+    pattern = PARAMETERS["TrackApiUrl"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, url)) is is_allowed
+
+
+def test_the_outputs_are_the_documented_ones():
+    assert sorted(TEMPLATE["Outputs"]) == [
+        "DeadLetterQueueArn",
+        "DeadLetterQueueUrl",
+        "FunctionName",
+        "QueueArn",
+        "QueueUrl",
+        "TableName",
+    ]
+
+
+def test_the_function_finds_every_setting_in_its_environment():
+    variables = FUNCTION["Environment"]["Variables"]
+    texts = {"ONE_ATTRIBUTE_PER_AUDIENCE": "false", "TRACK_API_URL": ""}
+
+    Settings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
+
+    assert sorted(variables) == [
+        "CREDENTIALS_SECRET_NAME",
+        "DEAD_LETTER_QUEUE_URL",
+        "ONE_ATTRIBUTE_PER_AUDIENCE",
+        "POWERTOOLS_LOG_LEVEL",
+        "POWERTOOLS_METRICS_NAMESPACE",
+        "POWERTOOLS_SERVICE_NAME",
+        "QUEUE_URL",
+        "TABLE_NAME",
+        "TRACK_API_URL",
+    ]
+
+
+def test_the_build_has_the_defaults_of_the_template():
+    makefile = (PROJECT / "Makefile").read_text()
+
+    assert f"PYTHON_RUNTIME ?= {PARAMETERS['PythonRuntime']['Default']}\n" in makefile
+    assert f"ARCHITECTURE ?= {PARAMETERS['Architecture']['Default']}\n" in makefile
+
+
+@pytest.mark.parametrize("statement", statements(), ids=lambda statement: statement["Sid"])
+def test_a_statement_names_each_action_and_the_one_resource(statement):
+    assert statement["Effect"] == "Allow"
+    assert not [action for action in actions(statement) if "*" in action]
+    resource = statement["Resource"]
+    assert resource.keys() <= {"Fn::GetAtt", "Fn::Sub"}
+    assert "*" not in str(resource)
+
+
+def test_the_role_may_do_nothing_else():
+    assert sorted(action for statement in statements() for action in actions(statement)) == [
+        "dynamodb:BatchGetItem",
+        "dynamodb:PartiQLInsert",
+        "dynamodb:PartiQLUpdate",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "secretsmanager:GetSecretValue",
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+    ]
+    assert "ManagedPolicyArns" not in properties("ForwarderRole")
+    assert "Policies" not in FUNCTION
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_says_where_to_read_what_to_do(name):
+    operations = (PROJECT / "docs/operations.md").read_text()
+    section = re.search(r'See "(.+)" in docs/operations\.md', properties(name)["AlarmDescription"])
+
+    assert section
+    assert re.search(rf"^#+ {re.escape(section[1])}$", operations, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_notifies_the_topic_when_there_is_one(name):
+    actions_of_alarm = properties(name)["AlarmActions"]["Fn::If"]
+
+    assert actions_of_alarm == [
+        "HasAlarmTopic",
+        [{"Ref": "AlarmTopicArn"}],
+        {"Ref": "AWS::NoValue"},
+    ]
+
+
+def test_suppressed_checks_carry_their_reasons():
+    skipped = [
+        skip
+        for resource in RESOURCES.values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", ())
+    ]
+
+    assert skipped
+    assert all(len(skip["comment"]) > 20 for skip in skipped)
