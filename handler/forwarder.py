@@ -37,6 +37,9 @@ SLICE: Final = 1000
 MAX_ROUNDS: Final = 5
 """How often a person is read again after someone else wrote them first."""
 
+IN_FLIGHT_S: Final = 90
+"""Longer than any invocation lives (60 s), in seconds, with room for clocks that differ."""
+
 SETTLING_S: Final = 2 * AWS_CALL_S + 1
 """Kept for the end, in seconds: setting aside, delaying, answering."""
 
@@ -142,8 +145,9 @@ class Errand:
 
     def aim(self, state: PersonState, *, is_new: bool, now: float) -> None:
         """Say how Customer.io is to hold this person: as this state and the updates have it."""
-        # A new state was given its time; one delivered again is as new as this delivery.
-        timestamp = state.timestamp if is_new else max(int(now), state.timestamp)
+        # A new state was given its time. One delivered again is almost as new as this delivery,
+        # but never newer than a change that another invocation has merged and not saved yet.
+        timestamp = state.timestamp if is_new else max(int(now) - IN_FLIGHT_S, state.timestamp)
         self.version = state.version
         self.person = person(state, self.updates, timestamp=timestamp)
 

@@ -28,13 +28,17 @@ class MemoryStore:
         self.items: dict[str, PersonState] = {}
         self.calls: Counter[str] = Counter()
         self.failing: dict[str, RetryableError] = {}
+        self.is_lagging = False
+        self._before: dict[str, PersonState] = {}
         self.before_save: Callable[[], None] = lambda: None
 
     def load(
         self, keys: Sequence[str], *, consistent: bool, time_left: TimeLeft
     ) -> dict[str, PersonState | RetryableError]:
         self.calls["load consistently" if consistent else "load"] += 1
-        return {key: self.failing.get(key) or self.items.get(key, PersonState()) for key in keys}
+        lagging = self.is_lagging and not consistent
+        items = self.items | self._before if lagging else self.items
+        return {key: self.failing.get(key) or items.get(key, PersonState()) for key in keys}
 
     def versions(
         self, keys: Sequence[str], *, time_left: TimeLeft
@@ -55,17 +59,22 @@ class MemoryStore:
             if self.items.get(key, PersonState()).version != state.version - 1:
                 failures[key] = VersionConflictError("someone else wrote this person first")
             else:
+                self._before[key] = self.items.get(key, PersonState())
                 self.items[key] = state
         return failures
 
 
 class RecordingCustomerIo:
-    """Takes people, and does with them what each update's timestamp allows."""
+    """Takes people, and sets each attribute that no newer update did.
+
+    With `orders_whole_updates` a newer update of a person shuts out all of an older one.
+    """
 
     def __init__(self) -> None:
         self.posted: list[Person] = []
         self.people: dict[str, dict[str, Any]] = {}
-        self.timestamps: dict[str, int] = {}
+        self.orders_whole_updates = False
+        self.set_at: dict[tuple[str, str], int] = {}
         self.credentials: list[Workspace] = []
         self.answers: dict[str, PersonRejectedError | RetryableError] = {}
         self.refuses: Callable[[Workspace], RetryableError | None] = lambda _: None
@@ -79,12 +88,19 @@ class RecordingCustomerIo:
         outcomes = [refusal or self.answers.get(one.identifier.value) for one in persons]
         for one, outcome in zip(persons, outcomes, strict=True):
             self.posted.append(one)
-            value = one.identifier.value
-            if outcome is None and one.timestamp >= self.timestamps.get(value, 0):
-                self.timestamps[value] = one.timestamp
-                self.people.setdefault(value, {}).update(one.attributes)
+            if outcome is None:
+                self._take(one)
         self.after_post()
         return outcomes
+
+    def _take(self, person: Person) -> None:
+        value = person.identifier.value
+        held = self.people.setdefault(value, {})
+        for name, attribute in person.attributes.items():
+            ordered_by = (value, "" if self.orders_whole_updates else name)
+            if person.timestamp >= self.set_at.get(ordered_by, 0):
+                self.set_at[ordered_by] = person.timestamp
+                held[name] = attribute
 
 
 class FixedCredentials:

@@ -1,0 +1,236 @@
+"""Two and three invocations that handle one person at once, in every order of their steps.
+
+Each invocation is a real Forwarder in a thread of its own. Whatever it does outside of itself
+(read, write, post, verify) waits for its turn, and every order of turns is played: after a run,
+the last turn at which another invocation could have gone first is taken differently.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from handler.domain.membership import PersonState, merge, person_key
+from handler.errors import RetryableError
+from handler.forwarder import Forwarder
+from tests.builders import NOW, NOW_MS, audience, body, change, message, profile, update
+from tests.fakes import (
+    FixedCredentials,
+    MemoryQueue,
+    MemoryStore,
+    RecordingCustomerIo,
+    RecordingTelemetry,
+)
+
+KEY = person_key("site-a", update(mpid=-7).profile)
+Choose = Callable[[Sequence[int]], int]
+
+
+class Stage:
+    """Lets one invocation at a time take one step, in the order that `choose` says."""
+
+    def __init__(self, count: int) -> None:
+        self._turns = [threading.Semaphore(0) for _ in range(count)]
+        self._paused = threading.Semaphore(0)
+        self._running = set(range(count))
+
+    def step(self, number: int) -> None:
+        """Called by an invocation: wait for the next turn."""
+        self._paused.release()
+        self._turns[number].acquire()
+
+    def end(self, number: int) -> None:
+        """Called by an invocation: it is over."""
+        self._running.discard(number)
+        self._paused.release()
+
+    def play(self, choose: Choose) -> None:
+        """Give turns until all are over."""
+        for _ in self._turns:
+            self._paused.acquire()
+        while self._running:
+            self._turns[choose(sorted(self._running))].release()
+            self._paused.acquire()
+
+
+class Outside:
+    """What all invocations share: a table and Customer.io, behind a stage."""
+
+    def __init__(
+        self, known: PersonState, *, ticking: bool, lagging: bool = False, whole: bool = False
+    ) -> None:
+        self.store = MemoryStore()
+        self.store.is_lagging = lagging
+        if known.version:
+            self.store.items[KEY] = known
+        self.customerio = RecordingCustomerIo()
+        self.customerio.orders_whole_updates = whole
+        self.now = NOW
+        self.ticking = ticking
+
+    def seen_by(self, number: int, stage: Stage) -> Forwarder:
+        def staged(target: object, name: str) -> Callable[..., Any]:
+            def call(*args: Any, **how: Any) -> Any:
+                stage.step(number)
+                self.now += self.ticking
+                return getattr(target, name)(*args, **how)
+
+            return call
+
+        class Staged:
+            load = staticmethod(staged(self.store, "load"))
+            save = staticmethod(staged(self.store, "save"))
+            versions = staticmethod(staged(self.store, "versions"))
+            deliver = staticmethod(staged(self.customerio, "deliver"))
+
+        return Forwarder(
+            store=Staged(),
+            credentials=FixedCredentials(),
+            customerio=Staged(),
+            queue=MemoryQueue(),
+            telemetry=RecordingTelemetry(),
+            now=lambda: self.now,
+            sleep=lambda _: None,
+            backoff=float,
+            one_attribute_per_audience=True,
+        )
+
+
+def play(known: PersonState, bodies: Sequence[str], choose: Choose, **how: bool) -> Outside:
+    """Run an invocation for each body, their steps in the order chosen; redeliver what failed."""
+    outside = Outside(known, **how)
+    stage = Stage(len(bodies))
+
+    def invoke(number: int) -> None:
+        try:
+            forwarder = outside.seen_by(number, stage)
+            with suppress(RetryableError):
+                forwarder.process([message(bodies[number])], time_left=lambda: 60.0)
+                delivered.add(number)
+        finally:
+            stage.end(number)
+
+    delivered: set[int] = set()
+    threads = [threading.Thread(target=invoke, args=(n,)) for n in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    stage.play(choose)
+    for thread in threads:
+        thread.join()
+    left = [text for number, text in enumerate(bodies) if number not in delivered]
+    return play_on(outside, left) if left else outside
+
+
+def play_on(outside: Outside, left: Sequence[str]) -> Outside:
+    for text in left:
+        stage = Stage(1)
+        forwarder = outside.seen_by(0, stage)
+
+        def invoke(forwarder: Forwarder = forwarder, text: str = text, on: Stage = stage) -> None:
+            try:
+                forwarder.process([message(text)], time_left=lambda: 60.0)
+            finally:
+                on.end(0)
+
+        thread = threading.Thread(target=invoke)
+        thread.start()
+        stage.play(lambda ready: ready[0])
+        thread.join()
+    return outside
+
+
+class Order:
+    """One order of turns: as planned, and from there on the first of those who are ready."""
+
+    def __init__(self, planned: Sequence[int]) -> None:
+        self._planned = planned
+        self._taken: list[tuple[int, int]] = []
+
+    def choose(self, ready: Sequence[int]) -> int:
+        turn = len(self._taken)
+        place = self._planned[turn] if turn < len(self._planned) else 0
+        self._taken.append((place, len(ready)))
+        return ready[place]
+
+    def next(self) -> Order | None:
+        """The order that differs at the last turn where it can; None after the last order."""
+        taken = list(self._taken)
+        while taken and taken[-1][0] == taken[-1][1] - 1:
+            taken.pop()
+        return Order([*(place for place, _ in taken[:-1]), taken[-1][0] + 1]) if taken else None
+
+
+def every_order(run: Callable[[Choose], Outside]) -> Iterator[Outside]:
+    """Run again and again, each time with another order of turns, until all were played."""
+    order: Order | None = Order([])
+    while order is not None:
+        yield run(order.choose)
+        order = order.next()
+
+
+def names(first: str) -> dict[str, Any]:
+    return {"user_attributes": [{"key": "$FirstName", "value": first, "action": "upsert"}]}
+
+
+JOIN_11 = body(profile(audience(11, **names("Ann")), email="ann@example.com"), at_ms=NOW_MS - 30)
+JOIN_12 = body(profile(audience(12)), at_ms=NOW_MS - 20)
+LEAVE_11 = body(profile(audience(11, "delete", **names("Bo"))), at_ms=NOW_MS - 10)
+OLD_JOIN_13 = body(profile(audience(13)), at_ms=NOW_MS - 90)
+
+
+def known_person() -> PersonState:
+    old = update(change(13), at_ms=NOW_MS - 90, mpid=-7)
+    return merge(PersonState(), [old], now=NOW - 60)
+
+
+SCENES = {
+    "a person created by both": (PersonState(), [JOIN_11, JOIN_12]),
+    "a join and the exit that follows it": (known_person(), [JOIN_11, LEAVE_11]),
+    "a change and a redelivery that changes nothing": (known_person(), [JOIN_11, OLD_JOIN_13]),
+    "the same message twice": (PersonState(), [JOIN_11, JOIN_11]),
+}
+
+
+def expected(known: PersonState, bodies: Sequence[str]) -> dict[str, Any]:
+    """What one invocation after the other, oldest message first, ends in."""
+    in_order = [text for text in (OLD_JOIN_13, JOIN_11, JOIN_12, LEAVE_11) if text in bodies]
+    return play_on(Outside(known, ticking=True), in_order).customerio.people["42"]
+
+
+WORLDS = {
+    "all in one second": {"ticking": False},
+    "a second a step": {"ticking": True},
+    "a second a step, reads one write behind": {"ticking": True, "lagging": True},
+    "an older update is ignored as a whole": {"ticking": True, "lagging": True, "whole": True},
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("scene", SCENES)
+def test_in_every_order_of_two_invocations_the_newest_state_is_what_stays(scene, world) -> None:
+    known, bodies = SCENES[scene]
+    wanted = expected(known, bodies)
+    orders = 0
+
+    for ended in every_order(lambda choose: play(known, bodies, choose, **WORLDS[world])):
+        orders += 1
+        assert ended.customerio.people["42"] == wanted
+
+    # Of two invocations with four steps each there are 70 orders, and more with each conflict.
+    assert orders >= 70
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_in_many_orders_of_three_invocations_the_newest_state_is_what_stays(world) -> None:
+    known, bodies = known_person(), [JOIN_11, OLD_JOIN_13, LEAVE_11]
+    wanted = expected(known, bodies)
+    chance = random.Random(20261121)
+
+    for _ in range(400):
+        ended = play(known, bodies, chance.choice, **WORLDS[world])
+        assert ended.customerio.people["42"] == wanted
