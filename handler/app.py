@@ -50,11 +50,11 @@ def telemetry() -> Telemetry:
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
     settings = Settings.from_environ(os.environ)
-    # With these a call takes at most clock.AWS_CALL_S.
+    # One try: whoever calls tries again while there is time. See clock.AWS_CALL_S.
     config = Config(
         connect_timeout=1,
         read_timeout=2,
-        retries={"mode": "standard", "total_max_attempts": 2},
+        retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=AWS_THREADS,
         parameter_validation=False,  # a fifth of the CPU of a batch call
     )

@@ -11,8 +11,14 @@ import msgspec
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import ClientError
 
+from handler.clock import AWS_CALL_S, TimeLeft
 from handler.domain.workspace import Workspace
-from handler.errors import MisconfiguredError, UnavailableError, UnknownAccountError
+from handler.errors import (
+    MisconfiguredError,
+    OutOfTimeError,
+    UnavailableError,
+    UnknownAccountError,
+)
 
 KEPT_S: Final = 300
 
@@ -53,22 +59,25 @@ class Credentials:
         self._secrets = secrets
         self._name = secret_name
 
-    def workspace(self, account_id: int | None) -> Workspace:
+    def workspace(
+        self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
+    ) -> Workspace:
         """Return the workspace of an mParticle account, in a secret at most five minutes old.
 
-        Raises UnknownAccountError where even a secret read afresh does not know the account,
-        UnavailableError, or MisconfiguredError that names the secret.
+        With `afresh` the secret is read again, as it is where it does not know the account.
+        Raises UnknownAccountError, UnavailableError, OutOfTimeError, or MisconfiguredError that
+        names the secret.
         """
+        if afresh:
+            return self._find(account_id, time_left, afresh=True)
         try:
-            return self._find(account_id, afresh=False)
+            return self._find(account_id, time_left, afresh=False)
         except UnknownAccountError:
-            return self._find(account_id, afresh=True)
+            return self._find(account_id, time_left, afresh=True)
 
-    def workspace_afresh(self, account_id: int | None) -> Workspace:
-        """Return the workspace of an mParticle account after reading the secret again."""
-        return self._find(account_id, afresh=True)
-
-    def _find(self, account_id: int | None, *, afresh: bool) -> Workspace:
+    def _find(self, account_id: int | None, time_left: TimeLeft, *, afresh: bool) -> Workspace:
+        if time_left() < AWS_CALL_S:
+            raise OutOfTimeError("no time left to read the credentials")
         entries = self._read(afresh=afresh)
         entry = entries.get(str(account_id)) or entries.get("default")
         if entry is None:

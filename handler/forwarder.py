@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Final, Protocol, TypeVar
 
 from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft
@@ -72,11 +72,10 @@ class Store(Protocol):
 class Credentials(Protocol):
     """Who opens which workspace; see credentials.py."""
 
-    def workspace(self, account_id: int | None) -> Workspace:
-        """Return the workspace of an mParticle account."""
-
-    def workspace_afresh(self, account_id: int | None) -> Workspace:
-        """Return it after reading the secret again."""
+    def workspace(
+        self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
+    ) -> Workspace:
+        """Return the workspace of an mParticle account; `afresh`: after reading it again."""
 
 
 class CustomerIo(Protocol):
@@ -135,8 +134,8 @@ class Errand:
     """One person of this batch: all that its messages say of them, and how far they have got."""
 
     key: str
-    account_id: int | None
     workspace: Workspace
+    account_ids: dict[int | None, None] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     sources: list[tuple[Fate, int]] = field(default_factory=list)
     version: int = 0
@@ -193,16 +192,25 @@ class Forwarder:
         """
         report = Report(records=len(messages))
         fates = [Fate(message) for message in messages]
-        with self._guarded(*fates):
-            errands = self._read(fates, report)
-            for start in range(0, len(errands), SLICE):
-                part = errands[start : start + SLICE]
-                with self._guarded(*part):
-                    self._update(part, report, _less(time_left, SETTLING_S + VERIFYING_S))
-            with self._guarded(*errands):
-                self._deliver(errands, report, _less(time_left, SETTLING_S))
-            self._count(errands, report)
+        try:
+            with self._guarded(*fates):
+                self._forward(fates, report, _less(time_left, SETTLING_S))
+        except MisconfiguredError:
+            self._queue.delay(messages, time_left=time_left)
+            raise
         return self._settle(fates, report, time_left)
+
+    def _forward(self, fates: Sequence[Fate], report: Report, time_left: TimeLeft) -> None:
+        """Walk up to the last verifying read, and note at each message what failed."""
+        to_verify = _less(time_left, VERIFYING_S)
+        errands = self._read(fates, report, to_verify)
+        for start in range(0, len(errands), SLICE):
+            part = errands[start : start + SLICE]
+            with self._guarded(*part):
+                self._update(part, report, to_verify)
+        with self._guarded(*errands):
+            self._deliver(errands, report, time_left)
+        self._count(errands, report)
 
     @contextmanager
     def _guarded(self, *subjects: Subject) -> Iterator[None]:
@@ -223,10 +231,10 @@ class Forwarder:
 
     # --- read ---
 
-    def _read(self, fates: Iterable[Fate], report: Report) -> list[Errand]:
+    def _read(self, fates: Iterable[Fate], report: Report, time_left: TimeLeft) -> list[Errand]:
         """Sort what the messages say by person; refuse what cannot be read."""
         errands: dict[str, Errand] = {}
-        workspace_of = cache(self._workspace)
+        workspace_of = cache(partial(self._workspace, time_left=time_left))
         for fate in fates:
             with self._guarded(fate):
                 opened = read_message(fate.message.body, now=self._now())
@@ -239,9 +247,11 @@ class Forwarder:
                     self._sort(fate, opened, workspace, errands)
         return list(errands.values())
 
-    def _workspace(self, account_id: int | None) -> Workspace | PermanentError | RetryableError:
+    def _workspace(
+        self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
+    ) -> Workspace | PermanentError | RetryableError:
         try:
-            return self._credentials.workspace(account_id)
+            return self._credentials.workspace(account_id, time_left=time_left, afresh=afresh)
         except (PermanentError, RetryableError) as error:
             return error
 
@@ -260,7 +270,8 @@ class Forwarder:
             key = person_key(workspace.site_id, profile)
             errand = errands.get(key)
             if errand is None:
-                errand = errands[key] = Errand(key, opened.account_id, workspace)
+                errand = errands[key] = Errand(key, workspace)
+            errand.account_ids[opened.account_id] = None
             errand.updates.append(Update(opened.sent_at_ms, profile, one_attribute))
             errand.sources.append((fate, place))
 
@@ -330,18 +341,43 @@ class Forwarder:
         self, workspace: Workspace, group: Sequence[Errand], time_left: TimeLeft
     ) -> list[Errand]:
         taken, refused = self._try_to_post(workspace, group, time_left)
-        if refused:
-            fresh = self._credentials.workspace_afresh(refused[0].account_id)
-            if fresh.site_id == workspace.site_id:
-                for errand in group:
-                    errand.workspace = fresh
-                more, refused = self._try_to_post(fresh, refused, time_left)
-                taken += more
-        if refused:
+        for fresh, part in self._renewed(refused, time_left).items():
+            more, _ = self._try_to_post(fresh, part, time_left)
+            taken += more
+        done = set(taken)
+        still_refused = [one for one in refused if one not in done and not one.failed]
+        if still_refused:
             self._telemetry.credentials_refused()
-        for errand in refused:
+        for errand in still_refused:
             errand.fail(CredentialsRefusedError("Customer.io refused the credentials"))
         return taken
+
+    def _renewed(
+        self, refused: Sequence[Errand], time_left: TimeLeft
+    ) -> Mapping[Workspace, list[Errand]]:
+        """Read the secret afresh, and sort people by the credentials that it now has for them.
+
+        Left out are those whose accounts are now unknown or feed another workspace: they find
+        out when their messages come again.
+        """
+        accounts = dict.fromkeys(one for errand in refused for one in errand.account_ids)
+        fresh = {
+            account_id: self._workspace(account_id, time_left=time_left, afresh=place == 0)
+            for place, account_id in enumerate(accounts)
+        }
+        renewed: defaultdict[Workspace, list[Errand]] = defaultdict(list)
+        for errand in refused:
+            found = [fresh[account_id] for account_id in errand.account_ids]
+            known = [
+                one
+                for one in found
+                if isinstance(one, Workspace) and one.site_id == errand.workspace.site_id
+            ]
+            if known:
+                changed = [one for one in known if one != errand.workspace]
+                errand.workspace = (changed or known)[0]
+                renewed[errand.workspace].append(errand)
+        return renewed
 
     def _try_to_post(
         self, workspace: Workspace, group: Sequence[Errand], time_left: TimeLeft
@@ -394,7 +430,10 @@ class Forwarder:
 
     def _settle(self, fates: Sequence[Fate], report: Report, time_left: TimeLeft) -> list[str]:
         """Set aside what was refused for good, delay what is to be tried again."""
-        letters = {letter: fate for fate in fates for letter in fate.letters()}
+        letters: dict[Letter, Fate] = {}
+        for fate in fates:
+            with self._guarded(fate):
+                letters |= dict.fromkeys(fate.letters(), fate)
         lost = self._queue.set_aside([*letters], time_left=time_left)
         for letter in lost:
             letters.pop(letter).retry = UnavailableError("the dead-letter queue took nothing")

@@ -6,7 +6,7 @@ RetryableError that stood in the way, so that one throttled item takes no other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -40,6 +40,8 @@ _PASSING: Final = {
     "InternalServerError",
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
     "ThrottlingError",
     "TransactionConflict",
 }
@@ -123,21 +125,23 @@ class Store:
     ) -> dict[str, Mapping[str, Any] | RetryableError]:
         found: dict[str, Mapping[str, Any] | RetryableError] = {}
         waiting = keys
-        for round_ in range(MAX_ROUNDS):
-            if time_left() < AWS_CALL_S:
-                return found | _each(waiting, OutOfTimeError("no time left to read people"))
+        trouble: RetryableError = OutOfTimeError("no time left to read people")
+        for _ in self._rounds(time_left):
             request: Any = {"Keys": [{"pk": {"S": key}} for key in waiting], **how}
             try:
                 answer = self._dynamodb.batch_get_item(RequestItems={self._table: request})
             except (BotoCoreError, ClientError) as error:
-                return found | _each(waiting, _unavailable(error))
+                trouble = _unavailable(error)
+                if not _passes(error):
+                    break
+                continue
             found.update((item["pk"]["S"], item) for item in answer["Responses"][self._table])
             unread: Any = answer["UnprocessedKeys"]
             if not unread:
                 return found
             waiting = [key["pk"]["S"] for key in unread[self._table]["Keys"]]
-            self._wait(round_, time_left)
-        return found | _each(waiting, UnavailableError("DynamoDB leaves people unread: throttled"))
+            trouble = UnavailableError("DynamoDB leaves people unread: throttled")
+        return found | dict.fromkeys(waiting, trouble)
 
     # --- writing ---
 
@@ -146,15 +150,17 @@ class Store:
     ) -> dict[str, RetryableError]:
         failures: dict[str, RetryableError] = {}
         waiting = dict(states)
-        for round_ in range(MAX_ROUNDS):
-            if time_left() < AWS_CALL_S:
-                return failures | _each(waiting, OutOfTimeError("no time left to write people"))
+        trouble: RetryableError = OutOfTimeError("no time left to write people")
+        for _ in self._rounds(time_left):
             try:
                 answers = self._dynamodb.batch_execute_statement(
                     Statements=[self._statement(key, state, now) for key, state in waiting.items()]
                 )["Responses"]
             except (BotoCoreError, ClientError) as error:
-                return failures | _each(waiting, _unavailable(error))
+                trouble = _unavailable(error)
+                if not _passes(error):
+                    break
+                continue
             passing: dict[str, PersonState] = {}
             for (key, state), answer in zip(waiting.items(), answers, strict=True):
                 code = answer.get("Error", {}).get("Code")
@@ -164,12 +170,21 @@ class Store:
                     passing[key] = state
                 elif code is not None:
                     failures[key] = UnavailableError(f"DynamoDB refused a write: {code}")
-            if not passing:
-                return failures
             waiting = passing
-            self._wait(round_, time_left)
-        throttled = UnavailableError("DynamoDB leaves people unwritten: throttled")
-        return failures | _each(waiting, throttled)
+            if not waiting:
+                break
+            trouble = UnavailableError("DynamoDB leaves people unwritten: throttled")
+        return failures | dict.fromkeys(waiting, trouble)
+
+    def _rounds(self, time_left: TimeLeft) -> Iterator[int]:
+        """Count the calls for one batch, each but the first after a wait, while time lasts."""
+        for number in range(MAX_ROUNDS):
+            wait = self._backoff(number) if number else 0.0
+            if time_left() < wait + AWS_CALL_S:
+                return
+            if wait:
+                self._sleep(wait)
+            yield number
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:
         if state.identifier is None:
@@ -186,9 +201,6 @@ class Store:
             return {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
         before = {"N": str(state.version - 1)}
         return {"Statement": self._update, "Parameters": [*fields, {"S": key}, before]}
-
-    def _wait(self, round_: int, time_left: TimeLeft) -> None:
-        self._sleep(min(self._backoff(round_ + 1), max(0.0, time_left() - AWS_CALL_S)))
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:
@@ -217,14 +229,18 @@ def _version(read: Mapping[str, Any] | RetryableError | None) -> int | Retryable
     return read if isinstance(read, RetryableError) else int(read["version"]["N"])
 
 
-def _each(keys: Iterable[str], error: RetryableError) -> dict[str, RetryableError]:
-    return dict.fromkeys(keys, error)
-
-
 def _unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
     # The text may quote what was sent: the code is enough.
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-    return UnavailableError(f"DynamoDB: {code or type(error).__name__}")
+    return UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
+
+
+def _passes(error: BotoCoreError | ClientError) -> bool:
+    """Tell whether the same call may work in a moment; a broken connection may."""
+    return isinstance(error, BotoCoreError) or _code(error).removesuffix("Exception") in _PASSING
+
+
+def _code(error: BotoCoreError | ClientError) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
 
 
 def _batches(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

@@ -112,15 +112,15 @@ class FixedCredentials:
         self.reads: list[int | None] = []
         self.fresh_reads: list[int | None] = []
 
-    def workspace(self, account_id: int | None) -> Workspace:
-        self.reads.append(account_id)
+    def workspace(
+        self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
+    ) -> Workspace:
+        (self.fresh_reads if afresh else self.reads).append(account_id)
+        if afresh:
+            self.accounts = self.fresh
         if account_id not in self.accounts:
             raise UnknownAccountError("the credentials secret has no entry for the account")
         return self.accounts[account_id]
-
-    def workspace_afresh(self, account_id: int | None) -> Workspace:
-        self.fresh_reads.append(account_id)
-        return self.fresh[account_id]
 
 
 class MemoryQueue:
@@ -130,8 +130,10 @@ class MemoryQueue:
         self.delayed: list[str] = []
         self.letters: list[Letter] = []
         self.is_broken = False
+        self.time_left = 0.0
 
     def delay(self, messages: Sequence[Message], *, time_left: TimeLeft) -> None:
+        self.time_left = time_left()
         self.delayed += [message.id for message in messages]
 
     def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> list[Letter]:

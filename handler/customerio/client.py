@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -103,15 +103,32 @@ class TrackApi:
         After a chunk has run out of tries or of time, those not yet started are not tried.
         """
         try:
-            visit = _Visit(workspace, self._base_url(workspace, time_left), time_left)
+            asked = self._executor.submit(self._base_url, workspace, time_left)
+            visit = _Visit(workspace, asked.result(max(0.0, time_left())), time_left)
         except RetryableError as error:
             return [error] * len(persons)
+        except TimeoutError:
+            return [_late()] * len(persons)
         outcomes: list[Outcome] = [None] * len(persons)
-        chunks = wire.chunks(map(wire.entities, persons))
-        for results in self._executor.map(lambda chunk: self._post(visit, chunk), chunks):
-            for owner, outcome in results:
+        posts = {
+            self._executor.submit(self._post, visit, chunk): chunk
+            for chunk in wire.chunks(map(wire.entities, persons))
+        }
+        # The timeouts of a request bound each wait for a byte; this bounds them all together.
+        wait(posts, timeout=max(0.0, time_left()))
+        for post, chunk in posts.items():
+            for owner, outcome in self._result(visit, post, chunk):
                 outcomes[owner] = _graver(outcomes[owner], outcome)
         return outcomes
+
+    def _result(
+        self, visit: _Visit, post: Future[list[tuple[int, Outcome]]], chunk: wire.Chunk
+    ) -> list[tuple[int, Outcome]]:
+        if post.done():
+            return post.result()
+        post.cancel()
+        visit.given_up = _late()
+        return [(owner, visit.given_up) for owner in chunk.owners]
 
     def _post(self, visit: _Visit, chunk: wire.Chunk) -> list[tuple[int, Outcome]]:
         """Post a chunk; where it is refused as a whole, its halves, down to the one refused."""
@@ -154,6 +171,8 @@ class TrackApi:
         """
         retry = Retry(total=MAX_TRIES - 1, allowed_methods=None, raise_on_status=False)
         while True:
+            if visit.given_up is not None:
+                raise visit.given_up.with_traceback(None)
             if visit.time_left() < SHORTEST_TRY_S:
                 raise OutOfTimeError("no time left for a request to Customer.io")
             asked_to_wait = 0.0
@@ -184,8 +203,7 @@ class TrackApi:
                 body=body,
                 headers=visit.headers,
                 timeout=Timeout(
-                    connect=min(CONNECT_TIMEOUT_S, visit.time_left()),
-                    read=min(READ_TIMEOUT_S, visit.time_left()),
+                    total=visit.time_left(), connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S
                 ),
                 retries=False,
                 redirect=False,
@@ -231,6 +249,10 @@ class _Visit:
         }
 
 
+def _late() -> OutOfTimeError:
+    return OutOfTimeError("Customer.io did not answer in time")
+
+
 def _read_bounded(response: urllib3.BaseHTTPResponse, time_left: TimeLeft) -> bytes:
     read = bytearray()
     while part := response.read1(1 << 16):
@@ -238,7 +260,7 @@ def _read_bounded(response: urllib3.BaseHTTPResponse, time_left: TimeLeft) -> by
         if len(read) > MAX_ANSWER_BYTES:
             raise UnavailableError("Customer.io's answer is too long")
         if time_left() <= 0:
-            raise OutOfTimeError("Customer.io's answer took too long")
+            raise _late()
     return bytes(read)
 
 
@@ -246,7 +268,7 @@ def _retry_after(retry: Retry, response: _Response) -> float:
     """Return the seconds that Customer.io asks us to wait; 0 if it does not."""
     try:
         return retry.parse_retry_after(response.retry_after or "0")
-    except (InvalidHeader, OverflowError):
+    except (InvalidHeader, OverflowError, ValueError):
         return 0.0
 
 

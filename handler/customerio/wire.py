@@ -115,7 +115,7 @@ def read_answer(status: int, body: bytes, *, count: int) -> dict[int, str] | Ref
         case 200 | 207:
             return _refusals(status, body, count)
         case 400 | 413:
-            return Refused(_first_reason(body) or f"status {status}")
+            return Refused(_first_reason(body) or f"refused with {status}")
         case _:
             raise _trouble(status)
 
@@ -187,25 +187,32 @@ def _first_reason(body: bytes) -> str:
 
 
 _EMAIL = re.compile(r"[^\s'\"<>]+@[^\s'\"<>]+")
+_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'?|\"[^\"]*\"?|`[^`]*`?)")
 
 
 def _reason(error: object) -> str:
-    """Return what an error says, without anything that looks like an email."""
+    """Return what an error says, word by word: not yet to be shown, see `without_values`."""
     told = [str(error)]
     if isinstance(error, dict):
         told = [str(error[name]) for name in ("field", "reason", "message") if error.get(name)]
-    text = "".join(one if one.isprintable() else " " for one in ": ".join(told))
-    return _EMAIL.sub("[email]", text)[:300].strip() or "no reason given"
+    return ": ".join(told)
 
 
 def without_values(reason: str, entity: bytes) -> str:
-    """Return Customer.io's reason without the id and the values that it may quote."""
+    """Return Customer.io's reason, short enough for a log line and fit for one.
+
+    Without what it quotes, without emails, and without the id and the values that were sent, in
+    any letter case.
+    """
     sent = msgspec.json.decode(entity, type=_Entity)
-    texts = {*sent.identifiers.values(), *filter(None, map(_as_text, sent.attributes.values()))}
-    for text in sorted(texts, key=len, reverse=True):
-        reason = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "[value]", reason)
-    return reason
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    values = [*sent.identifiers.values(), *sent.attributes.values()]
+    words = {word for value in values if isinstance(value, str) for word in value.split()}
+    reason = reason.replace("\\", "")
+    for pattern in (_EMAIL, _QUOTED):
+        reason = pattern.sub("[value]", reason)
+    for word in sorted(words, key=len, reverse=True):
+        # Short ones only as words of their own: an id of 1 would else mask every number.
+        edge = r"\b" if len(word) < 4 else ""
+        reason = re.sub(f"{edge}{re.escape(word)}{edge}", "[value]", reason, flags=re.IGNORECASE)
+    shown = "".join(one if one.isprintable() else " " for one in reason)
+    return shown[:300].strip() or "no reason given"

@@ -56,7 +56,9 @@ def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> 
     attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
     for update in updates:
         if update.one_attribute_per_audience:
-            attributes.update(_one_for_each(state, update))
+            for name, is_in in _one_for_each(state, update):
+                # Of audiences that share a name, one is enough.
+                attributes[name] = is_in or attributes.get(name) is True
     current = _current_values(state, updates)
     if not state.identifier.is_id:
         current.pop("email", None)

@@ -115,15 +115,14 @@ def merge(known: PersonState, updates: Iterable[Update], *, now: float) -> Perso
     set_at = dict(known.set_at)
     identifier = known.identifier
     oldest_tombstone = standing(int((now - TOMBSTONE_LIFE_S) * 1000), gone=False)
+    raised: set[int] = set()
     news = False
     for update in updates:
         for change in update.profile.changes:
             word = standing(update.at_ms, gone=not change.is_member)
-            if word & 1 and word < oldest_tombstone and change.audience_id not in memberships:
-                continue
             if word > memberships.get(change.audience_id, -1):
                 memberships[change.audience_id] = word
-                news = True
+                raised.add(change.audience_id)
         for name, value in values(update).items():
             word = standing(update.at_ms, gone=value is None)
             if word > set_at.get(name, -1):
@@ -132,19 +131,19 @@ def merge(known: PersonState, updates: Iterable[Update], *, now: float) -> Perso
         if identifier is None or update.identifier > identifier:
             identifier = update.identifier
             news = True
-    if not news:
+    kept = {
+        key: word for key, word in memberships.items() if not word & 1 or word >= oldest_tombstone
+    }
+    # An exit of long ago, from an audience not known, would be forgotten at once: no news.
+    if not news and raised.isdisjoint(kept) and raised.isdisjoint(known.memberships):
         return known
     return PersonState(
         version=known.version + 1,
         timestamp=max(int(now), known.timestamp + 1),
         identifier=identifier,
-        memberships={
-            key: word
-            for key, word in memberships.items()
-            if not word & 1 or word >= oldest_tombstone
-        },
+        memberships=kept,
         set_at=set_at,
-        continuations=max(known.continuations, len(membership_values(memberships)) - 1),
+        continuations=max(known.continuations, len(membership_values(kept)) - 1),
     )
 
 

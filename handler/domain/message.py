@@ -234,13 +234,10 @@ _SWITCH = {"true": True, "false": False}
 
 
 def _one_attribute_setting(settings: Mapping[str, Any]) -> bool | None:
+    """Return what the account says of one attribute per audience; None for nothing readable."""
     for name, value in settings.items():
-        if _ONE_ATTRIBUTE.fullmatch(_letters(name)) and value not in (None, ""):
-            try:
-                return _SWITCH[str(value).strip().lower()]
-            except KeyError:
-                reason = "$.account.account_settings: one attribute per audience: not a boolean"
-                raise MalformedMessageError(reason) from None
+        if _ONE_ATTRIBUTE.fullmatch(_letters(name)):
+            return _SWITCH.get(str(value).strip().lower())
     return None
 
 
@@ -339,28 +336,71 @@ def _explain(error: Exception, *, root: str = "$") -> str:
 
 def only_profiles(message: AudienceMessage, profiles: Sequence[RawProfile]) -> str:
     """Return the message with these profiles alone, its secrets blanked."""
-    fields, _ = _split(message.text)
-    fields["user_profiles"] = msgspec.Raw(b"[" + b",".join(map(bytes, profiles)) + b"]")
-    _blank_account(fields)
-    body = msgspec.json.encode(fields).decode()
-    return _NOT_FOR_SQS.sub(lambda found: f"\\u{ord(found[0]):04x}", body)
-
-
-# Of the characters that JSON leaves as they are, those that SQS refuses in a message.
-_NOT_FOR_SQS = re.compile("[\ufffe\uffff]")
+    listed = b"[" + b",".join(map(bytes, profiles)) + b"]"
+    return _given_back({**_fields(message.text), "user_profiles": msgspec.Raw(listed)})
 
 
 def without_secrets(body: str) -> str:
-    """Return a body as it came, but for the values of what looks like a secret account setting."""
-    return _SECRET_SETTING.sub(_blank, body)
+    """Return a body that is set aside whole: as it came, but for secrets in account settings.
 
+    Where it cannot be read, for values of what looks like such a secret.
+    """
+    try:
+        fields = _fields(body)
+        if "type" not in fields and _text(fields, "Type") == "Notification":
+            body = _text(fields, "Message")
+            fields = _fields(body)
+        return _given_back(fields)
+    except MalformedMessageError:
+        return _SECRET_SETTING.sub(_blank, body)
+
+
+def _fields(body: str) -> dict[str, msgspec.Raw]:
+    fields, profiles = _split(body)
+    if "user_profiles" not in fields and profiles:
+        fields["user_profiles"] = msgspec.Raw(b"[" + b",".join(map(bytes, profiles)) + b"]")
+    return fields
+
+
+def _given_back(fields: dict[str, msgspec.Raw]) -> str:
+    """Put the fields together again, but for the secrets among the account's settings."""
+    if "account" in fields:
+        fields = {**fields, "account": _blanked(fields["account"])}
+    # Names go through the standard library, which knows how to write half a surrogate pair.
+    body = b",".join(json.dumps(name).encode() + b":" + raw for name, raw in fields.items())
+    return _NOT_FOR_SQS.sub(_escaped, f"{{{body.decode()}}}")
+
+
+def _blanked(account: msgspec.Raw) -> msgspec.Raw:
+    try:
+        fields = _FIELDS.decode(account)
+        settings = _FIELDS.decode(fields.get("account_settings", b"{}"))
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.Raw(_SECRET_SETTING.sub(_blank, bytes(account).decode()).encode())
+    settings = {
+        name: _NOTHING if _SECRET_WORDS.search(_letters(name)) else value
+        for name, value in settings.items()
+    }
+    if settings:
+        fields["account_settings"] = msgspec.Raw(msgspec.json.encode(settings))
+    return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+_NOTHING = msgspec.Raw(b'""')
+
+# Of the characters that JSON leaves as they are, those that SQS refuses in a message.
+_NOT_FOR_SQS = re.compile("[\ufffe\uffff]")
 
 _SECRET_WORDS = re.compile(r"key|siteid|secret|token|password|credential")
 # A name, a colon and a value, also where both are escaped in the text of an SNS envelope, and
 # where the body breaks off. The bounds keep the search linear.
 _SECRET_SETTING = re.compile(
     r"""(?P<name>(?P<quote>\\?")[^"\\]{0,64}
-            (?:key|site[ _-]?id|secret|token|password|credential)
+            (?:api[ _-]?key|site[ _-]?id|secret|token|password|credential)
         [^"\\]{0,64}(?P=quote)\s*:\s*)
         (?:(?P=quote)(?:\\[^"]|[^"\\]|(?<!\\)\\")*?(?:(?P=quote)|\Z)|[^\s",{}\[\]\\]+)""",
     re.IGNORECASE | re.VERBOSE,
@@ -369,15 +409,3 @@ _SECRET_SETTING = re.compile(
 
 def _blank(setting: re.Match[str]) -> str:
     return f"{setting['name']}{setting['quote'] * 2}"
-
-
-def _blank_account(fields: dict[str, msgspec.Raw]) -> None:
-    account = msgspec.json.decode(fields.get("account", b"null"), type=dict[str, Any] | None)
-    settings = (account or {}).get("account_settings")
-    if account is None or not isinstance(settings, dict):
-        return
-    account["account_settings"] = {
-        name: "" if _SECRET_WORDS.search(_letters(name)) else value
-        for name, value in settings.items()
-    }
-    fields["account"] = msgspec.Raw(msgspec.json.encode(account))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
 import urllib3
@@ -196,7 +199,7 @@ def test_retry_after_is_honoured(fake, caller) -> None:
     assert caller.slept == [7.25]
 
 
-@pytest.mark.parametrize("value", ["soon", "", "-3"])
+@pytest.mark.parametrize("value", ["soon", "", "-3", "9" * 5000])
 def test_a_retry_after_that_makes_no_sense_is_overlooked(fake, caller, value) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=429, headers={"Retry-After": value}, times=1))
 
@@ -229,7 +232,43 @@ def test_a_server_that_does_not_answer_is_left_within_the_time_left(fake, caller
     (outcome,) = caller.deliver(someone())
 
     assert isinstance(outcome, RetryableError)
-    assert caller.telemetry.named("request")[0][0] == 0
+
+
+@pytest.mark.parametrize("path", ["", "region"])
+def test_a_server_that_trickles_its_answer_is_left_within_the_time_left(path) -> None:
+    with trickling_server() as url:
+        caller = Caller("" if path else url, region_urls={"us": url})
+        started = time.monotonic()
+        (outcome,) = caller.api.deliver(
+            Workspace("site-a", "key-a", "auto"),
+            [someone()],
+            time_left=lambda: started + 1.5 - time.monotonic(),
+        )
+
+    assert isinstance(outcome, OutOfTimeError)
+    assert time.monotonic() - started < 5
+
+
+@contextmanager
+def trickling_server():
+    """Answer with one header after the other, and never end."""
+    closing = threading.Event()
+
+    def trickle(listener):
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not closing.wait(0.05):
+                connection.sendall(b"X-Slow: yes\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            closing.set()
+            thread.join()
 
 
 def test_nothing_starts_without_time(fake, caller) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from contextlib import closing
+from typing import Any
 
 import boto3
 import pytest
@@ -13,8 +14,14 @@ from botocore.config import Config
 
 from handler.credentials import Credentials
 from handler.domain.workspace import Workspace
-from handler.errors import MisconfiguredError, UnavailableError, UnknownAccountError
+from handler.errors import (
+    MisconfiguredError,
+    OutOfTimeError,
+    UnavailableError,
+    UnknownAccountError,
+)
 
+PLENTY: Any = {"time_left": lambda: 60.0}
 ONE = {"site_id": "s1te", "api_key": "k3y", "region": "eu"}
 OTHER = {"site_id": "other", "api_key": "k3y"}
 
@@ -45,33 +52,33 @@ def credentials(secretsmanager, secret):
 
 @pytest.mark.parametrize("account_id", [None, 1, 1001])
 def test_one_workspace_serves_every_account(credentials, account_id) -> None:
-    assert credentials.workspace(account_id) == Workspace("s1te", "k3y", "eu")
+    assert credentials.workspace(account_id, **PLENTY) == Workspace("s1te", "k3y", "eu")
 
 
 def test_several_workspaces_are_chosen_by_account(credentials, secret) -> None:
     secret.put(json.dumps({"accounts": {"1001": ONE, "default": OTHER}}))
 
-    assert credentials.workspace(1001).site_id == "s1te"
-    assert credentials.workspace(1002) == Workspace("other", "k3y", "us")
+    assert credentials.workspace(1001, **PLENTY).site_id == "s1te"
+    assert credentials.workspace(1002, **PLENTY) == Workspace("other", "k3y", "us")
 
 
 def test_an_unknown_account_is_looked_for_in_a_secret_read_afresh(credentials, secret) -> None:
     secret.put(json.dumps({"accounts": {"1001": ONE}}))
-    credentials.workspace(1001)
+    credentials.workspace(1001, **PLENTY)
     secret.put(json.dumps({"accounts": {"1001": ONE, "1002": OTHER}}))
 
-    assert credentials.workspace(1002).site_id == "other"
+    assert credentials.workspace(1002, **PLENTY).site_id == "other"
     with pytest.raises(UnknownAccountError):
-        credentials.workspace(1003)
+        credentials.workspace(1003, **PLENTY)
 
 
 def test_a_secret_is_kept_until_it_is_asked_for_afresh(credentials, secret) -> None:
-    credentials.workspace(1)
+    credentials.workspace(1, **PLENTY)
     secret.put(json.dumps(OTHER))
 
-    assert credentials.workspace(1).site_id == "s1te"
-    assert credentials.workspace_afresh(1).site_id == "other"
-    assert credentials.workspace(1).site_id == "other"
+    assert credentials.workspace(1, **PLENTY).site_id == "s1te"
+    assert credentials.workspace(1, afresh=True, **PLENTY).site_id == "other"
+    assert credentials.workspace(1, **PLENTY).site_id == "other"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_an_unreadable_secret_names_itself_and_what_is_wrong(
     secret.put(text)
 
     with pytest.raises(MisconfiguredError, match=reason) as stopped:
-        credentials.workspace(1)
+        credentials.workspace(1, **PLENTY)
 
     assert secret.name in str(stopped.value)
     assert "s3c" not in str(stopped.value)
@@ -106,14 +113,14 @@ def test_no_account_at_all_is_unknown(credentials, secret) -> None:
     secret.put('{"accounts": {}}')
 
     with pytest.raises(UnknownAccountError):
-        credentials.workspace(1)
+        credentials.workspace(1, **PLENTY)
 
 
 def test_a_secret_that_is_not_there_is_for_a_human(secretsmanager) -> None:
     lost = Credentials(SecretsProvider(boto3_client=secretsmanager), "no-such")
 
     with pytest.raises(MisconfiguredError, match="no-such cannot be read: ResourceNotFound"):
-        lost.workspace(1)
+        lost.workspace(1, **PLENTY)
 
 
 def test_a_secrets_manager_out_of_reach_is_retryable(aws) -> None:
@@ -123,7 +130,12 @@ def test_a_secrets_manager_out_of_reach_is_retryable(aws) -> None:
     with closing(boto3.client("secretsmanager", config=config, **options)) as client:
         lost = Credentials(SecretsProvider(boto3_client=client), "x")
         with pytest.raises(UnavailableError, match="Secrets Manager"):
-            lost.workspace(1)
+            lost.workspace(1, **PLENTY)
+
+
+def test_the_secret_is_not_read_without_time(credentials) -> None:
+    with pytest.raises(OutOfTimeError):
+        credentials.workspace(1, time_left=lambda: 1.0)
 
 
 def test_the_api_key_is_in_no_repr() -> None:

@@ -48,6 +48,15 @@ def test_one_attribute_per_audience_tells_what_is_true_now_of_each_audience_name
     assert "In Audience 13" not in sent
 
 
+@pytest.mark.parametrize("joined", [11, 12])
+def test_of_audiences_that_share_a_name_one_is_enough(joined) -> None:
+    told = update(
+        *(change(key, joined=key == joined, name="VIP") for key in (11, 12)), one_attribute=True
+    )
+
+    assert attributes(merged(told), told)["In VIP"] is True
+
+
 def test_without_that_setting_there_is_no_attribute_per_audience() -> None:
     assert list(attributes(state(11), update(change(11)))) == ["SegmentMembership"]
 

@@ -11,11 +11,12 @@ from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,
     MisconfiguredError,
+    OutOfTimeError,
     PersonRejectedError,
     RetryableError,
     UnavailableError,
 )
-from handler.forwarder import Forwarder
+from handler.forwarder import SETTLING_S, VERIFYING_S, Forwarder
 from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, change, message, profile, update
 from tests.fakes import (
     FixedCredentials,
@@ -176,7 +177,7 @@ def test_an_unknown_account_is_set_aside_whole_and_asked_for_once(house) -> None
 
 
 def test_an_unreadable_secret_keeps_the_messages_on_the_queue(house) -> None:
-    def broken(account_id):
+    def broken(account_id, **how):
         raise UnavailableError("Secrets Manager: down")
 
     house.credentials.workspace = broken
@@ -187,7 +188,7 @@ def test_an_unreadable_secret_keeps_the_messages_on_the_queue(house) -> None:
 
 
 def test_a_misconfiguration_stops_the_whole_batch(house) -> None:
-    def misconfigured(account_id):
+    def misconfigured(account_id, **how):
         raise MisconfiguredError("secret x: $.site_id")
 
     house.credentials.workspace = misconfigured
@@ -195,6 +196,7 @@ def test_a_misconfiguration_stops_the_whole_batch(house) -> None:
     with pytest.raises(MisconfiguredError):
         house.process(body(profile()), "{poison")
     assert house.queue.letters == []
+    assert house.queue.delayed == ["m-0", "m-1"]
 
 
 def test_a_rejected_person_is_set_aside_alone(house) -> None:
@@ -350,6 +352,34 @@ def test_credentials_still_refused_keep_the_messages(house) -> None:
     assert house.queue.letters == []
 
 
+def test_an_account_that_is_gone_takes_no_other_down(house) -> None:
+    rotated = Workspace("site-a", "key-b")
+    house.credentials.fresh = {1002: rotated}
+    house.customerio.refuses = lambda workspace: (
+        None if workspace == rotated else CredentialsRefusedError("401")
+    )
+
+    failed = house.process(
+        body(profile(), account_id=1001),
+        body(profile(customer_id="43", mpid=8), account_id=1002),
+    )
+
+    assert failed == ["m-0"]
+    assert set(house.customerio.people) == {"43"}
+    assert house.queue.letters == []
+
+
+def test_a_person_of_two_accounts_is_delivered_with_the_credentials_that_work(house) -> None:
+    works = Workspace("site-a", "key-b")
+    house.credentials.accounts = house.credentials.fresh = {1001: WORKSPACE, 1002: works}
+    house.customerio.refuses = lambda workspace: (
+        None if workspace == works else CredentialsRefusedError("401")
+    )
+
+    assert house.process(body(profile()), body(profile(audience(12)), account_id=1002)) == []
+    assert house.customerio.people["42"] == {"SegmentMembership": "'11','12'"}
+
+
 def test_a_workspace_that_moved_is_left_to_the_next_delivery(house) -> None:
     house.credentials.fresh[1001] = Workspace("site-b", "key-b")
     house.customerio.refuses = lambda _: CredentialsRefusedError("401")
@@ -400,6 +430,102 @@ def test_the_oldest_change_tells_the_age(house) -> None:
     house.process(body(profile(), at_ms=NOW_MS - 90_000), body(profile()))
 
     assert house.telemetry.report.oldest_change_s == 90.0
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        '{"account": {"x": 1e400}}',
+        '{"account": {"x": ' + "9" * 5000 + "}}",
+        '{"\\ud800": 1}',
+    ],
+)
+def test_what_reading_passes_over_can_be_set_aside(house, poison) -> None:
+    house.credentials.accounts[None] = WORKSPACE
+    text = body(profile(customer_id=None))[:-1] + f", {poison[1:]}"
+
+    assert house.process(text, body(profile())) == []
+    assert house.set_aside() == [("m-0", "NoIdentity", 1)]
+
+
+def test_a_letter_that_cannot_be_written_keeps_only_its_message(house, monkeypatch) -> None:
+    def fail(fate):
+        raise ValueError(fate)
+
+    monkeypatch.setattr("handler.domain.fate.Fate.letters", fail)
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+    assert house.queue.delayed == ["m-0"]
+
+
+class Running:
+    """A clock of 60 seconds that runs only while something takes its time."""
+
+    def __init__(self) -> None:
+        self.left = 60.0
+
+    def use_up(self, time_left) -> None:
+        while time_left() > 0:
+            self.left -= 0.5
+
+
+def test_a_customerio_that_uses_all_its_time_leaves_enough_to_verify_and_to_settle(house) -> None:
+    clock = Running()
+    deliver = house.customerio.deliver
+
+    def slow(workspace, persons, *, time_left):
+        clock.use_up(time_left)
+        return deliver(workspace, persons, time_left=time_left)
+
+    house.customerio.deliver = slow
+    house.customerio.answers["42"] = OutOfTimeError("slow")
+
+    with pytest.raises(RetryableError):
+        house.forwarder.process([message(body(profile()))], time_left=lambda: clock.left)
+
+    assert house.queue.time_left >= SETTLING_S + VERIFYING_S - 0.5
+
+
+def test_a_slow_workspace_leaves_the_next_its_share(house) -> None:
+    clock = Running()
+    house.credentials.accounts = {1001: WORKSPACE, 1002: Workspace("site-b", "key-b")}
+    shares = []
+
+    def slow(workspace, persons, *, time_left):
+        shares.append(time_left())
+        clock.use_up(time_left)
+        return [None for _ in persons]
+
+    house.customerio.deliver = slow
+    batch = [
+        message(body(profile()), "m-0"),
+        message(body(profile(customer_id="43", mpid=8), account_id=1002), "m-1"),
+    ]
+
+    house.forwarder.process(batch, time_left=lambda: clock.left)
+
+    assert shares[0] == pytest.approx(shares[1], abs=1)
+
+
+@pytest.mark.parametrize("slow", ["load", "save", "versions"])
+def test_a_store_that_uses_all_its_time_leaves_enough_to_settle(house, slow) -> None:
+    clock = Running()
+    real = getattr(house.store, slow)
+
+    def slowly(*args, time_left, **how):
+        clock.use_up(time_left)
+        return real(*args, time_left=time_left, **how)
+
+    setattr(house.store, slow, slowly)
+    house.customerio.answers["43"] = OutOfTimeError("no time")
+
+    batch = [
+        message(body(profile()), "m-0"),
+        message(body(profile(customer_id="43", mpid=8)), "m-1"),
+    ]
+    assert house.forwarder.process(batch, time_left=lambda: clock.left) == ["m-1"]
+    assert house.queue.time_left >= SETTLING_S - 0.5
 
 
 def test_an_empty_batch_is_done(house) -> None:

@@ -115,6 +115,21 @@ def test_an_older_word_leaves_the_state_as_it_is() -> None:
     assert merge(known, [update(change(11, joined=False), at_ms=NOW_MS - 1)], now=NOW) is known
 
 
+LONG = st.integers(NOW_MS - 40 * 86_400_000, NOW_MS)
+
+
+@given(
+    st.lists(st.builds(lambda one, at: update(one, at_ms=at), CHANGES, LONG), min_size=1),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_within_a_batch_does_not_matter_even_for_exits_of_long_ago(
+    updates: list[Update], rng: Random
+) -> None:
+    shuffled = rng.sample(updates, len(updates))
+
+    assert folded([shuffled]).memberships == folded([updates]).memberships
+
+
 def test_exits_older_than_thirty_days_are_forgotten_with_the_next_news() -> None:
     long_ago = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1
     known = state(11, left=(12,), at_ms=long_ago)

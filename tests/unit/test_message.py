@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
@@ -133,12 +134,11 @@ def test_the_one_attribute_setting_is_found_under_any_spelling(name, value, mean
     assert read_message(body(account=account), now=NOW).one_attribute_per_audience is meaning
 
 
-@pytest.mark.parametrize("value", ["maybe", 7, [], {"a": 1}])
-def test_an_unreadable_one_attribute_setting_is_malformed(value) -> None:
+@pytest.mark.parametrize("value", ["maybe", 7, [], {"a": 1}, None])
+def test_an_unreadable_one_attribute_setting_says_nothing(value) -> None:
     account = {"account_settings": {"One Attribute per Audience": value}}
 
-    with pytest.raises(MalformedMessageError, match="not a boolean"):
-        read_message(body(account=account), now=NOW)
+    assert read_message(body(account=account), now=NOW).one_attribute_per_audience is None
 
 
 def test_half_a_surrogate_pair_refuses_only_the_profile_that_holds_it() -> None:
@@ -303,10 +303,18 @@ def test_reading_any_json_raises_nothing_but_its_own_error(value) -> None:
         except PermanentError:
             continue
         for raw in opened.profiles:
-            try:
+            with suppress(PermanentError):
                 read_profile(raw)
-            except PermanentError:
-                continue
+        read_message(only_profiles(opened, opened.profiles), now=NOW)
+
+
+@given(JSON)
+def test_any_json_can_be_set_aside_and_is_the_same_json_without_secrets(value) -> None:
+    text = json.dumps(value)
+
+    assert json.dumps(json.loads(without_secrets(text)), sort_keys=True) == json.dumps(
+        json.loads(text), sort_keys=True
+    )
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
@@ -352,13 +360,39 @@ def test_secrets_in_account_settings_are_blanked_and_the_rest_is_kept() -> None:
     assert read_message(back, now=NOW).one_attribute_per_audience is True
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("secret", ["s3cret", ["s3cret"], {"v": "s3cret"}, 7])
+def test_a_body_that_is_refused_whole_loses_the_secrets_of_its_settings_and_nothing_else(
+    secret, wrapped
+) -> None:
+    settings = {"apiKey": secret, "Site  ID": secret, "plain": "kept"}
+    names = [{"key": "$FirstName", "value": "Ann", "action": "upsert"}]
+    told = profile(audience(11, user_attributes=names))
+    text = body(told, at_ms=NOW_MS * 2, account={"account_id": 1, "account_settings": settings})
+
+    back = without_secrets(
+        json.dumps({"Type": "Notification", "Message": text}) if wrapped else text
+    )
+
+    blank = {"apiKey": "", "Site  ID": "", "plain": "kept"}
+    account = {"account_id": 1, "account_settings": blank}
+    assert json.loads(back) == json.loads(text) | {"account": account}
+
+
+def test_half_a_surrogate_pair_survives_being_set_aside() -> None:
+    text = body(profile(customer_id="\ud800"), at_ms=-1, **{"\udfff": 1})
+
+    assert json.loads(without_secrets(text)) == json.loads(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         '{"account_settings": {"apiKey": "s3cret", "other": "kept"}',
         '{"account_settings": {"API Key" : "s3\\"s3cret", "other": "kept"',
-        '{"Type": "Notification", "Message": "{\\"apiKey\\": \\"s3cret\\", \\"a\\": \\"kept\\"}"',
+        '{"Type": "Notification", "Message": "{\\"apiKey\\": \\"s3cret\\", \\"a\\": \\"kept\\"}',
         '{"kept": 1, "my_site_id": 12345, "api-key": "s3cret',
+        '{"kept": 1, "account": {"\\ud800": 1, "apiKey": "s3cret"}}',
         "{'kept'",
     ],
 )

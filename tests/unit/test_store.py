@@ -105,7 +105,7 @@ def test_keys_left_unread_again_and_again_are_retryable() -> None:
     read = tried.load("a")
 
     assert isinstance(read["a"], UnavailableError)
-    assert tried.slept == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert tried.slept == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize(
@@ -152,12 +152,40 @@ def test_a_statement_refused_otherwise_is_retryable_and_named() -> None:
     ],
 )
 def test_a_call_that_fails_is_retryable_for_all_its_keys_and_quotes_nothing(error) -> None:
-    read = Tried(failing(error)).load("a", "b")
-    written = Tried(failing(error)).save("a", "b")
+    read = Tried(*[failing(error)] * 6).load("a", "b")
+    written = Tried(*[failing(error)] * 6).save("a", "b")
 
     for outcome in (*read.values(), *written.values()):
         assert isinstance(outcome, UnavailableError)
         assert "s3cret" not in str(outcome)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ThrottlingException"}}, "x"),
+        ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "x"),
+        ClientError({"Error": {"Code": "InternalServerError"}}, "x"),
+        ConnectTimeoutError(endpoint_url="https://"),
+    ],
+)
+def test_a_call_that_may_work_in_a_moment_is_made_again(error) -> None:
+    assert Tried(failing(error), all_read).load("a")["a"].version == 0
+    assert Tried(failing(error), answers(None)).save("a") == {}
+
+
+def test_a_call_that_cannot_work_is_made_once() -> None:
+    tried = Tried(failing(ClientError({"Error": {"Code": "AccessDeniedException"}}, "x")))
+
+    assert isinstance(tried.load("a")["a"], UnavailableError)
+
+
+def test_no_wait_outlasts_the_time_left() -> None:
+    tried = Tried(*[nothing_read] * 6)
+    tried.left = 6.5
+
+    assert isinstance(tried.load("a")["a"], UnavailableError)
+    assert tried.slept == [1.0, 2.0]
 
 
 def test_no_call_starts_without_time() -> None:

@@ -106,7 +106,7 @@ def test_the_index_finds_the_key_by_identifier():
 
 @pytest.mark.parametrize("logical_id", ["Queue", "DeadLetterQueue", "MembershipsTable"])
 def test_data_outlives_the_stack(logical_id):
-    assert RESOURCES[logical_id]["DeletionPolicy"] == "Retain"
+    assert RESOURCES[logical_id]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[logical_id]["UpdateReplacePolicy"] == "Retain"
 
 
