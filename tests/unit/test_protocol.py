@@ -1,0 +1,186 @@
+"""The protocol by which invocations share a person, as a model small enough to check it all.
+
+The model has one person, and workers that each deliver one message about them: read, merge and
+save by compare-and-set, post, verify, post again. A post travels: it is sent in one step and
+arrives in a later one. A worker may crash between any two steps, with its post on the way, and its
+message is then delivered again. A clock ticks now and then. Every state that can be reached is
+visited once. test_interleavings.py plays the real forwarder through what this covers in theory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+
+class Kept(NamedTuple):
+    """The item: which messages it has merged, and the newest of them that set the name."""
+
+    version: int = 0
+    timestamp: int = 0
+    merged: int = 0
+    named_by: int = -1
+
+
+class Post(NamedTuple):
+    """An update on its way: what it says is merged, and whose name it carries, if any's."""
+
+    timestamp: int
+    merged: int
+    named_by: int
+    sender: int
+
+
+class Worker(NamedTuple):
+    """How far a worker has got, the state it holds, and how often it may still crash."""
+
+    step: str = "read"
+    held: Kept = Kept()
+    timestamp: int = 0
+    crashes: int = 0
+
+
+class World(NamedTuple):
+    """All there is."""
+
+    workers: tuple[Worker, ...]
+    kept: Kept = Kept()
+    before: Kept = Kept()
+    on_the_way: frozenset[Post] = frozenset()
+    shown: Post = Post(0, 0, -1, -1)
+    now: int = 10
+    ticks: int = 0
+
+
+class Protocol:
+    """The steps of every worker; `margin` is what an unchanged delivery stays behind the clock."""
+
+    def __init__(self, *, margin: int, verifies: bool = True, lagging: bool = False) -> None:
+        self.margin = margin
+        self.verifies = verifies
+        self.lagging = lagging
+
+    def next(self, world: World) -> Iterator[World]:
+        """Return every world that one step leads to."""
+        if world.ticks:
+            yield world._replace(now=world.now + 1, ticks=world.ticks - 1)
+        for post in world.on_the_way:
+            yield self._arrive(world, post)
+        for number, worker in enumerate(world.workers):
+            if worker.step in {"done", "waiting"}:
+                continue
+            if worker.crashes:
+                yield put(world, number, Worker(crashes=worker.crashes - 1))
+            yield from getattr(self, f"_{worker.step}")(world, number, worker)
+        for number, worker in enumerate(world.workers):
+            if worker.step == "waiting" and worker.crashes:
+                yield put(world, number, Worker(crashes=worker.crashes - 1))
+
+    def _read(self, world: World, number: int, worker: Worker) -> Iterator[World]:
+        yield self._merge(world, number, worker, world.kept)
+        if self.lagging and world.before != world.kept:
+            yield self._merge(world, number, worker, world.before)
+
+    def _reread(self, world: World, number: int, worker: Worker) -> Iterator[World]:
+        yield self._merge(world, number, worker, world.kept)
+
+    def _merge(self, world: World, number: int, worker: Worker, read: Kept) -> World:
+        if read.merged >> number & 1:
+            timestamp = max(world.now - self.margin, read.timestamp)
+            return put(world, number, worker._replace(step="post", held=read, timestamp=timestamp))
+        merged = Kept(
+            version=read.version + 1,
+            timestamp=max(world.now, read.timestamp + 1),
+            merged=read.merged | 1 << number,
+            named_by=max(read.named_by, number),
+        )
+        worker = worker._replace(step="save", held=merged, timestamp=merged.timestamp)
+        return put(world, number, worker)
+
+    def _save(self, world: World, number: int, worker: Worker) -> Iterator[World]:
+        if world.kept.version != worker.held.version - 1:
+            yield put(world, number, worker._replace(step="reread"))
+        else:
+            saved = world._replace(kept=worker.held, before=world.kept)
+            yield put(saved, number, worker._replace(step="post"))
+
+    def _post(self, world: World, number: int, worker: Worker) -> Iterator[World]:
+        held = worker.held
+        named_by = number if held.named_by == number else -1
+        post = Post(worker.timestamp, held.merged, named_by, number)
+        sent = world._replace(on_the_way=world.on_the_way | {post})
+        yield put(sent, number, worker._replace(step="waiting"))
+
+    def _arrive(self, world: World, post: Post) -> World:
+        world = world._replace(on_the_way=world.on_the_way - {post})
+        if post.timestamp >= world.shown.timestamp:
+            named_by = post.named_by if post.named_by >= 0 else world.shown.named_by
+            world = world._replace(shown=post._replace(named_by=named_by, sender=-1))
+        worker = world.workers[post.sender]
+        if worker.step == "waiting" and worker.timestamp == post.timestamp:
+            after = "verify" if self.verifies else "done"
+            world = put(world, post.sender, worker._replace(step=after))
+        return world
+
+    def _verify(self, world: World, number: int, worker: Worker) -> Iterator[World]:
+        if world.kept.version == worker.held.version:
+            yield put(world, number, worker._replace(step="done"))
+        else:
+            newest = world.kept
+            timestamp = max(world.now - self.margin, newest.timestamp)
+            again = worker._replace(step="post", held=newest, timestamp=timestamp)
+            yield put(world, number, again)
+
+
+def put(world: World, number: int, worker: Worker) -> World:
+    workers = (*world.workers[:number], worker, *world.workers[number + 1 :])
+    return world._replace(workers=workers)
+
+
+def ends(protocol: Protocol, start: World) -> tuple[set[World], int]:
+    """Return every world in which all is done, and how many worlds were visited."""
+    seen = {start}
+    ended: set[World] = set()
+    to_visit = [start]
+    while to_visit:
+        world = to_visit.pop()
+        if not world.on_the_way and all(worker.step == "done" for worker in world.workers):
+            ended.add(world)
+            continue
+        for reached in protocol.next(world):
+            if reached not in seen:
+                seen.add(reached)
+                to_visit.append(reached)
+    return ended, len(seen)
+
+
+def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> set[World]:
+    start = World(workers=(Worker(crashes=crashes),) * workers, ticks=ticks)
+    ended, _ = ends(protocol, start)
+    assert ended
+    newest = ((1 << workers) - 1, workers - 1)
+    return {world for world in ended if (world.shown.merged, world.shown.named_by) != newest}
+
+
+# An invocation lives 60 seconds and the margin is 90; here no worker lives past as many ticks.
+# Each of these visits every world there is: up to 350,000 for three workers that may all crash.
+@pytest.mark.parametrize(
+    ("workers", "ticks", "crashes", "lagging"),
+    [(2, 3, 0, False), (2, 3, 2, True), (3, 3, 0, False), (3, 3, 0, True), (3, 0, 1, True)],
+)
+def test_whatever_the_order_the_newest_state_is_what_customerio_shows(
+    workers, ticks, crashes, lagging
+) -> None:
+    protocol = Protocol(margin=4, lagging=lagging)
+
+    assert not stale(protocol, workers, ticks=ticks, crashes=crashes)
+
+
+def test_an_unchanged_delivery_as_new_as_the_clock_would_shut_out_a_change() -> None:
+    assert stale(Protocol(margin=0), 2, ticks=2, crashes=1)
+
+
+def test_without_the_verifying_read_a_name_would_be_lost() -> None:
+    assert stale(Protocol(margin=4, verifies=False), 2, ticks=1)
