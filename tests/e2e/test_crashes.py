@@ -1,0 +1,166 @@
+"""Wherever the function dies, the redelivery ends as if it had not.
+
+Its calls go through a relay, which knows the moment: the process that made the call is killed
+with SIGKILL before the call reached the other side, or after it was carried out there and before
+the answer came back. The queue hides what was taken for a second here, where it has 7 minutes as
+deployed, and one invocation runs at a time: so nothing is redelivered before the crash.
+"""
+
+import json
+import os
+import signal
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from local.fake_customerio.faults import Fault, FaultKind
+from tests import relay
+from tests.e2e.function import start_afresh
+from tests.e2e.messages import join, memberships, somebody
+from tests.relay import DELAY, LOAD, POST, SAVE, SECRET, SET_ASIDE, VERSIONS, Moment
+
+BEFORE, AFTER = Moment.BEFORE, Moment.AFTER
+POINTS = [
+    (name, moment)
+    for name in (SECRET, LOAD, SAVE, POST, VERSIONS, SET_ASIDE)
+    for moment in (BEFORE, AFTER)
+]
+
+
+@pytest.fixture(scope="module")
+def fragile(deployed):
+    """The stack with a relay, quick to redeliver, with one invocation at a time."""
+    deployed.wait_until_drained()
+    name, queue_url = deployed.function_name, deployed.queue_url
+    as_deployed = deployed.sqs.get_queue_attributes(
+        QueueUrl=queue_url, AttributeNames=["VisibilityTimeout"]
+    )["Attributes"]
+    deployed.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "1"})
+    deployed.functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    try:
+        with relay.between(deployed) as between:
+            yield deployed, between
+            deployed.wait_until_drained()
+    finally:
+        deployed.functions.delete_function_concurrency(FunctionName=name)
+        deployed.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes=as_deployed)
+
+
+@pytest.fixture
+def stack(clean, fragile):
+    return clean
+
+
+@pytest.fixture
+def between(clean, fragile):
+    _, relay_between = fragile
+    relay_between.forget()
+    yield relay_between
+    relay_between.forget()
+
+
+@pytest.fixture
+def short_of_time(stack):
+    """The function's timeout, in seconds: hardly more than what it keeps for the end."""
+    name = stack.function_name
+    as_deployed = stack.functions.get_function_configuration(FunctionName=name)["Timeout"]
+    stack.functions.update_function_configuration(FunctionName=name, Timeout=19)
+    yield 19
+    stack.functions.update_function_configuration(FunctionName=name, Timeout=as_deployed)
+
+
+def kill(call):
+    os.kill(caller(call).pid, signal.SIGKILL)
+
+
+def freeze(call):
+    """Let the caller's time pass without it: it neither goes on nor gives up."""
+    os.kill(caller(call).pid, signal.SIGSTOP)
+
+
+def caller(call):
+    """Return the process that made a call, one of those that the emulator runs."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # It may end while it is looked at.
+            for connection in process.net_connections(kind="tcp4"):
+                if connection.laddr.port == call.port:
+                    return process
+    raise LookupError(call.name)
+
+
+@pytest.mark.parametrize(("name", "moment"), POINTS)
+def test_a_crash_changes_nothing_of_how_it_ends(stack, between, name, moment):
+    known, new = somebody(), somebody()
+    stack.send([join(known, 30001)])
+    stack.wait_until_drained()
+    if name == SECRET:
+        start_afresh(stack)
+    crash = between.cut(name, moment, kill)
+
+    sent = stack.send([join(known, 30002), join(new, 30001), "no message"])
+    stack.wait_until_drained()
+
+    assert crash.done.is_set()
+    assert memberships(stack, known) == "'30001','30002'"
+    assert memberships(stack, new) == "'30001'"
+    # What was sent and not answered is sent again.
+    times = 2 if (name, moment) == (SET_ASIDE, AFTER) else 1
+    assert reasons(stack.take_set_aside()) == [("MalformedMessage", "no message", sent[2])] * times
+
+
+@pytest.mark.parametrize("moment", [BEFORE, AFTER])
+def test_nor_does_a_crash_while_a_retry_is_delayed(stack, between, moment):
+    new = somebody()
+    stack.customerio.misbehave(Fault(FaultKind.STATUS, status=404))
+    between.rewrite = sooner
+    crash = between.cut(DELAY, moment, kill)
+
+    sent = stack.send([join(new), "no message"])
+    stack.wait_until_drained()
+
+    assert crash.done.is_set()
+    assert memberships(stack, new) == "'30001'"
+    # Set aside before the delay, and again since nothing was answered.
+    assert reasons(stack.take_set_aside()) == [("MalformedMessage", "no message", sent[1])] * 2
+
+
+def test_nor_does_a_crash_of_the_redelivery_which_finds_nothing_left_to_write(stack, between):
+    new = somebody()
+    crashes = [between.cut(SAVE, AFTER, kill), between.cut(POST, AFTER, kill)]
+
+    stack.send([join(new)])
+    stack.wait_until_drained()
+
+    assert all(crash.done.is_set() for crash in crashes)
+    assert between.names().count(SAVE) == 1
+    assert memberships(stack, new) == "'30001'"
+    assert stack.take_set_aside() == []
+
+
+@pytest.mark.timeout(120)
+def test_nor_does_running_out_of_time_after_customerio_took_it(stack, between, short_of_time):
+    new = somebody()
+    crash = between.cut(POST, AFTER, freeze)
+
+    sent = stack.send([join(new), "no message"])
+    stack.wait_until_drained()
+
+    assert crash.done.is_set()
+    assert f"timed out after {short_of_time}" in stack.emulator.log.read_text()
+    assert memberships(stack, new) == "'30001'"
+    assert reasons(stack.take_set_aside()) == [("MalformedMessage", "no message", sent[1])]
+
+
+def reasons(letters):
+    return [(one.error_type, one.body, one.source_message_id) for one in letters]
+
+
+def sooner(call):
+    """Have a delay of half a minute and more last a second."""
+    if call.name != DELAY:
+        return call.body
+    content = call.content
+    for entry in content["Entries"]:
+        entry["VisibilityTimeout"] = 1
+    return json.dumps(content).encode()
