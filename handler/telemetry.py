@@ -54,7 +54,7 @@ class MetricName(Enum):
     OldestChangeAge = (
         "seconds from mParticle's time to delivery, of the oldest change in the batch"
     )
-    UnexpectedErrors = "errors nobody foresaw; the log has the traceback"
+    UnexpectedErrors = "errors nobody foresaw; the log has the kind and the place"
 
 
 _UNITS: Final = {

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from local.command import FailedError
 from local.fake_customerio.people import PersonRecord
 
 FOLDER: Final = Path(__file__).parents[1] / "events"
@@ -69,8 +70,19 @@ class SampleEvent(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> SampleEvent:
-    """Return the event in a file, as of now."""
-    return msgspec.json.decode(as_of(time.time(), path.read_text("utf-8")), type=SampleEvent)
+    """Return the event in a file, as of now. Raises FailedError where it holds none."""
+    try:
+        return msgspec.json.decode(as_of(time.time(), text_of(path)), type=SampleEvent)
+    except msgspec.DecodeError as error:
+        raise FailedError(f"{path}: {error}") from None
+
+
+def text_of(path: Path) -> str:
+    """Return what is in a file. Raises FailedError where it cannot be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FailedError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}") from None
 
 
 def as_of(now: float, text: str) -> str:

@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make invoke EVENT=FILE", description=__doc__)
     parser.add_argument("file", type=Path, help="an SQS event, such as events/join.json")
     file: Path = parser.parse_args().file
-    event = events.as_of(time.time(), file.read_text("utf-8")).encode()
+    event = events.as_of(time.time(), events.text_of(file)).encode()
     console = Console(highlight=False)
     emulator.isolate(os.environ)
     if running := running_stack():
@@ -50,6 +50,8 @@ def _invoke(console: Console, running: Stack, event: bytes) -> int:
     console.print(Text(json.dumps(answer, indent=2)), soft_wrap=True)
     for person in events.touched(before, running.customerio.people()):
         console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
+    if waiting := running.dead_letters():
+        console.print(f"Messages in the dead-letter queue: {waiting}")
     return 0 if succeeded else 1
 
 

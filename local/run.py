@@ -141,6 +141,9 @@ def _show_people(
 
 
 def _show_set_aside(console: Console, outcomes: Sequence[_Outcome]) -> None:
+    if not any(outcome.set_aside for outcome in outcomes):
+        console.print("\nNothing was set aside.")
+        return
     table = _table("Set aside, and why", "event", "ErrorType", "ErrorMessage", "SourceMessageId")
     for outcome in outcomes:
         for message in outcome.set_aside:

@@ -161,6 +161,14 @@ class Stack:
         )["Attributes"]
         return sum(int(count) for count in counts.values())
 
+    def dead_letters(self) -> int:
+        """Return how many messages are in the dead-letter queue."""
+        name: Final = "ApproximateNumberOfMessages"
+        answer = self.sqs.get_queue_attributes(
+            QueueUrl=self.dead_letter_queue_url, AttributeNames=[name]
+        )
+        return int(answer["Attributes"][name])
+
     def wait_until_drained(self, seconds: float = 60.0) -> None:
         """Wait until no message is on the queue, or raise TimeoutError."""
         deadline = time.monotonic() + seconds
