@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft
 from handler.domain.attributes import Person, person
 from handler.domain.fate import Fate, Letter, Message
-from handler.domain.membership import PersonState, Update, merge, person_key
+from handler.domain.membership import PersonState, Update, merge, person_key, renewed
 from handler.domain.message import AudienceMessage, MessageType, read_message, read_profile
 from handler.domain.report import Report
 from handler.domain.workspace import Workspace
@@ -37,8 +37,8 @@ SLICE: Final = 1000
 MAX_ROUNDS: Final = 5
 """How often a person is read again after someone else wrote them first."""
 
-IN_FLIGHT_S: Final = 90
-"""Longer than any invocation lives (60 s), in seconds, with room for clocks that differ."""
+RENEWED_AFTER_S: Final = 60
+"""A state delivered again with nothing new is written anew once it is this old, in seconds."""
 
 SETTLING_S: Final = 2 * AWS_CALL_S + 1
 """Kept for the end, in seconds: setting aside, delaying, answering."""
@@ -142,13 +142,12 @@ class Errand:
     person: Person | None = None
     failed: bool = False
 
-    def aim(self, state: PersonState, *, is_new: bool, now: float) -> None:
-        """Say how Customer.io is to hold this person: as this state and the updates have it."""
-        # A new state was given its time. One delivered again is almost as new as this delivery,
-        # but never newer than a change that another invocation has merged and not saved yet.
-        timestamp = state.timestamp if is_new else max(int(now) - IN_FLIGHT_S, state.timestamp)
+    def aim(self, state: PersonState) -> None:
+        """Say how Customer.io is to hold them: as this state and the updates have it."""
+        # All that is ever posted of one version has its timestamp: two invocations that post
+        # different values of one version must not outrun each other.
         self.version = state.version
-        self.person = person(state, self.updates, timestamp=timestamp)
+        self.person = person(state, self.updates, timestamp=state.timestamp)
 
     def fail(self, error: PermanentError | RetryableError) -> None:
         """Note why this person is not delivered, at every message that names them."""
@@ -290,7 +289,9 @@ class Forwarder:
                 with self._guarded(errand):
                     state = _found(states[key])
                     merged = merge(state, errand.updates, now=now)
-                    errand.aim(merged, is_new=merged is not state, now=now)
+                    if merged is state and state.timestamp < now - RENEWED_AFTER_S:
+                        merged = renewed(state, now=now)
+                    errand.aim(merged)
                     if merged is not state:
                         changed[key] = merged
             failures = self._store.save(changed, now=now, time_left=time_left)
@@ -410,10 +411,9 @@ class Forwarder:
         if not changed:
             return []
         states = self._store.load(changed, consistent=True, time_left=time_left)
-        now = self._now()
         for key in changed:
             with self._guarded(by_key[key]):
-                by_key[key].aim(_found(states[key]), is_new=False, now=now)
+                by_key[key].aim(_found(states[key]))
         return [by_key[key] for key in changed if not by_key[key].failed]
 
     def _count(self, errands: Iterable[Errand], report: Report) -> None:

@@ -147,6 +147,13 @@ def merge(known: PersonState, updates: Iterable[Update], *, now: float) -> Perso
     )
 
 
+def renewed(known: PersonState, *, now: float) -> PersonState:
+    """Return what is known as a new version, to be delivered again as of `now`, Unix seconds."""
+    return msgspec.structs.replace(
+        known, version=known.version + 1, timestamp=max(int(now), known.timestamp + 1)
+    )
+
+
 def membership_values(memberships: Memberships) -> list[str]:
     """Return the ids of all audiences the person is in, quoted, ascending, comma-separated.
 

@@ -16,7 +16,7 @@ from handler.errors import (
     RetryableError,
     UnavailableError,
 )
-from handler.forwarder import SETTLING_S, VERIFYING_S, Forwarder
+from handler.forwarder import RENEWED_AFTER_S, SETTLING_S, VERIFYING_S, Forwarder
 from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, change, message, profile, update
 from tests.fakes import (
     FixedCredentials,
@@ -102,13 +102,24 @@ def test_a_redelivered_message_is_delivered_again_without_a_write(house) -> None
     assert house.customerio.posted[0] == house.customerio.posted[1]
 
 
-def test_a_state_delivered_again_is_newer_than_all_but_what_may_be_in_flight(house) -> None:
+def test_a_state_delivered_again_after_a_while_is_a_new_version_as_of_now(house) -> None:
     house.process(body(profile()))
     house.now += 3600
 
     house.process(body(profile()))
 
-    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), int(NOW) + 3600 - 90]
+    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), int(NOW) + 3600]
+    assert [state.version for state in house.store.items.values()] == [2]
+
+
+def test_a_state_delivered_again_at_once_is_the_same_version_of_the_same_time(house) -> None:
+    house.process(body(profile()))
+    house.now += RENEWED_AFTER_S
+
+    house.process(body(profile()))
+
+    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), int(NOW)]
+    assert [state.version for state in house.store.items.values()] == [1]
 
 
 def test_a_late_message_posts_what_is_true_now(house) -> None:

@@ -188,11 +188,25 @@ def known_person() -> PersonState:
     return merge(PersonState(), [old], now=NOW - 60)
 
 
+def saved_and_not_delivered() -> PersonState:
+    """Somebody whose changes were kept ten minutes ago, when Customer.io took nothing."""
+    old = update(change(13), at_ms=NOW_MS - 90, mpid=-7)
+    joined = update(
+        change(11),
+        at_ms=NOW_MS - 30,
+        mpid=-7,
+        email="ann@example.com",
+        names={"first_name": "Ann"},
+    )
+    return merge(PersonState(), [old, joined], now=NOW - 600)
+
+
 SCENES = {
     "a person created by both": (PersonState(), [JOIN_11, JOIN_12]),
     "a join and the exit that follows it": (known_person(), [JOIN_11, LEAVE_11]),
     "a change and a redelivery that changes nothing": (known_person(), [JOIN_11, OLD_JOIN_13]),
     "the same message twice": (PersonState(), [JOIN_11, JOIN_11]),
+    "two redeliveries after an outage": (saved_and_not_delivered(), [JOIN_11, OLD_JOIN_13]),
 }
 
 

@@ -55,10 +55,16 @@ class World(NamedTuple):
 
 
 class Protocol:
-    """The steps of every worker; `margin` is what an unchanged delivery stays behind the clock."""
+    """The steps of every worker.
 
-    def __init__(self, *, margin: int, verifies: bool = True, lagging: bool = False) -> None:
-        self.margin = margin
+    An unchanged delivery of a state older than `renewed_after` writes it anew; with None it takes
+    the current time and writes nothing.
+    """
+
+    def __init__(
+        self, *, renewed_after: int | None, verifies: bool = True, lagging: bool = False
+    ) -> None:
+        self.renewed_after = renewed_after
         self.verifies = verifies
         self.lagging = lagging
 
@@ -88,7 +94,15 @@ class Protocol:
 
     def _merge(self, world: World, number: int, worker: Worker, read: Kept) -> World:
         if read.merged >> number & 1:
-            timestamp = max(world.now - self.margin, read.timestamp)
+            if self.renewed_after is None:
+                timestamp = max(world.now, read.timestamp)
+            elif read.timestamp >= world.now - self.renewed_after:
+                timestamp = read.timestamp
+            else:
+                timestamp = max(world.now, read.timestamp + 1)
+                renewed = read._replace(version=read.version + 1, timestamp=timestamp)
+                worker = worker._replace(step="save", held=renewed, timestamp=timestamp)
+                return put(world, number, worker)
             return put(world, number, worker._replace(step="post", held=read, timestamp=timestamp))
         merged = Kept(
             version=read.version + 1,
@@ -129,7 +143,9 @@ class Protocol:
             yield put(world, number, worker._replace(step="done"))
         else:
             newest = world.kept
-            timestamp = max(world.now - self.margin, newest.timestamp)
+            timestamp = newest.timestamp
+            if self.renewed_after is None:
+                timestamp = max(world.now, newest.timestamp)
             again = worker._replace(step="post", held=newest, timestamp=timestamp)
             yield put(world, number, again)
 
@@ -164,7 +180,6 @@ def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> 
     return {world for world in ended if (world.shown.merged, world.shown.named_by) != newest}
 
 
-# An invocation lives 60 seconds and the margin is 90; here no worker lives past as many ticks.
 # Each of these visits every world there is: up to 350,000 for three workers that may all crash.
 @pytest.mark.parametrize(
     ("workers", "ticks", "crashes", "lagging"),
@@ -173,14 +188,14 @@ def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> 
 def test_whatever_the_order_the_newest_state_is_what_customerio_shows(
     workers, ticks, crashes, lagging
 ) -> None:
-    protocol = Protocol(margin=4, lagging=lagging)
+    protocol = Protocol(renewed_after=1, lagging=lagging)
 
     assert not stale(protocol, workers, ticks=ticks, crashes=crashes)
 
 
 def test_an_unchanged_delivery_as_new_as_the_clock_would_shut_out_a_change() -> None:
-    assert stale(Protocol(margin=0), 2, ticks=2, crashes=1)
+    assert stale(Protocol(renewed_after=None), 2, ticks=2, crashes=1)
 
 
 def test_without_the_verifying_read_a_name_would_be_lost() -> None:
-    assert stale(Protocol(margin=4, verifies=False), 2, ticks=1)
+    assert stale(Protocol(renewed_after=1, verifies=False), 2, ticks=1)

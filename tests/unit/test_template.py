@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from handler.forwarder import IN_FLIGHT_S
 from handler.settings import Settings
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
 
@@ -22,10 +21,6 @@ def actions(statement):
 
 def test_the_mapping_reports_batch_item_failures():
     assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-
-
-def test_no_invocation_lives_as_long_as_the_forwarder_counts_on():
-    assert FUNCTION["Timeout"] + 30 <= IN_FLIGHT_S
 
 
 def test_a_batch_of_over_ten_has_a_batching_window():
