@@ -145,7 +145,7 @@ class TrackApi:
             return self._post(visit, first) + self._post(visit, second)
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
         return [
-            (owner, _rejected(refusals[place], entity) if place in refusals else None)
+            (owner, _rejected(visit, refusals[place], entity) if place in refusals else None)
             for place, (owner, entity) in enumerate(zip(chunk.owners, chunk.entities, strict=True))
         ]
 
@@ -239,6 +239,7 @@ class _Visit:
         self.url = url
         self.time_left = time_left
         self.given_up: RetryableError | None = None
+        self.secrets = (workspace.site_id, workspace.api_key)
         self.headers = {
             "Content-Type": "application/json",
             **make_headers(
@@ -272,8 +273,8 @@ def _retry_after(retry: Retry, response: _Response) -> float:
         return 0.0
 
 
-def _rejected(reason: str, entity: bytes) -> PersonRejectedError:
-    return PersonRejectedError(wire.without_values(reason, entity))
+def _rejected(visit: _Visit, reason: str, entity: bytes) -> PersonRejectedError:
+    return PersonRejectedError(wire.without_values(reason, entity, secrets=visit.secrets))
 
 
 def _graver(one: Outcome, other: Outcome) -> Outcome:

@@ -186,10 +186,6 @@ def _first_reason(body: bytes) -> str:
     return _reason(errors[0]) if errors else ""
 
 
-_EMAIL = re.compile(r"[^\s'\"<>]+@[^\s'\"<>]+")
-_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'?|\"[^\"]*\"?|`[^`]*`?)")
-
-
 def _reason(error: object) -> str:
     """Return what an error says, word by word: not yet to be shown, see `without_values`."""
     told = [str(error)]
@@ -198,21 +194,40 @@ def _reason(error: object) -> str:
     return ": ".join(told)
 
 
-def without_values(reason: str, entity: bytes) -> str:
+def without_values(reason: str, entity: bytes, *, secrets: Iterable[str] = ()) -> str:
     """Return Customer.io's reason, short enough for a log line and fit for one.
 
-    Without what it quotes, without emails, and without the id and the values that were sent, in
-    any letter case.
+    Shown are plain words and small numbers; masked is what it quotes, and every word that is part
+    of a value, an id or an audience's name that was sent, or of `secrets`.
     """
     sent = msgspec.json.decode(entity, type=_Entity)
-    values = [*sent.identifiers.values(), *sent.attributes.values()]
-    words = {word for value in values if isinstance(value, str) for word in value.split()}
-    reason = reason.replace("\\", "")
-    for pattern in (_EMAIL, _QUOTED):
-        reason = pattern.sub("[value]", reason)
-    for word in sorted(words, key=len, reverse=True):
-        # Short ones only as words of their own: an id of 1 would else mask every number.
-        edge = r"\b" if len(word) < 4 else ""
-        reason = re.sub(f"{edge}{re.escape(word)}{edge}", "[value]", reason, flags=re.IGNORECASE)
-    shown = "".join(one if one.isprintable() else " " for one in reason)
-    return shown[:300].strip() or "no reason given"
+    audiences = [name[3:] for name in sent.attributes if name.startswith("In ")]
+    texts = [*secrets, *sent.identifiers.values(), *audiences, *sent.attributes.values()]
+    values = " ".join(text for text in texts if isinstance(text, str)).casefold()
+    words = set(_WORD.findall(values))
+
+    def is_value(word: str) -> bool:
+        # A longer word may be a value that is cut short; a shorter one is in every value.
+        return word in words or (len(word) >= 4 and word in values)
+
+    told = _QUOTED.sub(_MASK, reason[:_LONGEST_READ].replace("\\", "")).split()
+    shown = [
+        _MASK if not _PLAIN.fullmatch(one) or any(map(is_value, _parts(one))) else one
+        for one in told
+    ]
+    return " ".join(shown)[:300] or "no reason given"
+
+
+def _parts(word: str) -> list[str]:
+    return [] if word == _MASK else _WORD.findall(word.casefold())
+
+
+_LONGEST_READ: Final = 10_000
+_MASK: Final = "[value]"
+_WORD = re.compile(r"[^\W_]+")
+_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'?|\"[^\"]*\"?|`[^`]*`?|\u201c[^\u201d]*\u201d?)")
+# Words of letters, and numbers of up to five digits. Anything else may be a value in disguise, or
+# somebody else's: an email, an id of letters and digits, something encoded.
+_MARKS: Final = r"[][_.,;:!?()<>/'-]"
+_RUN: Final = r"(?:[A-Z]?[a-z]{1,24}|[A-Z]{1,5}|[a-z]|[0-9]{1,5})"
+_PLAIN = re.compile(rf"{_MARKS}*+(?:{_RUN}(?:{_MARKS}++|\Z))*+")

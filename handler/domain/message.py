@@ -179,28 +179,61 @@ def _split(body: str) -> tuple[dict[str, msgspec.Raw], list[RawProfile]]:
         fields = _FIELDS.decode(body.encode())
         path = "$.user_profiles"
         return fields, _PROFILES.decode(fields.get("user_profiles", b"null")) or []
-    except (msgspec.ValidationError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         raise MalformedMessageError(_explain(error, root=path)) from None
-    except (msgspec.DecodeError, UnicodeError) as error:
-        return _split_loosely(body, reason=_explain(error))
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return _split_loosely(_UNWRITABLE.sub(_escaped, body), reason=_explain(error))
 
 
 def _split_loosely(body: str, *, reason: str) -> tuple[dict[str, msgspec.Raw], list[RawProfile]]:
-    # The standard library reads what msgspec refuses in the middle of a text (half a surrogate
-    # pair, NaN), so that only the profile that holds it is refused.
+    # msgspec refuses the whole text for what is somewhere in the middle of it (half a surrogate
+    # pair, NaN, nesting without end). Parted by its brackets alone, it is only the profile that
+    # holds such a thing which is refused; what stands outside of profiles has to be JSON.
+    fields: dict[str, msgspec.Raw] = {}
     try:
-        loose = json.loads(body)
-        profiles = loose.pop("user_profiles", None) or []
-        fields = {key: msgspec.Raw(json.dumps(value)) for key, value in loose.items()}
-        return fields, [msgspec.Raw(json.dumps(profile)) for profile in _listed(profiles)]
-    except (ValueError, AttributeError, TypeError, RecursionError):
+        for field in _parts(body, "{}"):
+            name, value = _NAME.fullmatch(field).group(1, 2)  # type: ignore[union-attr]
+            fields[json.loads(name)] = msgspec.Raw(value)
+            if json.loads(name) != "user_profiles":
+                json.loads(value, parse_int=str)  # integers may be longer than int takes
+        profiles = bytes(fields.get("user_profiles", b"null")).decode()
+        listed = [] if profiles == "null" else _parts(profiles, "[]")
+        return fields, [msgspec.Raw(profile) for profile in listed]
+    except (ValueError, AttributeError, RecursionError):
         raise MalformedMessageError(reason) from None
 
 
-def _listed(profiles: object) -> list[object]:
-    if not isinstance(profiles, list):
-        raise TypeError
-    return profiles
+_STRING: Final = r'"(?:[^"\\\x00-\x1f]++|\\.)*+"'
+_NAME = re.compile(rf"({_STRING})\s*:\s*(.*)", re.DOTALL)
+_TOKEN = re.compile(rf"{_STRING}|[][{{}},\x00-\x08\x0b\x0c\x0e-\x1f\"]")
+
+
+def _parts(text: str, brackets: str) -> list[str]:
+    """Part an array or object at its own commas, whatever is inside; ValueError if it is none."""
+    text = text.strip(" \t\n\r")
+    parts: list[str] = []
+    depth, begin, end = 0, 1, 0
+    for token in _TOKEN.finditer(text):
+        kind = text[token.start()]
+        if kind in "[{":
+            depth += 1
+        elif kind in "]}":
+            depth -= 1
+            end = token.end()
+        elif (kind == '"' and len(token[0]) == 1) or kind < " ":
+            raise ValueError  # a string that does not end, or what no JSON holds
+        elif kind == "," and depth == 1:
+            parts.append(text[begin : token.start()])
+            begin = token.end()
+        if depth < 1:
+            break
+    if text[:1] + text[-1:] != brackets or depth != 0 or end != len(text):
+        raise ValueError
+    last = text[begin:-1]
+    parts = [part.strip(" \t\n\r") for part in (*parts, last)] if parts or last.strip() else []
+    if "" in parts:
+        raise ValueError
+    return parts
 
 
 def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
@@ -337,7 +370,7 @@ def _explain(error: Exception, *, root: str = "$") -> str:
 def only_profiles(message: AudienceMessage, profiles: Sequence[RawProfile]) -> str:
     """Return the message with these profiles alone, its secrets blanked."""
     listed = b"[" + b",".join(map(bytes, profiles)) + b"]"
-    return _given_back({**_fields(message.text), "user_profiles": msgspec.Raw(listed)})
+    return _given_back({**_split(message.text)[0], "user_profiles": msgspec.Raw(listed)})
 
 
 def without_secrets(body: str) -> str:
@@ -345,30 +378,53 @@ def without_secrets(body: str) -> str:
 
     Where it cannot be read, for values of what looks like such a secret.
     """
+    # What is no message stays in its envelope: out of it, it could be read otherwise, or hold
+    # characters that SQS refuses.
+    message = _enveloped(body)
+    if message is not None and _has_type(message):
+        body = message
+    return _NOT_FOR_SQS.sub(_escaped, _without_secrets(body))
+
+
+def _enveloped(body: str) -> str | None:
     try:
-        fields = _fields(body)
-        if "type" not in fields and _text(fields, "Type") == "Notification":
-            body = _text(fields, "Message")
-            fields = _fields(body)
-        return _given_back(fields)
+        fields, _ = _split(body)
+        if "type" in fields or _text(fields, "Type") != "Notification":
+            return None
+        return _text(fields, "Message")
     except MalformedMessageError:
-        return _SECRET_SETTING.sub(_blank, body)
+        return None
 
 
-def _fields(body: str) -> dict[str, msgspec.Raw]:
-    fields, profiles = _split(body)
-    if "user_profiles" not in fields and profiles:
-        fields["user_profiles"] = msgspec.Raw(b"[" + b",".join(map(bytes, profiles)) + b"]")
-    return fields
+def _without_secrets(body: str) -> str:
+    message = _enveloped(body)
+    try:
+        fields, _ = _split(body)
+        if message is not None:
+            fields["Message"] = msgspec.Raw(_written(_without_secrets(message)))
+        blanked = _given_back(fields)
+        return blanked if "type" in fields or message is not None else _searched(blanked)
+    except MalformedMessageError:
+        return _searched(body)
+
+
+def _searched(text: str) -> str:
+    return _SECRET_SETTING.sub(_blank, text)
+
+
+def _has_type(body: str) -> bool:
+    try:
+        return "type" in _split(body)[0]
+    except MalformedMessageError:
+        return False
 
 
 def _given_back(fields: dict[str, msgspec.Raw]) -> str:
     """Put the fields together again, but for the secrets among the account's settings."""
     if "account" in fields:
         fields = {**fields, "account": _blanked(fields["account"])}
-    # Names go through the standard library, which knows how to write half a surrogate pair.
-    body = b",".join(json.dumps(name).encode() + b":" + raw for name, raw in fields.items())
-    return _NOT_FOR_SQS.sub(_escaped, f"{{{body.decode()}}}")
+    body = ",".join(f"{_written(name)}:{bytes(raw).decode()}" for name, raw in fields.items())
+    return _UNWRITABLE.sub(_escaped, f"{{{body}}}")
 
 
 def _blanked(account: msgspec.Raw) -> msgspec.Raw:
@@ -386,22 +442,29 @@ def _blanked(account: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(fields))
 
 
+def _written(text: str) -> str:
+    """Write a text as JSON, no longer than it came: SQS's limit holds in the DLQ too."""
+    return _UNWRITABLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
+
+
 def _escaped(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
 _NOTHING = msgspec.Raw(b'""')
 
-# Of the characters that JSON leaves as they are, those that SQS refuses in a message.
-_NOT_FOR_SQS = re.compile("[\ufffe\uffff]")
+# Of the characters that JSON leaves as they are, those that SQS refuses in a message: halves of
+# surrogate pairs, which are no Unicode either, and two more.
+_UNWRITABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+_NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 _SECRET_WORDS = re.compile(r"key|siteid|secret|token|password|credential")
 # A name, a colon and a value, also where both are escaped in the text of an SNS envelope, and
 # where the body breaks off. The bounds keep the search linear.
 _SECRET_SETTING = re.compile(
     r"""(?P<name>(?P<quote>\\?")[^"\\]{0,64}
-            (?:api[ _-]?key|site[ _-]?id|secret|token|password|credential)
-        [^"\\]{0,64}(?P=quote)\s*:\s*)
+            (?:api[^a-z0-9"\\]{0,3}key|site[^a-z0-9"\\]{0,3}id|secret|token|password|credential)
+        [^"\\]{0,64}(?P=quote)[\x00-\x20]*:[\x00-\x20]*)
         (?:(?P=quote)(?:\\[^"]|[^"\\]|(?<!\\)\\")*?(?:(?P=quote)|\Z)|[^\s",{}\[\]\\]+)""",
     re.IGNORECASE | re.VERBOSE,
 )

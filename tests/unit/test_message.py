@@ -216,6 +216,28 @@ def test_an_identifier_over_150_bytes_is_invalid(kind) -> None:
         only_profile(user_identities=[identity(kind, "é" * 75 + "x")])
 
 
+@pytest.mark.parametrize(
+    "raw",
+    ["NaN", "-Infinity", r'"\ud83d"', "7" * 5000, "[" * 5000 + "]" * 5000, "nope", r'"\x"'],
+)
+def test_what_no_reader_takes_refuses_only_the_profile_that_holds_it(raw) -> None:
+    text = body(profile(mpid="@"), profile(customer_id="\ud83d"), profile(customer_id="43"))
+
+    opened = read_message(text.replace('"@"', raw), now=NOW)
+
+    with pytest.raises(MalformedProfileError):
+        read_profile(opened.profiles[0])
+    assert read_profile(opened.profiles[2]).customer_id == "43"
+
+
+@pytest.mark.parametrize(
+    "text", ["{]", '{"a":1}}', '{"a":NaN,}', '{"a" NaN}', "[NaN]", '{"a":"NaN']
+)
+def test_brackets_that_do_not_match_are_malformed(text) -> None:
+    with pytest.raises(MalformedMessageError):
+        read_message(text, now=NOW)
+
+
 def test_mpid_zero_is_nobody() -> None:
     assert only_profile(mpid="0").mpid is None
 
@@ -344,6 +366,34 @@ def test_characters_that_sqs_refuses_are_given_back_as_escapes() -> None:
     assert read_profile(read_message(back, now=NOW).profiles[0]).customer_id == "a\ufffe"
 
 
+@pytest.mark.parametrize("inner", ['{"type": "\0"', "{\uffff", "\x1b[31m", "[1, 2]"])
+def test_what_is_no_message_stays_in_its_envelope(inner) -> None:
+    wrapped = json.dumps({"Type": "Notification", "Message": inner})
+
+    assert json.loads(without_secrets(wrapped)) == json.loads(wrapped)
+    assert without_secrets(wrapped).isprintable()
+
+
+def test_an_envelope_in_an_envelope_stays_there_without_its_secrets() -> None:
+    text = body(account={"account_settings": {"apiKey": ["s3cret"]}})
+    for _ in range(3):
+        text = json.dumps({"Type": "Notification", "Message": text})
+
+    back = without_secrets(text)
+
+    assert "s3cret" not in back
+    assert back.count("Notification") == 3
+
+
+@pytest.mark.parametrize("beside", ['"\\ud83d"', "NaN", "0"])
+def test_a_body_given_back_is_no_longer_than_it_came(beside) -> None:
+    text = body(profile(), x="@", y="é" * 1000, **{"ü" * 1000: 1})
+    text = json.dumps(json.loads(text), ensure_ascii=False).replace('"@"', beside)
+
+    for back in (without_secrets(text), only_profiles(read_message(text, now=NOW), [])):
+        assert len(back.encode()) <= len(text.encode())
+
+
 def test_secrets_in_account_settings_are_blanked_and_the_rest_is_kept() -> None:
     settings = {
         "apiKey": "s3cret",
@@ -392,6 +442,8 @@ def test_half_a_surrogate_pair_survives_being_set_aside() -> None:
         '{"account_settings": {"API Key" : "s3\\"s3cret", "other": "kept"',
         '{"Type": "Notification", "Message": "{\\"apiKey\\": \\"s3cret\\", \\"a\\": \\"kept\\"}',
         '{"kept": 1, "my_site_id": 12345, "api-key": "s3cret',
+        '{"kept": 1, "Site \t ID":\x01"s3cret',
+        json.dumps({"Type": "other", "Message": '{"kept": 1, "apiKey": "s3cret"}'}),
         '{"kept": 1, "account": {"\\ud800": 1, "apiKey": "s3cret"}}',
         "{'kept'",
     ],
