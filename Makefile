@@ -10,12 +10,12 @@ PARAMETERS ?=
 
 VENV := .venv/bin
 SAM := .tools/sam/bin/sam
-SOURCES := handler local tests
+SOURCES := handler local tests bench
 
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run local invoke test check format lint types imports template tests fmt audit \
+.PHONY: help run local invoke bench test check format lint types imports template tests chaos fuzz fmt audit \
         build deploy lock clean build-ForwarderFunction
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,9 @@ local: tools ## keep the whole stack up here until Ctrl-C
 
 invoke: tools ## invoke the function here with an event file: EVENT=events/join.json
 	@$(VENV)/python -m local.invoke $(EVENT)
+
+bench: tools .tools/bench/.done ## measure the function beside what people would write instead; QUICK=1 for small sizes
+	@$(VENV)/python -m bench $(if $(QUICK),--quick)
 
 # --- checks, fails fastest first ------------------------------------------------------------------
 
@@ -58,16 +61,31 @@ template: .venv/.done .tools/sam/.done ## check the stack's template
 tests: tools ## run the tests, with coverage
 	$(VENV)/pytest --numprocesses auto --dist loadgroup --cov
 
+chaos: tools ## tell the deployed stack stories while everything goes wrong, and compare what came of them; SEEDS="1 2" for some
+	$(VENV)/python -m tests.chaos $(SEEDS)
+
+# libFuzzer prints its seed; FUZZ_FLAGS=-seed=1 sets it. A body that breaks something is written to
+# .fuzz, and judged again by `PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies FILE`.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS ?=
+
+fuzz: tools .tools/fuzz/.done ## fuzz the function from record to fate: FUZZ_SECONDS=60 of bytes, then structures
+	@mkdir -p .fuzz
+	PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies .fuzz/corpus \
+	  -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -artifact_prefix=.fuzz/ -print_final_stats=1 $(FUZZ_FLAGS)
+	HYPOTHESIS_PROFILE=deep $(VENV)/pytest --numprocesses auto -k test_any tests/unit/test_bad_input.py
+
 fmt: .venv/.done ## format the code, and fix what can be fixed
 	$(VENV)/ruff check --fix-only .
 	$(VENV)/ruff format .
 
+# AUDIT_FLAGS=--strict fails where the index at hand does not know a dependency's weaknesses.
 # Bandit's B608 takes the PartiQL statements for SQL put together from values: they name the table,
 # a setting, and take every value as a parameter.
 audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known weaknesses
 	.tools/audit/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
 	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local
-	.tools/audit/bin/pip-audit --disable-pip --no-deps --requirement requirements.txt
+	.tools/audit/bin/pip-audit $(AUDIT_FLAGS) --disable-pip --no-deps --requirement requirements.txt
 
 # --- to AWS ---------------------------------------------------------------------------------------
 
@@ -129,7 +147,9 @@ lock: .venv/.done ## pin the newest versions that requirements/*.in allow
 	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
 	$(LOCK) requirements/sam.in --output-file requirements/sam.txt
 	$(LOCK) requirements/audit.in --output-file requirements/audit.txt
+	$(LOCK) requirements/fuzz.in --output-file requirements/fuzz.txt
+	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
 clean: ## remove all that was made here
-	rm -rf .venv .tools .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools .aws-sam .fuzz .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """Faults: how the fake misbehaves, for whom, how often, and how often it did.
 
 Faults come in from the control endpoint. The first one given that matches a request is the one
-that applies to it; when that one refuses a person, all others of that kind that match do too.
+that applies to it; when that one refuses a person, all others of that kind that match do too. When
+it lets the request be taken, the refusals that match hold as without it.
 Only requests with good credentials meet a fault. Nothing here knows about HTTP.
 """
 
@@ -34,6 +35,10 @@ class FaultKind(StrEnum):
     """The whole request is refused with 400 because `person` is in it."""
 
 
+_TAKING = {FaultKind.DELAY, FaultKind.DROP_AFTER, FaultKind.TRUNCATE}
+_REFUSING = {FaultKind.REFUSE, FaultKind.REFUSE_BATCH}
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One way to misbehave."""
@@ -54,7 +59,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Insist on a person where the kind is about one."""
-        if self.kind in {FaultKind.REFUSE, FaultKind.REFUSE_BATCH} and not self.person:
+        if self.kind in _REFUSING and not self.person:
             message = f"a fault of kind {self.kind} names a person"
             raise ValueError(message)
 
@@ -85,13 +90,15 @@ class Faults:
         self.applied: Counter[FaultKind] = Counter()
 
     def take(self, path: str, people: AbstractSet[str]) -> list[Fault]:
-        """Return what applies to this request and count it; only `REFUSE` comes in numbers."""
+        """Return what applies to this request, the most striking first, and count it."""
         matching = [planned for planned in self.planned if planned.matches(path, people)]
+        applying = matching[:1]
+        if matching and matching[0].fault.kind in _TAKING:
+            matching = [each for each in matching if each.fault.kind in _REFUSING]
+            applying += matching[:1]
         if matching and matching[0].fault.kind is FaultKind.REFUSE:
-            matching = [each for each in matching if each.fault.kind is FaultKind.REFUSE]
-        else:
-            del matching[1:]
-        for planned in matching:
+            applying += [each for each in matching[1:] if each.fault.kind is FaultKind.REFUSE]
+        for planned in applying:
             planned.applied += 1
             self.applied[planned.fault.kind] += 1
-        return [planned.fault for planned in matching]
+        return [planned.fault for planned in applying]

@@ -20,7 +20,7 @@ import urllib3
 
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.journal import RequestRecord
-from local.fake_customerio.people import PersonRecord
+from local.fake_customerio.people import Entity, PersonRecord
 
 _PROJECT = Path(__file__).parents[2]
 _SECONDS_TO_STOP = 5.0
@@ -32,6 +32,17 @@ class _Address(msgspec.Struct):
 
 class _People(msgspec.Struct):
     people: list[PersonRecord]
+
+
+class Update(msgspec.Struct):
+    """What one request said of one person."""
+
+    request: RequestRecord
+    entity: Entity
+
+
+class _Updates(msgspec.Struct):
+    updates: list[Update]
 
 
 class _Requests(msgspec.Struct):
@@ -78,10 +89,21 @@ class FakeCustomerio:
         """Return the last 10,000 requests, oldest first."""
         return msgspec.json.decode(self._ask("GET", "/requests"), type=_Requests).requests
 
+    def updates(self, person: str) -> list[Update]:
+        """Return what the latest batch requests said of an identifier, oldest first."""
+        answer = self._ask("GET", "/updates", {"person": person})
+        return msgspec.json.decode(answer, type=_Updates).updates
+
     def misbehave(self, *faults: Fault) -> None:
         """Plan faults, after those already planned."""
         for fault in faults:
             self._ask("POST", "/faults", content=fault)
+
+    def replan(self, *faults: Fault) -> list[PlannedFault]:
+        """Plan these faults instead of those planned, at once; return those, as applied so far."""
+        return msgspec.json.decode(
+            self._ask("PUT", "/faults", content=faults), type=_Faults
+        ).planned
 
     def behave(self) -> None:
         """Forget the faults planned; what was applied stays counted."""

@@ -8,7 +8,9 @@ kept in a record.
 | --- | --- |
 | `GET /control/people?site_id=&search=&limit=` | the people, the one updated last at the end |
 | `GET /control/requests?limit=` | the requests, oldest first |
+| `GET /control/updates?person=` | what the latest requests said of a person, oldest first |
 | `GET`, `POST`, `DELETE /control/faults` | the faults planned; plan one more; forget them all |
+| `PUT /control/faults` | replace the faults planned by these, and return those as of then |
 | `PUT /control/accounts` | replace the credentials: `{"site id": "API key"}` |
 | `DELETE /control` | forget people, requests and faults |
 """
@@ -32,7 +34,7 @@ from aiohttp import BasicAuth, web
 from local.fake_customerio import track
 from local.fake_customerio.faults import Fault, FaultKind, Faults, PlannedFault
 from local.fake_customerio.journal import Journal, RequestRecord
-from local.fake_customerio.people import People
+from local.fake_customerio.people import Entity, People
 from local.fake_customerio.track import Answer, Call, Refusal
 
 _HOST = "127.0.0.1"
@@ -86,7 +88,9 @@ class FakeServer:
                 web.route("*", "/api/{anything:.*}", self._track(lambda *_: _NOT_FOUND)),
                 web.get("/control/people", self._get_people),
                 web.get("/control/requests", self._get_requests),
+                web.get("/control/updates", self._get_updates),
                 web.get("/control/faults", self._get_faults),
+                web.put("/control/faults", self._replan_faults),
                 web.post("/control/faults", self._plan_fault),
                 web.delete("/control/faults", self._forget_faults),
                 web.put("/control/accounts", self._put_accounts),
@@ -122,7 +126,8 @@ class FakeServer:
                     status=None if is_dropped else answer.status,
                     fault=fault.kind if fault else None,
                     duration=time.monotonic() - started,
-                )
+                ),
+                body,
             )
             return await _respond(request, answer, fault)
 
@@ -156,6 +161,16 @@ class FakeServer:
         requests = list(self._state.journal.records)[-_limit(request) :]
         return _json({"total": self._state.journal.total, "requests": requests})
 
+    async def _get_updates(self, request: web.Request) -> web.Response:
+        person = request.query.get("person", "")
+        updates = [
+            {"request": record, "entity": each}
+            for record, body in self._state.journal.naming(person)
+            for each in track.batch(body).entities
+            if isinstance(each, Entity) and person in each.identifiers.values()
+        ]
+        return _json({"updates": updates})
+
     async def _get_faults(self, _request: web.Request) -> web.Response:
         return _json(
             {"planned": self._state.faults.planned, "applied": self._state.faults.applied}
@@ -168,6 +183,15 @@ class FakeServer:
             raise web.HTTPBadRequest(text=str(error)) from error
         self._state.faults.planned.append(PlannedFault(fault))
         return web.Response(status=204)
+
+    async def _replan_faults(self, request: web.Request) -> web.Response:
+        try:
+            faults = msgspec.json.decode(await request.read(), type=list[Fault])
+        except msgspec.DecodeError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        before = self._state.faults.planned
+        self._state.faults.planned = [PlannedFault(fault) for fault in faults]
+        return _json({"planned": before, "applied": self._state.faults.applied})
 
     async def _forget_faults(self, _request: web.Request) -> web.Response:
         self._state.faults.planned.clear()
@@ -220,7 +244,8 @@ def _answer(
 ) -> tuple[Answer, dict[int, Refusal]]:
     """Take the request unless a fault is in the way; return the answer and the refusals."""
     refused: dict[int, Refusal] = {}
-    match faults:
+    # A fault that lets the request be taken comes first, and refusals after it.
+    match faults[-1:]:
         case [Fault(kind=FaultKind.STATUS) as fault]:
             answer = Answer(fault.status, fault.body.encode(), fault.headers)
         case [Fault(kind=FaultKind.NONSENSE) as fault]:

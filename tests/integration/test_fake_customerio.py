@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -534,6 +535,34 @@ def test_a_batch_may_be_refused_as_a_whole_for_one_person(fake: FakeCustomerio) 
     assert send_batch(fake, identify("p1")).status == 200
 
 
+@pytest.mark.parametrize("kind", [FaultKind.DELAY, FaultKind.DROP_AFTER, FaultKind.TRUNCATE])
+@pytest.mark.parametrize(
+    ("refusal", "taken"), [(FaultKind.REFUSE, ["p1"]), (FaultKind.REFUSE_BATCH, [])]
+)
+def test_a_refusal_holds_in_a_request_that_is_taken_with_trouble(
+    fake: FakeCustomerio, kind: FaultKind, refusal: FaultKind, taken: list[str]
+) -> None:
+    fake.misbehave(Fault(kind), Fault(refusal, person="p2"))
+
+    with suppress(urllib3.exceptions.ProtocolError):
+        send_batch(fake, identify("p1"), identify("p2"))
+
+    assert ids(fake) == taken
+    assert fake.applied() == {kind: 1, refusal: 1}
+
+
+def test_faults_can_be_replaced_at_once_by_others(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, times=3), Fault(FaultKind.DROP))
+    send_batch(fake)
+
+    before = fake.replan(Fault(FaultKind.STATUS, status=429))
+
+    assert [planned.applied for planned in before] == [1, 0]
+    assert [planned.fault.status for planned in fake.faults()] == [429]
+    assert send_batch(fake).status == 429
+    assert send_batch(fake).status == 200
+
+
 def test_a_fault_is_not_spent_on_wrong_credentials(fake: FakeCustomerio) -> None:
     fake.misbehave(Fault(FaultKind.STATUS))
 
@@ -563,6 +592,7 @@ def test_a_refusal_needs_a_person() -> None:
     ("method", "path"),
     [
         ("POST", "/control/faults"),
+        ("PUT", "/control/faults"),
         ("PUT", "/control/accounts"),
         ("GET", "/control/people?limit=x"),
     ],
@@ -592,6 +622,18 @@ def test_every_request_is_recorded_with_how_it_was_answered(fake: FakeCustomerio
     assert (unauthorized.status, unauthorized.site_id) == (401, "")
     assert unauthorized.reason == "wrong credentials"
     assert batch.time <= region.time <= unauthorized.time
+
+
+def test_what_was_said_of_a_person_can_be_looked_up(fake: FakeCustomerio) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=503))
+    send_batch(fake, identify("p1", plan="free"), identify("p2"))
+    send_batch(fake, identify("p12"))
+    send_batch(fake, identify("p1", plan="gold"))
+
+    updates = fake.updates("p1")
+
+    assert [update.request.status for update in updates] == [503, 200]
+    assert [update.entity.attributes for update in updates] == [{"plan": "free"}, {"plan": "gold"}]
 
 
 def test_a_reset_forgets_people_requests_and_faults(fake: FakeCustomerio) -> None:

@@ -1,0 +1,21 @@
+"""A stack of its own, in a process of its own: chaos changes how the function is deployed."""
+
+from pathlib import Path
+
+import pytest
+
+from local import stack
+from tests.chaos.run import SMALL, prepared
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.chaos)
+            item.add_marker(pytest.mark.xdist_group("chaos"))
+
+
+@pytest.fixture(scope="session")
+def chaos():
+    with stack.running() as running, prepared(running, SMALL) as ready:
+        yield ready

@@ -1,0 +1,88 @@
+"""Model: what must come of a story, in plain Python over what was sent.
+
+It knows nothing of the function: no standings, no batches, no order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tests.chaos.changes import Human, Profile, Sent, audience_name
+
+Person = tuple[str, str]
+"""A workspace, and what Customer.io knows somebody by there."""
+
+Letter = tuple[str, str, int]
+"""Something set aside: the message it came in, the error type, the profile's serial or 0."""
+
+
+def people(sent: Iterable[Sent]) -> dict[Person, dict[str, Any]]:
+    """Return the attributes that Customer.io must hold of each person, once all is delivered."""
+    told: defaultdict[Person, list[tuple[Sent, Profile]]] = defaultdict(list)
+    for one in sent:
+        for profile in one.profiles:
+            if not profile.flaw:
+                told[one.account.site_id, profile.human.name].append((one, profile))
+    return {person: _attributes(words) for person, words in told.items()}
+
+
+def _attributes(told: Sequence[tuple[Sent, Profile]]) -> dict[str, Any]:
+    human = told[0][1].human
+    # On each audience the newest word counts; of equally new ones, leaving.
+    words: dict[int, tuple[int, bool]] = {}
+    shown: set[int] = set()
+    for one, profile in told:
+        for audience, action in {a: said for a, said in profile.words if said != _UPDATE}.items():
+            word = (one.at_ms, action == "delete")
+            words[audience] = max(word, words.get(audience, word))
+            if one.account.one_attribute:
+                shown.add(audience)
+    members = {audience for audience, (_, left) in words.items() if not left}
+    attributes: dict[str, Any] = _lists(sorted(members))
+    attributes |= {f"In {audience_name(each)}": each in members for each in shown}
+    if human.customer_id and (newest := _newest(told, lambda profile: profile.tells_email)):
+        attributes["email"] = human.email(newest)
+    if newest := _newest(told, lambda profile: profile.tells_names):
+        attributes |= {k: v for k, v in human.names(newest).items() if v is not None}
+    return attributes
+
+
+_UPDATE = "attribute_update"
+
+
+def _newest(told: Sequence[tuple[Sent, Profile]], tells: Callable[[Profile], bool]) -> int:
+    return max((one.at_ms for one, profile in told if tells(profile)), default=0)
+
+
+def _lists(audiences: Sequence[int]) -> dict[str, str]:
+    """Return the ids as one value, or as many as Customer.io's 1,000 bytes ask for."""
+    texts = [""]
+    for quoted in (f"'{audience}'" for audience in audiences):
+        longer = f"{texts[-1]},{quoted}".lstrip(",")
+        texts[-1:] = [longer] if len(longer) <= 1000 else [texts[-1], quoted]
+    return {
+        "SegmentMembership" + (f" {place}" if place > 1 else ""): text
+        for place, text in enumerate(texts, 1)
+    }
+
+
+def letters(
+    sent: Iterable[tuple[str, Sent]], *, is_refused: Callable[[Human], bool]
+) -> Counter[Letter]:
+    """Return what must be set aside of messages, given with the ids that SQS gave them."""
+    return Counter(
+        (message_id, error_type, serial)
+        for message_id, one in sent
+        for serial, error_type in _fates(one, is_refused)
+    )
+
+
+def _fates(one: Sent, is_refused: Callable[[Human], bool]) -> Iterable[tuple[int, str]]:
+    if one.flaw and not one.profiles:
+        yield 0, one.flaw
+    for serial, profile in enumerate(one.profiles, one.serial):
+        refusal = "RejectedByCustomerIo" if is_refused(profile.human) else ""
+        if error_type := one.flaw or profile.flaw or refusal:
+            yield serial, error_type

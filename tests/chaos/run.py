@@ -1,0 +1,473 @@
+"""Run: one story told to the deployed stack while everything goes wrong, and what came of it.
+
+Waves of messages go in at the queue, each with a trouble at the fake Customer.io. When the queue
+is empty, what the fake holds and what was set aside is compared with the model. Then the causes
+that can be mended are mended, newer changes are sent, and after them what was set aside goes back
+to the queue as it is; and all is compared once more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, cast
+
+from local.events import SetAside
+from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
+from local.fake_customerio.people import PersonRecord
+from local.stack import ACCOUNT_IDS, API_KEY, SITE_ID, Stack
+from tests import relay
+from tests.chaos import model
+from tests.chaos.changes import ACCOUNTS, HUSH, Account, Sent, Story, story
+
+SECRET: Final = "customerio/credentials"
+SECONDS_TO_DRAIN: Final = 480.0
+QUICKER: Final = 100
+"""By how much the delays that the function asks SQS for are divided. The function asks for what
+it always asks for, and SQS grants it: a relay between the two tells of it, and then the test, for
+whom minutes are too long, sets the same messages' visibility anew, to a second at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much happens. `slow_s`: how long the fake keeps somebody waiting who gives up first;
+    `often`: how many times over each thing goes wrong.
+    """
+
+    people: int
+    messages: int
+    outage_s: float
+    slow_s: float
+    often: int
+    timeout_s: int
+    """The deployed function's timeout."""
+
+
+FULL: Final = Size(people=300, messages=420, outage_s=60, slow_s=22, often=2, timeout_s=60)
+SMALL: Final = Size(people=60, messages=70, outage_s=3, slow_s=8, often=1, timeout_s=20)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What one run came to. Lost, stale and surplus are to be 0, and `findings` empty."""
+
+    seed: int
+    messages: int = 0
+    changes: int = 0
+    people: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    retries: int = 0
+    """Messages left on the queue, each time."""
+    conflicts: int = 0
+    """Writes that lost a race, and people who were written while they were posted."""
+    set_aside: Counter[str] = field(default_factory=Counter)
+    redriven: int = 0
+    lost: int = 0
+    stale: int = 0
+    surplus: int = 0
+    seconds: float = 0.0
+    findings: list[str] = field(default_factory=list)
+
+
+class Chaos:
+    """A stack made ready by `prepared`."""
+
+    def __init__(self, stack: Stack, size: Size, relayed: relay.Relay) -> None:
+        """Keep what a run needs."""
+        self.stack = stack
+        self.size = size
+        self.relay = relayed
+        self._faults: Counter[str] = Counter()
+
+    def run(self, seed: int) -> Figures:
+        """Tell the story of a seed and return what came of it."""
+        started = time.monotonic()
+        logged = self.stack.emulator.log.stat().st_size
+        size, stack = self.size, self.stack
+        told = story(seed, people=size.people, messages=size.messages, now=time.time())
+        refusals = [
+            Fault(human.refusal, person=human.name, times=None, reason="suppressed")
+            for kind in (FaultKind.REFUSE_BATCH, FaultKind.REFUSE)
+            for human in told.humans
+            if human.refusal is kind
+        ]
+        figures = Figures(seed, changes=told.changes, people=size.people)
+        self._faults = figures.faults
+        open_up(stack, API_KEY, ACCOUNTS)
+        stack.customerio.reset()
+        stack.take_set_aside()
+        self.relay.forget()
+
+        sent = self._tell(told, refusals, Random(seed))
+        letters = stack.take_set_aside()
+        known = [one for _, one in sent if one.account is not told.stranger]
+        # Whoever is refused is not there at all.
+        refused = {human.name for human in told.humans if human.refusal}
+        expected = {who: it for who, it in model.people(known).items() if who[1] not in refused}
+        self._compare_people(figures, expected)
+        _compare_letters(
+            figures, letters, model.letters(sent, is_refused=lambda human: bool(human.refusal))
+        )
+        for letter in letters:
+            figures.set_aside[letter.error_type] += 1
+
+        self._replan()
+        open_up(stack, f"another-{seed}", [*ACCOUNTS, told.stranger])
+        stack.customerio.rotate(dict.fromkeys(_sites(), f"another-{seed}"))
+        news = self._send(told.news)
+        self._drain()
+        mended = [
+            letter
+            for letter in letters
+            if letter.error_type in {"RejectedByCustomerIo", "UnknownAccount"}
+        ]
+        redriven = self._redrive(mended)
+        figures.redriven = len(mended)
+        everything = [one for _, one in [*sent, *news]]
+        self._compare_people(figures, model.people(everything))
+        _compare_letters(
+            figures, stack.take_set_aside(), _refused_again(redriven, mended, everything)
+        )
+
+        figures.messages = len(sent) + len(news) + len(redriven)
+        figures.requests = len(stack.customerio.requests())
+        figures.retries = sum(
+            len(call.content["Entries"])
+            for call in self.relay.calls
+            if call.name == relay.DELAY and call.status == 200
+        )
+        with stack.emulator.log.open("rb") as log:
+            log.seek(logged)
+            figures.conflicts = sum(int(found) for found in _CONFLICTS.findall(log.read()))
+        figures.seconds = time.monotonic() - started
+        return figures
+
+    def wait_for_a_retry(self) -> None:
+        """Wait until the function leaves a message on the queue."""
+        before = len(self.relay.calls)
+        wait_until(lambda: any(call.name == relay.DELAY for call in self.relay.calls[before:]))
+
+    def _tell(
+        self, told: Story, refusals: Sequence[Fault], chance: Random
+    ) -> list[tuple[str, Sent]]:
+        planned: list[Fault | None] = [*troubles(self.size), None, _OUTAGE]
+        chance.shuffle(planned)
+        wave = -(-len(told.sent) // len(planned))
+        sent: list[tuple[str, Sent]] = []
+        for place, fault in enumerate(planned):
+            messages = told.sent[place * wave : (place + 1) * wave]
+            if fault is None:
+                sent += self._rotate(messages)
+                continue
+            self._replan(fault, *refusals)
+            sent += self._send(messages)
+            if fault is _OUTAGE:
+                time.sleep(self.size.outage_s)  # It lasts so long; nothing is waited for.
+            else:
+                wait_until(lambda: self._is_spent() or not self.stack.waiting())
+        self._replan(*refusals)
+        self._drain()
+        return sent
+
+    def _rotate(self, messages: Sequence[Sent]) -> list[tuple[str, Sent]]:
+        """Have Customer.io refuse the credentials until the secret is rotated too."""
+        fake = self.stack.customerio
+        fake.rotate(dict.fromkeys(_sites(), "rotated"))
+        sent = self._send(messages)
+        wait_until(lambda: self._refused() >= 3 * self.size.often or not self.stack.waiting())
+        self._faults["401 until rotated"] += self._refused()
+        open_up(self.stack, "rotated", ACCOUNTS)
+        return sent
+
+    def _refused(self) -> int:
+        return sum(request.status == 401 for request in self.stack.customerio.requests())
+
+    def _redrive(self, letters: Sequence[SetAside]) -> list[str]:
+        """Send letters back as they are, into a little more trouble."""
+        self._replan(
+            Fault(FaultKind.STATUS, status=503, times=3), Fault(FaultKind.DROP_AFTER, times=3)
+        )
+        ids = self._send_texts([letter.body for letter in letters])
+        self._drain()
+        self._replan()
+        return ids
+
+    def _send(self, messages: Sequence[Sent]) -> list[tuple[str, Sent]]:
+        ids = self._send_texts([one.text for one in messages])
+        return list(zip(ids, messages, strict=True))
+
+    def _send_texts(self, texts: Sequence[str]) -> list[str]:
+        return [
+            message_id
+            for start in range(0, len(texts), 10)
+            for message_id in self.stack.send(texts[start : start + 10])
+        ]
+
+    def _replan(self, *faults: Fault) -> None:
+        for planned in self.stack.customerio.replan(*faults):
+            if planned.applied:
+                self._faults[called(planned.fault)] += planned.applied
+
+    def _is_spent(self) -> bool:
+        return all(_is_spent(planned) for planned in self.stack.customerio.faults())
+
+    def _drain(self) -> None:
+        self.stack.wait_until_drained(SECONDS_TO_DRAIN)
+        # A slow request is taken even when nobody waits for it any more.
+        fake = self.stack.customerio
+        wait_until(lambda: fake.applied()[FaultKind.DELAY] == _count_slow(fake.requests()))
+
+    def _compare_people(
+        self, figures: Figures, expected: Mapping[model.Person, Mapping[str, Any]]
+    ) -> None:
+        found = {(one.site_id, _name(one)): one for one in self.stack.customerio.people()}
+        for who, attributes in expected.items():
+            person = found.pop(who, None)
+            if person is None:
+                figures.lost += 1
+            elif person.attributes != attributes:
+                figures.stale += 1
+            else:
+                continue
+            figures.findings.append(self._explained(who, attributes, person))
+        for who, person in found.items():
+            figures.surplus += 1
+            figures.findings.append(self._explained(who, {}, person))
+
+    def _explained(
+        self, who: model.Person, expected: Mapping[str, Any], found: PersonRecord | None
+    ) -> str:
+        has = found.attributes if found else {}
+        names = {name for name in expected.keys() | has if expected.get(name) != has.get(name)}
+        lines = [f"{who[1]} in {who[0]}: {'nobody' if found is None else 'differs'}"]
+        lines += [
+            f"  {name}: expected {expected.get(name)!r}, found {has.get(name)!r}"
+            for name in sorted(names)
+        ]
+        for update in self.stack.customerio.updates(who[1]):
+            if update.request.site_id in {who[0], ""}:
+                request, entity = update.request, update.entity
+                said = {name: entity.attributes.get(name) for name in sorted(names)}
+                lines.append(
+                    f"  request {request.number} at {request.time:.3f} for {request.duration:.3f} "
+                    f"s: {request.status} {request.fault or ''} {request.reason} "
+                    f"timestamp {entity.timestamp} {said}"
+                )
+        return "\n".join(lines)
+
+
+@contextmanager
+def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
+    """Make a stack ready for chaos, and put all back at the end."""
+    functions, name = stack.functions, stack.function_name
+    deployed = functions.get_function_configuration(FunctionName=name)
+    variables = deployed["Environment"]["Variables"]
+    visibility = stack.sqs.get_queue_attributes(
+        QueueUrl=stack.queue_url, AttributeNames=["VisibilityTimeout"]
+    )["Attributes"]
+    with (
+        relay.running(stack) as relayed,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        hurry = _Hurry(stack, relayed)
+        hurrying = threads.submit(hurry.run)
+        functions.update_function_configuration(
+            FunctionName=name,
+            Timeout=size.timeout_s,
+            Environment={"Variables": variables | {"AWS_ENDPOINT_URL_SQS": relayed.url}},
+        )
+        # Six times the function's timeout, as the template has it: a message that comes back
+        # while it is worked on is set aside twice.
+        stack.sqs.set_queue_attributes(
+            QueueUrl=stack.queue_url, Attributes={"VisibilityTimeout": str(6 * size.timeout_s)}
+        )
+        try:
+            yield Chaos(stack, size, relayed)
+        finally:
+            hurry.stop()
+            hurrying.result()
+            functions.update_function_configuration(
+                FunctionName=name,
+                Timeout=deployed["Timeout"],
+                Environment={"Variables": variables},
+            )
+            stack.sqs.set_queue_attributes(QueueUrl=stack.queue_url, Attributes=visibility)
+            stack.customerio.rotate({SITE_ID: API_KEY})
+            entry = {"site_id": SITE_ID, "api_key": API_KEY}
+            _keep_secret(stack, dict.fromkeys(ACCOUNT_IDS, entry))
+
+
+def open_up(stack: Stack, api_key: str, accounts: Iterable[Account]) -> None:
+    """Have the secret and Customer.io know these accounts' workspaces by this key."""
+    stack.customerio.rotate(dict.fromkeys(_sites(), api_key))
+    _keep_secret(
+        stack,
+        {str(one.id): {"site_id": one.site_id, "api_key": api_key} for one in accounts},
+    )
+
+
+def _keep_secret(stack: Stack, entries: Mapping[str, Mapping[str, str]]) -> None:
+    text = json.dumps({"accounts": entries})
+    stack.secrets.put_secret_value(SecretId=SECRET, SecretString=text)
+
+
+def _sites() -> set[str]:
+    return {account.site_id for account in ACCOUNTS}
+
+
+_CONFLICTS: Final = re.compile(rb'"(?:overtaken|conflicts)":(\d+)')
+_OUTAGE: Final = Fault(FaultKind.DROP, times=None)
+
+
+def troubles(size: Size) -> list[Fault]:
+    """Return what goes wrong at Customer.io, beside refusals, the outage and the rotation."""
+
+    def status(code: int, times: int, body: str = "", **headers: str) -> Fault:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        often = times * size.often
+        return Fault(FaultKind.STATUS, status=code, times=often, body=body, headers=named)
+
+    def other(kind: FaultKind, times: int, body: str = "", delay: float = 0.0) -> Fault:
+        return Fault(kind, times=times * size.often, body=body, delay=delay)
+
+    return [
+        status(429, 3),
+        status(429, 2, Retry_After="1"),
+        status(429, 1, Retry_After="3600"),
+        status(408, 1),
+        status(500, 3),
+        status(502, 3),
+        status(503, 3),
+        status(302, 1, Location="https://track-eu.example.com/api/v2/batch"),
+        status(404, 1),
+        status(403, 1),
+        status(207, 1, "{}"),
+        other(FaultKind.DELAY, 1, delay=size.slow_s),
+        other(FaultKind.DELAY, 5, delay=0.5),
+        other(FaultKind.DROP, 3),
+        other(FaultKind.DROP_AFTER, 3),
+        other(FaultKind.TRUNCATE, 3),
+        other(FaultKind.NONSENSE, 2),
+        other(FaultKind.NONSENSE, 1, '{"errors": [{"batch_index": 100000}]}'),
+    ]
+
+
+def called(fault: Fault) -> str:
+    """Return what a fault is called in the figures."""
+    match fault:
+        case Fault(times=None, kind=FaultKind.DROP):
+            return "outage"
+        case Fault(kind=FaultKind.STATUS, headers={"Retry-After": _}):
+            return f"{fault.status} with Retry-After"
+        case Fault(kind=FaultKind.STATUS):
+            return str(fault.status)
+        case Fault(kind=FaultKind.DELAY):
+            return "slow" if fault.delay < 1 else "timeout"
+    return {
+        FaultKind.DROP: "reset before",
+        FaultKind.DROP_AFTER: "reset after",
+        FaultKind.TRUNCATE: "truncated",
+        FaultKind.NONSENSE: "nonsense",
+        FaultKind.REFUSE: "207 for a person",
+        FaultKind.REFUSE_BATCH: "400 for a person",
+    }[fault.kind]
+
+
+def _is_spent(planned: PlannedFault) -> bool:
+    return planned.fault.times is None or planned.applied >= planned.fault.times
+
+
+def _count_slow(requests: Iterable[Any]) -> int:
+    return sum(request.fault is FaultKind.DELAY for request in requests)
+
+
+class _Hurry:
+    """Shortens each delay that the function was granted, until told to stop."""
+
+    def __init__(self, stack: Stack, relayed: relay.Relay) -> None:
+        self._stack = stack
+        self._relay = relayed
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        done: dict[int, relay.Call] = {}  # Held on to, or another call could get the same id.
+        while not self._stopped.wait(0.05):
+            for call in list(self._relay.calls):
+                if call.name == relay.DELAY and call.status == 200 and id(call) not in done:
+                    done[id(call)] = call
+                    self._shorten(call.content["Entries"])
+
+    def _shorten(self, entries: Sequence[dict[str, Any]]) -> None:
+        shorter = [
+            {**entry, "VisibilityTimeout": max(1, entry["VisibilityTimeout"] // QUICKER)}
+            for entry in entries
+        ]
+        self._stack.sqs.change_message_visibility_batch(
+            QueueUrl=self._stack.queue_url, Entries=cast("Any", shorter)
+        )
+
+
+def _name(person: PersonRecord) -> str:
+    return person.identifiers.get("id") or person.identifiers["email"]
+
+
+def _compare_letters(
+    figures: Figures, found: Sequence[SetAside], expected: Counter[model.Letter]
+) -> None:
+    counted: Counter[model.Letter] = Counter()
+    for letter in found:
+        for serial in _serials(letter.body) or [0]:
+            counted[letter.source_message_id, letter.error_type, serial] += 1
+        if HUSH in letter.body or not letter.error_message:
+            figures.surplus += 1
+            figures.findings.append(f"a letter holds a secret or no reason: {letter}")
+    missing, more = expected - counted, counted - expected
+    figures.lost += missing.total()
+    figures.surplus += more.total()
+    figures.findings += [f"not set aside: {one} ({times}x)" for one, times in missing.items()]
+    figures.findings += [f"set aside: {one} ({times}x)" for one, times in more.items()]
+
+
+def _serials(body: str) -> list[int]:
+    try:
+        return [profile["serial"] for profile in json.loads(body)["user_profiles"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _refused_again(
+    ids: Sequence[str], letters: Sequence[SetAside], sent: Iterable[Sent]
+) -> Counter[model.Letter]:
+    """Return what of the letters sent back, with their new ids, has a flaw of its own."""
+    flaws = {
+        serial: profile.flaw
+        for one in sent
+        for serial, profile in enumerate(one.profiles, one.serial)
+    }
+    return Counter(
+        (message_id, flaws[serial], serial)
+        for message_id, letter in zip(ids, letters, strict=True)
+        for serial in _serials(letter.body)
+        if flaws[serial]
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = SECONDS_TO_DRAIN) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            message = f"still waiting after {seconds:.0f} s"
+            raise TimeoutError(message)
+        time.sleep(0.05)
