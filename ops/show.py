@@ -41,10 +41,8 @@ def mark(*, is_ok: bool) -> Text:
     return Text("✓", style="green") if is_ok else Text("✗", style="bold red")
 
 
-def age(seconds: float | None) -> str:
+def age(seconds: float) -> str:
     """Return an age as a person says it."""
-    if seconds is None:
-        return "not known"
     for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
@@ -73,12 +71,14 @@ def status(found: Status, minutes: int) -> Group:
         parts.append(table(title, "times", "event", "error type", "reason", rows=seen))
     else:
         parts.append(Text(f"Nothing went wrong in the last {minutes} minutes."))
-    return Group(*parts)
+    return Group(*parts, *(Text(f"→ {step}") for step in found.next_steps))
 
 
 def _depth(depth: Depth) -> str:
     text = f"about {depth.waiting} waiting, {depth.hidden} hidden (taken, or put off)"
-    return text + (f"; the oldest waits for {age(depth.oldest_s)}" if depth.waiting else "")
+    return (
+        text if depth.oldest_s is None else f"{text}; the oldest waits for {age(depth.oldest_s)}"
+    )
 
 
 def checks(found: Sequence[Check]) -> Group:

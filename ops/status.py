@@ -55,6 +55,29 @@ class Status:
         dead = self.dead_letters
         return not (dead.waiting or dead.hidden or self.ringing) and self.mapping == "Enabled"
 
+    @property
+    def next_steps(self) -> list[str]:
+        """Tell what to do now, each with its section of docs/operations.md."""
+        events = {trouble.event for trouble in self.troubles}
+        steps = {
+            "`ops check` has the command that enables the mapping; see: Changes wait too long": (
+                self.mapping != "Enabled"
+            ),
+            "`ops check` tries the credentials; see: Credentials are refused": (
+                "credentials.refused" in events
+            ),
+            "`ops check` finds what is not in order; see: The function fails": (
+                "invocation.failed" in events
+            ),
+            "wait, or mend what the reasons say; see: Changes are retried": (
+                "message.retried" in events and "credentials.refused" not in events
+            ),
+            "`ops dlq list` tells what was set aside; see: Dead letters are waiting": (
+                self.dead_letters.waiting + self.dead_letters.hidden > 0
+            ),
+        }
+        return [step for step, is_due in steps.items() if is_due]
+
 
 def look(aws: Aws, stack: Stack, *, since: timedelta) -> Status:
     """Return how the stack is, with what went wrong `since` so long ago."""

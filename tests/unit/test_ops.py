@@ -18,8 +18,9 @@ from ops.cli import cli
 from ops.dead_letters import DeadLetter, DeadLetters, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Stack
-from ops.status import Trouble, troubles
+from ops.status import Depth, Status, Trouble, troubles
 from tests.builders import NOW, body, profile, state
+from tests.stack_template import PROJECT
 
 STACK = Stack("s", "", "q", "arn:q", "d", "arn:d", "t", "f", "l", ())
 
@@ -217,7 +218,6 @@ def test_the_log_is_summed_up_by_what_went_wrong() -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (None, "not known"),
         (-1, "0 seconds"),
         (90, "90 seconds"),
         (7200, "2 hours"),
@@ -226,6 +226,35 @@ def test_the_log_is_summed_up_by_what_went_wrong() -> None:
 )
 def test_an_age_is_told_as_people_do(seconds, said) -> None:
     assert show.age(seconds) == said
+
+
+def status(*events, dead=0, mapping="Enabled"):
+    found = tuple(Trouble(event, "", "", 1) for event in events)
+    return Status("", Depth(0, 0, None), Depth(dead, 0, None), mapping, (), found)
+
+
+@pytest.mark.parametrize(
+    ("found", "step"),
+    [
+        (status(dead=1), "ops dlq list"),
+        (status(mapping="Disabled"), "ops check"),
+        (status("message.retried"), "Changes are retried"),
+        (status("message.retried", "credentials.refused"), "Credentials are refused"),
+        (status("invocation.failed"), "The function fails"),
+    ],
+)
+def test_the_status_says_what_to_do_and_where_to_read(found, step) -> None:
+    (told,) = found.next_steps
+    section = told.rpartition("see: ")[2]
+
+    assert step in told
+    assert f"\n## {section}\n" in (PROJECT / "docs/operations.md").read_text()
+
+
+def test_all_is_well_where_nobody_is_needed() -> None:
+    assert status().is_well
+    assert status().next_steps == []
+    assert not status(dead=1).is_well
 
 
 def test_a_moment_is_told_in_utc() -> None:
