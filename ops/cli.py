@@ -45,7 +45,7 @@ Ends with
   0  done, and all is well
   1  done, and something is wrong: a check failed, a message was left, nobody was found
   2  wrong usage
-  3  AWS or the stack is out of reach, or refused; nothing more was done
+  3  AWS, Customer.io or the stack is out of reach, or refused; nothing more was done
   4  you said no, or pressed Ctrl-C
 
 Everything but `dlq redrive`, `dlq purge`, `send` and `credentials put` only looks.
@@ -207,7 +207,7 @@ def status(since: int) -> int:
 @cli.command()
 @_shared
 def check() -> int:
-    """Whether a change can get through: credentials, region, mapping, queues, table."""
+    """Whether a change can get through, and what to mend."""
     ops = _ops()
     found = list(Checks(ops.aws, ops.stack).run())
     ops.tell(found, show.checks(found))
@@ -432,8 +432,9 @@ def dlq_purge(error_type: Sequence[str], *, yes: bool) -> int:
 @_yes
 @_shared
 def send(file: Path, *, yes: bool) -> int:
-    """Send the messages of a file to the queue: saved dead letters, mended by you, a sample event
-    of events/, or a message.
+    """Send the messages of a file to the queue.
+
+    Saved dead letters that you have mended, a sample event of events/, or a message.
     """
     ops = _ops()
     try:

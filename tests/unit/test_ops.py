@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
 from ops import dead_letters, masking, secret, show
-from ops.cli import cli
+from ops.cli import FINE, TROUBLE, _Ops, cli, run
 from ops.dead_letters import DeadLetter, DeadLetters, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Stack
@@ -317,6 +318,21 @@ def test_credentials_of_no_known_workspace_need_an_account() -> None:
 
 
 # --- commands ---
+
+
+@pytest.mark.parametrize(("end", "exit_status"), [("COMPLETED", FINE), ("FAILED", TROUBLE)])
+def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_status) -> None:
+    letters = SimpleNamespace(
+        about=lambda: 3,
+        start_move=lambda *, rate: True,
+        follow_move=lambda: iter([("RUNNING", 1, 3), (end, 2, 3)]),
+    )
+    monkeypatch.setattr(_Ops, "letters", letters)
+
+    status = run(["dlq", "redrive", "--yes", "--json"])
+
+    assert status == exit_status
+    assert json.loads(capsys.readouterr().out) == {"status": end, "moved": 2, "of": 3}
 
 
 @pytest.mark.parametrize(
