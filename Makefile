@@ -7,15 +7,18 @@ PYTHON_RUNTIME ?= python3.13
 ARCHITECTURE ?= arm64
 # More of the stack's parameters for `make deploy`: PARAMETERS="LogLevel=DEBUG BatchSize=50".
 PARAMETERS ?=
+# What the operator's tool is to do: make ops ARGS="dlq list".
+ARGS ?= --help
 
 VENV := .venv/bin
 SAM := .tools/sam/bin/sam
-SOURCES := handler local tests bench
+SOURCES := handler local ops tests bench
 
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run local invoke bench test check format lint types imports template tests chaos fuzz fmt audit \
+.PHONY: help run local invoke ops bench test check format lint types imports template tests chaos fuzz \
+        fmt audit \
         build deploy lock clean build-ForwarderFunction
 .DELETE_ON_ERROR:
 
@@ -35,6 +38,11 @@ invoke: tools ## invoke the function here with an event file: EVENT=events/join.
 
 bench: tools .tools/bench/.done ## measure the function beside what people would write instead; QUICK=1 for small sizes
 	@$(VENV)/python -m bench $(if $(QUICK),--quick)
+
+# --- on call --------------------------------------------------------------------------------------
+
+ops: .venv/.done ## see what is wrong with a deployed stack, and mend it: ARGS="status"; ARGS=--help for more
+	@$(VENV)/python -m ops $(ARGS)
 
 # --- checks, fails fastest first ------------------------------------------------------------------
 
@@ -84,7 +92,7 @@ fmt: .venv/.done ## format the code, and fix what can be fixed
 # a setting, and take every value as a parameter.
 audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known weaknesses
 	.tools/audit/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
-	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local
+	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local ops
 	.tools/audit/bin/pip-audit $(AUDIT_FLAGS) --disable-pip --no-deps --requirement requirements.txt
 
 # --- to AWS ---------------------------------------------------------------------------------------

@@ -72,25 +72,43 @@ def _explain(console: Console, running: Stack) -> None:
     console.print()
     for name, value in facts.items():
         console.print(f"{name:20}[bold]{value}[/]", soft_wrap=True)
-    console.print("\nSend a message, in another terminal:\n")
+    console.print("\nIn another terminal, say once where all this is:\n")
+    console.print(Text(_export(running)), soft_wrap=True)
+    console.print(
+        "\nThen see how it is, send a sample event, and see what could not be forwarded:\n"
+    )
+    for command in ("status", "send events/bad_profile.json", "dlq list", "--help"):
+        console.print(Text(f'make ops ARGS="{command}"'), soft_wrap=True)
+    console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)
+    console.print("\nHave Customer.io refuse the credentials, until it is told others:\n")
+    console.print(Text(_rotate_command(running)), soft_wrap=True)
     console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function.")
     console.print("Ctrl-C stops everything.")
 
 
-def _send_command(running: Stack) -> str:
+def _export(running: Stack) -> str:
     variables = {
+        **running.emulator.variables,
+        "AWS_DEFAULT_REGION": emulator.REGION,
         "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": emulator.ACCESS_KEY,
-        "AWS_CA_BUNDLE": str(running.emulator.certificate),
     }
-    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    return " \\\n  ".join(
+        ["export", *(f"{name}={shlex.quote(value)}" for name, value in variables.items())]
+    )
+
+
+def _send_command(running: Stack) -> str:
     return (
-        f"{settings} \\\n  aws sqs send-message --region {emulator.REGION} "
-        f"--endpoint-url {running.emulator.url} \\\n"
-        f"  --queue-url {running.queue_url} \\\n"
+        f"aws sqs send-message --queue-url {running.queue_url} \\\n"
         f"  --message-body {shlex.quote(json.dumps(_example()))}"
     )
+
+
+def _rotate_command(running: Stack) -> str:
+    accounts = shlex.quote(json.dumps({stack.SITE_ID: "another-key"}))
+    return f"curl -X PUT {running.customerio.url}/control/accounts -d {accounts}"
 
 
 def _example() -> dict[str, object]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import msgspec
+import yaml
 
 from local import emulator
 from local.command import FailedError
@@ -218,7 +219,7 @@ def running(tell: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
         tell("Building the function, and starting the embedded AWS")
         built = threads.submit(_build, _build_directory(directory))
         with emulator.running(directory) as running_emulator:
-            template = built.result()
+            template = _without_metric_math(built.result())
             tell("Deploying template.yaml")
             _prepare(running_emulator)
             _deploy(running_emulator, template, customerio.url)
@@ -293,6 +294,22 @@ def _deploy(running_emulator: Emulator, template: Path, track_api_url: str) -> N
             "TMPDIR": str(template.parents[1]),
         },
     )
+
+
+def _without_metric_math(template: Path) -> Path:
+    """Return a template beside this one without the alarms that the emulator refuses to make."""
+    content = yaml.safe_load(template.read_text())
+    resources = content["Resources"]
+    left_out = {name for name, one in resources.items() if "Metrics" in one.get("Properties", {})}
+    content["Resources"] = {name: one for name, one in resources.items() if name not in left_out}
+    for resource in content["Resources"].values():
+        if resource["Type"] == "AWS::CloudWatch::Dashboard":
+            body = resource["Properties"]["DashboardBody"]
+            for name in left_out:
+                body["Fn::Sub"] = body["Fn::Sub"].replace(f"${{{name}.Arn}}", name)
+    changed = template.with_name("template-for-the-emulator.yaml")
+    changed.write_text(yaml.safe_dump(content))
+    return changed
 
 
 def _sam(arguments: Sequence[str], environ: dict[str, str]) -> None:

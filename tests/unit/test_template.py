@@ -1,10 +1,12 @@
 """The template keeps the promises that hold without AWS."""
 
+import json
 import re
 
 import pytest
 
 from handler.settings import Settings
+from handler.telemetry import MetricName
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
 
 PARAMETERS = TEMPLATE["Parameters"]
@@ -13,6 +15,58 @@ MAPPING = FUNCTION["Events"]["Changes"]["Properties"]
 QUEUE = properties("Queue")
 DEAD_LETTER_QUEUE = properties("DeadLetterQueue")
 ALARMS = [name for name, resource in RESOURCES.items() if resource["Type"].endswith("::Alarm")]
+
+# The dashboard's body with ${Name} for what the stack fills in; a bare number stands for itself.
+WIDGETS = json.loads(
+    re.sub(r"\$(\{\w+\})(?!\")", "0", properties("Dashboard")["DashboardBody"]["Fn::Sub"]).replace(
+        "${", "{"
+    )
+)["widgets"]
+GRAPHS = [one for one in WIDGETS if one["type"] == "metric"]
+
+# What AWS emits, as far as it is used here, by namespace and dimension. Sources, of
+# docs.aws.amazon.com: AWSSimpleQueueService/latest/SQSDeveloperGuide/
+# sqs-available-cloudwatch-metrics.html, lambda/latest/dg/monitoring-metrics-types.html,
+# amazondynamodb/latest/developerguide/metrics-dimensions.html.
+AWS_METRICS = {
+    ("AWS/SQS", "QueueName"): {
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesVisible",
+    },
+    ("AWS/Lambda", "FunctionName"): {"ConcurrentExecutions", "Duration", "Errors", "Throttles"},
+    ("AWS/DynamoDB", "TableName"): {"ReadThrottleEvents", "WriteThrottleEvents"},
+}
+NAMED_BY = {
+    "QueueName": {"Queue.QueueName", "DeadLetterQueue.QueueName"},
+    "FunctionName": {"ForwarderFunction"},
+    "TableName": {"MembershipsTable"},
+}
+
+
+def shown():
+    """Every metric on the dashboard: namespace, name, dimension, and what the dimension names."""
+    return [
+        (namespace, name, dimension, value.strip("{}"))
+        for graph in GRAPHS
+        for namespace, name, dimension, value, _ in graph["properties"]["metrics"]
+    ]
+
+
+def alarmed():
+    """Every metric that an alarm looks at, likewise."""
+    return [
+        (one["Namespace"], one["MetricName"], dimension["Name"], *dimension["Value"].values())
+        for name in ALARMS
+        for one in measured(properties(name))
+        for dimension in one["Dimensions"]
+    ]
+
+
+def measured(alarm):
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one]
 
 
 def actions(statement):
@@ -119,6 +173,10 @@ def test_the_parameters_are_the_documented_ones():
         "LogLevel": "INFO",
         "LogRetentionDays": 30,
         "AlarmTopicArn": "",
+        "DeadLettersAlarmThreshold": 0,
+        "OldestMessageAlarmSeconds": 900,
+        "SetAsideAlarmPercent": 5,
+        "OverflowAlarmThreshold": 0,
     }
 
 
@@ -240,6 +298,88 @@ def test_an_alarm_notifies_the_topic_when_there_is_one(name):
         [{"Ref": "AlarmTopicArn"}],
         {"Ref": "AWS::NoValue"},
     ]
+
+
+def test_every_alarm_is_in_the_readme_and_in_the_runbook():
+    readme = (PROJECT / "README.md").read_text()
+    operations = (PROJECT / "docs/operations.md").read_text()
+
+    for name in ALARMS:
+        section = re.search(r'See "(.+)" in', properties(name)["AlarmDescription"])
+        assert section
+        anchor = section[1].lower().replace(" ", "-")
+        assert f"(docs/operations.md#{anchor})" in readme
+        assert f"`{name}`" in operations
+
+
+def test_the_dashboard_shows_every_alarm():
+    (widget,) = (one for one in WIDGETS if one["type"] == "alarm")
+
+    assert sorted(widget["properties"]["alarms"]) == sorted(f"{{{name}.Arn}}" for name in ALARMS)
+
+
+def test_the_dashboard_fills_its_screen_without_overlaps():
+    cells = [
+        (x, y)
+        for one in WIDGETS
+        for x in range(one["x"], one["x"] + one["width"])
+        for y in range(one["y"], one["y"] + one["height"])
+    ]
+
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24  # CloudWatch's grid
+
+
+@pytest.mark.parametrize("widget", GRAPHS, ids=lambda widget: widget["properties"]["title"])
+def test_a_graph_says_what_good_looks_like(widget):
+    assert ": good is " in widget["properties"]["title"]
+
+
+@pytest.mark.parametrize("metric", [*shown(), *alarmed()], ids="-".join)
+def test_a_metric_on_the_dashboard_or_in_an_alarm_is_one_that_code_or_aws_emits(metric):
+    namespace, name, dimension, value = metric
+    if namespace == FUNCTION["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]:
+        assert name in MetricName.__members__
+        # What Powertools adds to every metric.
+        assert (dimension, value) == ("service", "AWS::StackName")
+    else:
+        assert name in AWS_METRICS[namespace, dimension]
+        assert value in NAMED_BY[dimension]
+
+
+def test_every_type_of_what_is_set_aside_is_on_the_dashboard():
+    names = {name for name in MetricName.__members__ if name.startswith("SetAside")}
+
+    assert names - {"SetAside"} <= {name for _, name, _, _ in shown()}
+
+
+@pytest.mark.parametrize(
+    ("profiles", "set_aside", "malformed", "percent"),
+    [
+        (100, 0, 0, 0),
+        (100, 7, 0, 7),
+        (100, None, None, 0),
+        (0, 20, 20, 100),  # messages that cannot be read hold no profiles
+        (30, 10, 10, 25),
+        (10, 9, 0, 0),  # too few to speak of a share
+    ],
+)
+def test_the_share_set_aside_is_of_all_that_was_asked_for(profiles, set_aside, malformed, percent):
+    (expression,) = (
+        query["Expression"]
+        for query in properties("SetAsideShareAlarm")["Metrics"]
+        if query["ReturnData"]
+    )
+    functions = {
+        "IF": lambda condition, then, other: then if condition else other,
+        "FILL": lambda value, filling: filling if value is None else value,
+    }
+    values = {"profiles": profiles, "set_aside": set_aside, "malformed": malformed}
+
+    # Metric math of this kind is Python too.
+    share = eval(expression, functions, {**values, "unsupported": None})  # noqa: S307
+
+    assert share == percent
 
 
 def test_suppressed_checks_carry_their_reasons():

@@ -1,0 +1,11 @@
+"""Ops: the tool of whoever is on call, `python -m ops`.
+
+    cli            the commands, and the one place that asks, tells and ends
+    show           tables and progress for people
+    status  checks  dead_letters  people  secret     what the commands do, each on its own
+    stack          finds the deployed stack, and talks to AWS
+    masking        personal data made unreadable
+
+What is thought of messages and people comes from `handler`, so the tool and the function cannot
+disagree. The function knows nothing of this.
+"""

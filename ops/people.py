@@ -1,0 +1,95 @@
+"""People: what the table holds of a person, and what would be sent of them now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from handler.customerio import wire
+from handler.domain.attributes import person
+from handler.domain.membership import Identifier, PersonState, identifier_text, person_key
+from handler.domain.message import Profile
+from handler.errors import ForwarderError
+from handler.store import Store
+
+if TYPE_CHECKING:
+    from ops.stack import Aws, Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A person's item, and the entities that would be posted of them."""
+
+    key: str
+    state: PersonState
+    entities: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Who is looked for: one of the three is given."""
+
+    customer_id: str | None = None
+    email: str | None = None
+    mpid: int | None = None
+
+    def keys(self, site_ids: Iterable[str]) -> list[str]:
+        """Return the keys that their item would have in each workspace."""
+        profile = Profile(self.mpid, self.customer_id, self.email, changes=(), names={})
+        return [person_key(site_id, profile) for site_id in site_ids]
+
+    @property
+    def identifier(self) -> str | None:
+        """What the index knows them by; None for an MPID, which it does not know."""
+        if self.customer_id is not None:
+            known = Identifier(is_id=True, set_at_ms=0, value=self.customer_id)
+        elif self.email is not None:
+            known = Identifier(is_id=False, set_at_ms=0, value=self.email.lower())
+        else:
+            return None
+        return identifier_text(known)
+
+
+def find(aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str]) -> list[Found]:
+    """Return every item that is this person's, in whatever workspace."""
+    keys = dict.fromkeys([*sought.keys(site_ids), *_indexed(aws, stack, sought)])
+    if not keys:
+        return []
+    with ThreadPoolExecutor(1) as executor:
+        store = Store(
+            aws.dynamodb, stack.table_name, executor, backoff=lambda _: 1.0, sleep=time.sleep
+        )
+        states = store.load(list(keys), consistent=True, time_left=lambda: 60.0)
+    found = []
+    for key, state in states.items():
+        if isinstance(state, ForwarderError):
+            raise state
+        if state.version:
+            found.append(Found(key, state, would_be_sent(state)))
+    return found
+
+
+def would_be_sent(state: PersonState) -> list[Any]:
+    """Return the entities that the function would post, were the person named by a message that
+    says nothing new. Values that the table does not keep, email and names, are not among them;
+    where the state is over a minute old, the timestamp would be the time of the post.
+    """
+    held = person(state, [], timestamp=state.timestamp)
+    return [msgspec.json.decode(entity) for entity in wire.entities(held)]
+
+
+def _indexed(aws: Aws, stack: Stack, sought: Sought) -> Iterable[str]:
+    if sought.identifier is None:
+        return []
+    answer = aws.dynamodb.query(
+        TableName=stack.table_name,
+        IndexName="by-identifier",
+        KeyConditionExpression="identifier = :identifier",
+        ExpressionAttributeValues={":identifier": {"S": sought.identifier}},
+    )
+    return [item["pk"]["S"] for item in answer["Items"]]

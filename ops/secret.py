@@ -1,0 +1,113 @@
+"""Secret: the Customer.io credentials, read, tried out at Customer.io, and replaced."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import urllib3
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers
+
+from handler.credentials import Credentials
+from handler.customerio.client import REGION_URLS
+from handler.customerio.wire import read_region
+from handler.domain.workspace import Workspace
+from handler.errors import MisconfiguredError, UnavailableError
+
+if TYPE_CHECKING:
+    from ops.stack import Aws
+
+DEFAULT: Final = "default"
+_PATIENCE_S: Final = 10.0
+_MOST_BYTES: Final = 10_000  # of an answer that is to name a region
+
+Content = Mapping[str, Any]
+
+
+def read(aws: Aws, name: str) -> Content:
+    """Return what the secret holds; nothing of what is no JSON object."""
+    try:
+        content = json.loads(aws.secrets.get_secret_value(SecretId=name)["SecretString"])
+    except (KeyError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
+    """Return the workspace of each mParticle account, as the function reads them.
+
+    Raises MisconfiguredError, or another ForwarderError, which says what is wrong.
+    """
+    credentials = Credentials(SecretsProvider(boto3_client=aws.secrets), name)
+    found = {}
+    accounts = read(aws, name).get("accounts")
+    for account in accounts if isinstance(accounts, Mapping) and accounts else [DEFAULT]:
+        if account != DEFAULT and not account.lstrip("-").isdecimal():
+            raise MisconfiguredError(f"secret {name}: an account is neither a number nor default")
+        number = None if account == DEFAULT else int(account)
+        found[account] = credentials.workspace(number, time_left=lambda: 60.0)
+    return found
+
+
+def region(workspace: Workspace, *, track_api_url: str) -> str:
+    """Return the region that Customer.io says the workspace is in.
+
+    Raises CredentialsRefusedError where it does not accept the credentials, or another
+    RetryableError.
+    """
+    pool = urllib3.PoolManager(ssl_context=ssl.create_default_context())
+    try:
+        response = pool.request(
+            "GET",
+            # Either region knows of all workspaces.
+            f"{track_api_url or REGION_URLS['us']}/api/v1/accounts/region",
+            headers=make_headers(
+                basic_auth=f"{workspace.site_id}:{workspace.api_key}",
+                user_agent="audience-forwarder",
+            ),
+            timeout=_PATIENCE_S,
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
+        return read_region(response.status, response.read(_MOST_BYTES))
+    except HTTPError as error:
+        raise UnavailableError(f"Customer.io: {type(error).__name__}") from None
+
+
+def renewed(content: Content, workspace: Workspace, *, account: str | None) -> Content:
+    """Return the secret's content with these credentials.
+
+    They go to the account named; without one, to every entry of their workspace. Raises
+    ValueError where there is none.
+    """
+    entry = {
+        "site_id": workspace.site_id, "api_key": workspace.api_key, "region": workspace.region,
+    }  # fmt: skip
+    accounts = content.get("accounts")
+    if not isinstance(accounts, Mapping):
+        if account is None:
+            return entry
+        before = {DEFAULT: dict(content)} if content else {}
+        return {"accounts": {**before, account: entry}}
+    if account is not None:
+        return {"accounts": {**accounts, account: entry}}
+    same = [
+        name
+        for name, one in accounts.items()
+        if isinstance(one, Mapping) and one.get("site_id") == workspace.site_id
+    ]
+    if not same:
+        raise ValueError("no account in the secret has this site id: name one with --account")
+    return {"accounts": {**accounts, **dict.fromkeys(same, entry)}}
+
+
+def write(aws: Aws, name: str, content: Content) -> None:
+    """Put the content into the secret; the function finds it within five minutes, or at once
+    after a refusal.
+    """
+    aws.secrets.put_secret_value(SecretId=name, SecretString=json.dumps(content))

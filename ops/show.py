@@ -1,0 +1,110 @@
+"""Show: what a person at a terminal sees; cli.py decides what, and what a machine gets instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ops import dead_letters
+from ops.checks import Check
+from ops.status import Depth, Status
+
+
+def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; texts in it are shown as they are."""
+    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    shown.show_header = any(columns)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return shown
+
+
+def progress(console: Console) -> Progress:
+    """Return a bar that counts up to about as many as there are."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console
+    )
+
+
+def mark(*, is_ok: bool) -> Text:
+    """Return a mark that is told apart without its colour too."""
+    return Text("✓", style="green") if is_ok else Text("✗", style="bold red")
+
+
+def age(seconds: float) -> str:
+    """Return an age as a person says it."""
+    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(0.0, seconds):.0f} seconds"
+
+
+def since(moment: float, now: float) -> str:
+    """Return when something was, and how long ago; both in Unix seconds."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC ({age(now - moment)} ago)"
+
+
+def status(found: Status, minutes: int) -> Group:
+    """Return the stack at a glance."""
+    dead = found.dead_letters
+    rows = [
+        (mark(is_ok=True), "stack", found.stack),
+        (mark(is_ok=True), "queue", _depth(found.queue)),
+        (mark(is_ok=not (dead.waiting or dead.hidden)), "dead-letter queue", _depth(dead)),
+        (mark(is_ok=found.mapping == "Enabled"), "event source mapping", found.mapping),
+        (mark(is_ok=not found.ringing), "alarms", "\n".join(found.ringing) or "none rings"),
+    ]
+    parts: list[Any] = [table("Now", "", "", "", rows=rows)]
+    if found.troubles:
+        seen = [(one.count, one.event, one.error_type, one.reason) for one in found.troubles]
+        title = f"Logged in the last {minutes} minutes"
+        parts.append(table(title, "times", "event", "error type", "reason", rows=seen))
+    else:
+        parts.append(Text(f"Nothing went wrong in the last {minutes} minutes."))
+    return Group(*parts, *(Text(f"→ {step}") for step in found.next_steps))
+
+
+def _depth(depth: Depth) -> str:
+    text = f"about {depth.waiting} waiting, {depth.hidden} hidden (taken, or put off)"
+    return (
+        text if depth.oldest_s is None else f"{text}; the oldest waits for {age(depth.oldest_s)}"
+    )
+
+
+def checks(found: Sequence[Check]) -> Group:
+    """Return each check with its mark, and the mends below."""
+    rows = [(mark(is_ok=check.is_ok), check.name, check.found) for check in found]
+    mends = [Text(f"✗ {check.name}: {check.mend}") for check in found if not check.is_ok]
+    return Group(table("Checks", "", "", "found", rows=rows), *mends)
+
+
+def groups(title: str, found: Sequence[dead_letters.Group], now: float) -> Table:
+    """Return letters by error type."""
+    rows = [
+        (
+            group.error_type,
+            group.count,
+            since(group.oldest_sent_at, now),
+            group.reason,
+            group.source_message_ids[0],
+        )
+        for group in found
+    ]
+    columns = ("error type", "count", "oldest", "its reason", "its source message id")
+    return table(title, *columns, rows=rows)
+
+
+def pretty(value: Any) -> Text:
+    """Return JSON over several lines, or a text as it is."""
+    shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    return Text(shown)

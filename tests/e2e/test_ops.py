@@ -1,0 +1,261 @@
+"""The operator's tool, against the deployed stack."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from local.fake_customerio.faults import Fault, FaultKind
+from local.stack import API_KEY, SITE_ID
+from ops.cli import OUT_OF_REACH, STOPPED, TROUBLE, USAGE, run
+from tests.e2e.messages import join, memberships, somebody
+from tests.stack_template import PROJECT
+
+
+@pytest.fixture
+def stack(clean, monkeypatch):
+    for name, value in clean.emulator.variables.items():
+        monkeypatch.setenv(name, value)
+    return clean
+
+
+@pytest.fixture
+def ops(stack, capsys):
+    """Run a command for a machine; return its status, and what it told."""
+
+    def told(*arguments):
+        status = run([*map(str, arguments), "--json"])
+        text = capsys.readouterr().out
+        return status, json.loads(text) if text else None
+
+    return told
+
+
+@pytest.fixture
+def ops_table(stack, capsys):
+    """Run a command for a person; return its status, and what it showed."""
+
+    def shown(*arguments):
+        status = run([*map(str, arguments)])
+        return status, capsys.readouterr().out
+
+    return shown
+
+
+def refuse(stack, *customer_ids):
+    """Have Customer.io refuse people once, so that they are set aside."""
+    refusals = [Fault(FaultKind.REFUSE, person=one, reason="no") for one in customer_ids]
+    stack.customerio.misbehave(*refusals)
+    stack.send([join(one) for one in customer_ids])
+    stack.wait_until_drained()
+
+
+def set_aside(stack, *bodies):
+    """Put messages into the dead-letter queue as SQS does, without a reason."""
+    for body in bodies:
+        stack.sqs.send_message(QueueUrl=stack.dead_letter_queue_url, MessageBody=body)
+
+
+def left(stack):
+    return [letter.body for letter in stack.take_set_aside()]
+
+
+def test_the_status_tells_what_is_set_aside_and_why(stack, ops, ops_table):
+    stack.send(["no message"])
+    stack.wait_until_drained()
+
+    status, told = ops("status")
+    _, shown = ops_table("status")
+
+    assert status == TROUBLE
+    assert (told["mapping"], told["dead_letters"]["waiting"]) == ("Enabled", 1)
+    kinds = {(one["event"], one["error_type"]) for one in told["troubles"]}
+    assert ("message.set_aside", "MalformedMessage") in kinds
+    assert "MalformedMessage" in shown
+
+
+def test_dead_letters_are_listed_by_type_and_shown_without_personal_data(stack, ops, ops_table):
+    customer_id = somebody()
+    refuse(stack, customer_id)
+    stack.send(["no message", "none either"])
+    stack.wait_until_drained()
+
+    status, groups = ops("dlq", "list")
+    named, letter = ops("dlq", "show", groups[1]["source_message_ids"][0])
+    _, masked = ops_table("dlq", "show", "--error-type", "RejectedByCustomerIo")
+    _, revealed = ops("dlq", "show", "--error-type", "RejectedByCustomerIo", "--reveal")
+
+    assert status == TROUBLE
+    assert [(group["error_type"], group["count"]) for group in groups] == [
+        ("MalformedMessage", 2),
+        ("RejectedByCustomerIo", 1),
+    ]
+    assert (named, letter["error_type"]) == (0, "RejectedByCustomerIo")
+    assert customer_id not in masked + json.dumps(letter)
+    assert customer_id in revealed["body"]
+
+
+def test_a_redrive_by_type_leaves_the_others_where_they_are(stack, ops):
+    customer_id = somebody()
+    refuse(stack, customer_id)
+    stack.send(["no message"])
+    stack.wait_until_drained()
+
+    of_type = ("dlq", "redrive", "--error-type", "RejectedByCustomerIo")
+    _, planned = ops(*of_type, "--dry-run")
+    assert memberships(stack, customer_id) is None
+    status, done = ops(*of_type, "--yes")
+    stack.wait_until_drained()
+
+    assert [group["count"] for group in planned] == [1]
+    assert (status, done) == (0, {"sent": 1, "not_sent": 0, "not_deleted": 0})
+    assert memberships(stack, customer_id) == "'30001'"
+    assert left(stack) == ["no message"]
+
+
+def test_what_is_refused_again_is_redriven_once_only(stack, ops):
+    stack.send(["no message"])
+    stack.wait_until_drained()
+
+    status, done = ops("dlq", "redrive", "--yes")
+    stack.wait_until_drained()
+
+    assert (status, done["sent"]) == (0, 1)
+    assert left(stack) == ["no message"]
+
+
+_DYING = """
+import os, signal, sys
+from botocore.client import BaseClient
+import ops.dead_letters
+from ops.cli import run
+
+ops.dead_letters.HIDDEN_S = 1
+call = BaseClient._make_api_call
+
+def dying(client, name, arguments):
+    answer = call(client, name, arguments)
+    if name == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+BaseClient._make_api_call = dying
+run(["dlq", "redrive", "--yes"])
+"""
+
+
+def test_a_redrive_killed_at_any_point_loses_nothing(stack, ops):
+    people = [somebody() for _ in range(15)]
+    set_aside(stack, *map(join, people))
+
+    for point in ("ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch"):
+        died = subprocess.run(
+            [sys.executable, "-c", _DYING, point], cwd=PROJECT, env=os.environ, check=False
+        )
+        assert died.returncode == -9
+        time.sleep(1.2)  # until what it had taken comes back
+    status, _ = ops("dlq", "redrive", "--yes")
+    stack.wait_until_drained()
+
+    assert status == 0
+    assert left(stack) == []
+    assert [memberships(stack, one) for one in people] == ["'30001'"] * len(people)
+
+
+def test_letters_are_saved_purged_and_sent_after_all(stack, ops, tmp_path, monkeypatch):
+    customer_id, file = somebody(), tmp_path / "letters"
+    refuse(stack, customer_id)
+    of_type = ("--error-type", "RejectedByCustomerIo")
+
+    assert ops("dlq", "save", file, *of_type) == (0, {"saved": 1})
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers
+    assert ops("dlq", "purge", *of_type)[0] == STOPPED
+    assert ops("dlq", "purge", *of_type, "--yes") == (0, {"deleted": 1, "failed": 0})
+    assert left(stack) == []
+    assert ops("send", file, "--yes") == (0, {"sent": 1, "of": 1})
+    stack.wait_until_drained()
+
+    assert memberships(stack, customer_id) == "'30001'"
+    assert file.stat().st_mode & 0o077 == 0
+    assert ops("dlq", "save", file)[0] == TROUBLE  # it is there already
+
+
+def test_a_person_is_found_by_what_names_them(stack, ops, ops_table):
+    content = json.loads(join(somebody()))
+    (profile,) = content["user_profiles"]
+    customer_id, profile["mpid"] = profile["user_identities"][0]["value"], -4242
+    stack.send([json.dumps(content)])
+    stack.wait_until_drained()
+
+    status, (by_id,) = ops("person", "show", "--id", customer_id, "--reveal")
+    _, (by_mpid,) = ops("person", "show", "--mpid", "-4242")
+    _, shown = ops_table("person", "show", "--id", customer_id)
+
+    assert status == 0
+    assert by_id["key"] == by_mpid["key"]
+    (entity,) = by_id["would be sent"]
+    assert entity["identifiers"] == {"id": customer_id}
+    assert entity["attributes"] == {"SegmentMembership": "'30001'"}
+    assert customer_id not in shown + json.dumps(by_mpid)
+    assert ops("person", "show", "--email", "nobody@example.com")[0] == TROUBLE
+    assert ops("person", "show")[0] == USAGE
+
+
+@pytest.fixture
+def secret(stack):
+    """The credentials secret, put back after the test, at Customer.io too."""
+    name = "customerio/credentials"
+    text = stack.secrets.get_secret_value(SecretId=name)["SecretString"]
+    yield name
+    stack.customerio.rotate({SITE_ID: API_KEY})
+    stack.secrets.put_secret_value(SecretId=name, SecretString=text)
+
+
+def test_refused_credentials_are_found_and_mended(stack, ops, secret, monkeypatch):
+    customer_id = somebody()
+    assert ops("check")[0] == 0
+    put = ("credentials", "put", "--site-id", SITE_ID, "--yes")
+    stack.customerio.rotate({SITE_ID: "another-key"})
+
+    status, checks = ops("check")
+    monkeypatch.setenv("CUSTOMERIO_API_KEY", "a-wrong-key")
+    wrong, _ = ops(*put)
+    monkeypatch.setenv("CUSTOMERIO_API_KEY", "another-key")
+    right, _ = ops(*put)
+    stack.send([join(customer_id)])
+    stack.wait_until_drained()
+    mended, _ = ops("check")
+
+    assert status == TROUBLE
+    (failed,) = (check for check in checks if not check["is_ok"])
+    assert "credentials put" in failed["mend"]
+    assert (wrong, right, mended) == (OUT_OF_REACH, 0, 0)
+    assert memberships(stack, customer_id) == "'30001'"
+
+
+def test_checks_tell_what_is_not_in_order_and_its_mend(stack, ops, ops_table, secret):
+    (mapping,) = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)[
+        "EventSourceMappings"
+    ]
+    stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    stack.secrets.put_secret_value(SecretId=secret, SecretString="{}")
+    try:
+        status, checks = ops("check")
+        _, shown = ops_table("check")
+    finally:
+        stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+    assert status == TROUBLE
+    failed = {check["name"]: check for check in checks if not check["is_ok"]}
+    assert failed.keys() == {"mapping", "secret"}
+    assert mapping["UUID"] in failed["mapping"]["mend"]
+    assert "site_id" in failed["secret"]["found"]
+    assert "ops credentials put" in shown
+
+
+def test_a_stack_that_is_not_there_is_out_of_reach(ops):
+    assert ops("status", "--stack-name", "another")[0] == OUT_OF_REACH

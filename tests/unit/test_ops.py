@@ -1,0 +1,348 @@
+"""What the operator's tool thinks, without AWS."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from click.testing import CliRunner
+
+from handler.domain.attributes import person
+from handler.domain.workspace import Workspace
+from ops import dead_letters, masking, secret, show
+from ops.cli import FINE, TROUBLE, _Ops, cli, run
+from ops.dead_letters import DeadLetter, DeadLetters, Selection
+from ops.people import Sought, would_be_sent
+from ops.stack import Stack
+from ops.status import Depth, Status, Trouble, troubles
+from tests.builders import NOW, body, profile, state
+from tests.stack_template import PROJECT
+
+STACK = Stack("s", "", "q", "arn:q", "d", "arn:d", "t", "f", "l", ())
+
+
+def letter(error_type="NoIdentity", source="m-1", sent_at=NOW, text="{}", **fields):
+    return DeadLetter("id", error_type, "why", source, sent_at, text, **fields)
+
+
+# --- masking ---
+
+
+def test_a_body_is_masked_but_for_what_names_nobody() -> None:
+    text = body(
+        profile(mpid=-77, customer_id="customer-7", email="ann@example.com", new_field="secret"),
+        account_settings="key",
+    )
+
+    shown = json.dumps(masking.masked_body(text))
+
+    for hidden in ("-77", "customer-7", "ann@example.com", "secret"):
+        assert hidden not in shown
+    assert '"audience_id": 11' in shown
+    assert "audience_membership_change_request" in shown
+
+
+def test_a_body_in_an_envelope_is_masked_too() -> None:
+    text = json.dumps({"Type": "Notification", "Message": body(profile(customer_id="customer-7"))})
+
+    shown = masking.masked_body(text)
+
+    assert "customer-7" not in json.dumps(shown)
+    assert shown["Message"]["user_profiles"][0]["audiences"][0]["audience_id"] == 11
+
+
+@pytest.mark.parametrize("text", ["ann@example.com", '"ann@example.com"', '{"id": "a', "[" * 9000])
+def test_what_is_no_message_is_not_shown(text) -> None:
+    assert "ann@example.com" not in str(masking.masked_body(text))
+
+
+# --- dead letters ---
+
+
+def test_letters_are_grouped_with_the_oldest_to_stand_for_them() -> None:
+    groups = dead_letters.grouped(
+        [letter(sent_at=5, source="b"), letter("Other"), letter(sent_at=3, source="a")]
+    )
+
+    assert [(one.error_type, one.count) for one in groups] == [("NoIdentity", 2), ("Other", 1)]
+    assert groups[0].oldest_sent_at == 3
+    assert groups[0].source_message_ids == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("selection", "is_meant"),
+    [
+        (Selection(), True),
+        (Selection(error_types=frozenset({"NoIdentity"})), True),
+        (Selection(error_types=frozenset({"Other"})), False),
+        (Selection(source_message_ids=frozenset({"m-1"})), True),
+        (Selection(frozenset({"NoIdentity"}), frozenset({"m-2"})), False),
+    ],
+)
+def test_a_selection_takes_what_all_its_parts_take(selection, is_meant) -> None:
+    assert selection.takes(letter()) is is_meant
+
+
+def test_batches_keep_to_the_limits_of_sqs() -> None:
+    bodies = ["x"] * 12 + ["y" * 200_000] * 2 + ["z" * 300_000, "x"]
+
+    batches = list(dead_letters.batches(bodies))
+
+    assert [list(one) for one in batches] == [[*range(10)], [10, 11, 12], [13], [14], [15]]
+    assert list(dead_letters.batches([])) == []
+
+
+def test_saved_letters_are_read_back() -> None:
+    saved = "".join(map(dead_letters.written, [letter(text="one\nline"), letter(text="two")]))
+
+    assert dead_letters.read_bodies(saved) == ["one\nline", "two"]
+    assert dead_letters.read_bodies(dead_letters.written(letter(text="one"))) == ["one"]
+
+
+def test_an_event_and_a_message_are_read_as_well() -> None:
+    assert dead_letters.read_bodies('{"Records": [{"body": "a"}, {"body": "b"}]}') == ["a", "b"]
+    assert dead_letters.read_bodies(body()) == [body()]
+
+
+@pytest.mark.parametrize("text", ["[1]", "no json", '{"body": 1}\n{"body": 2}'])
+def test_what_is_no_file_of_messages_is_refused(text) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever reads it says what is wrong
+        dead_letters.read_bodies(text)
+
+
+@pytest.fixture
+def sqs():
+    client = boto3.client("sqs")
+    with Stubber(client) as stubbed:
+        yield client, stubbed
+        stubbed.assert_no_pending_responses()
+
+
+def test_sqs_redrives_everything_by_itself_where_it_offers_to(sqs) -> None:
+    client, stubbed = sqs
+    stubbed.add_response(
+        "start_message_move_task",
+        {"TaskHandle": "h"},
+        {"SourceArn": "arn:d", "DestinationArn": "arn:q", "MaxNumberOfMessagesPerSecond": 7},
+    )
+    for status, moved in (("RUNNING", 1), ("COMPLETED", 2)):
+        task = {"Status": status, "ApproximateNumberOfMessagesMoved": moved}
+        stubbed.add_response("list_message_move_tasks", {"Results": [task]})
+    letters = DeadLetters(client, STACK, sleep=lambda _: None)
+
+    assert letters.start_move(rate=7)
+    assert list(letters.follow_move()) == [("RUNNING", 1, 1), ("COMPLETED", 2, 2)]
+
+
+def test_where_sqs_does_not_offer_to_the_tool_redrives(sqs) -> None:
+    client, stubbed = sqs
+    stubbed.add_client_error("start_message_move_task", "InvalidAction")
+
+    assert not DeadLetters(client, STACK, sleep=lambda _: None).start_move(rate=7)
+
+
+def test_a_redrive_that_is_not_permitted_is_an_error(sqs) -> None:
+    client, stubbed = sqs
+    stubbed.add_client_error("start_message_move_task", "AccessDenied")
+
+    with pytest.raises(ClientError):
+        DeadLetters(client, STACK, sleep=lambda _: None).start_move(rate=7)
+
+
+def test_what_was_not_sent_is_not_deleted(sqs) -> None:
+    client, stubbed = sqs
+    received = [
+        {
+            "MessageId": name,
+            "ReceiptHandle": f"handle-{name}",
+            "Body": name,
+            "Attributes": {"SentTimestamp": "1"},
+        }
+        for name in ("a", "b")
+    ]
+    date = {"HTTPHeaders": {"date": "Sat, 21 Nov 2026 22:58:14 GMT"}}
+    stubbed.add_response("receive_message", {"Messages": received, "ResponseMetadata": date})
+    stubbed.add_response(
+        "send_message_batch",
+        {
+            "Successful": [{"Id": "1", "MessageId": "new", "MD5OfMessageBody": ""}],
+            "Failed": [{"Id": "0", "SenderFault": False, "Code": "InternalError"}],
+        },
+    )
+    stubbed.add_response(
+        "delete_message_batch",
+        {"Successful": [{"Id": "0"}], "Failed": []},
+        {"QueueUrl": "d", "Entries": [{"Id": "0", "ReceiptHandle": "handle-b"}]},
+    )
+    given_back = [{"Id": "0", "ReceiptHandle": "handle-a", "VisibilityTimeout": 0}]
+    stubbed.add_response(
+        "change_message_visibility_batch",
+        {"Successful": [], "Failed": []},
+        {"QueueUrl": "d", "Entries": given_back},
+    )
+    naps: list[float] = []
+    letters = DeadLetters(client, STACK, sleep=naps.append)
+
+    walk = letters.walk()
+    moved = list(letters.redrive(next(walk), rate=4))
+    walk.close()
+
+    assert moved == [dead_letters.Moved(sent=1, not_sent=1, not_deleted=0)]
+    assert naps == [0.5]  # two messages, at four a second
+
+
+# --- status ---
+
+
+def test_the_log_is_summed_up_by_what_went_wrong() -> None:
+    retried = {"level": "WARNING", "message": "message.retried", "error_type": "E", "reason": "r"}
+    lines = [
+        json.dumps(retried | {"message_id": "1"}),
+        json.dumps(retried | {"message_id": "2"}),
+        json.dumps({"level": "INFO", "message": "batch.done"}),
+        "[ERROR] MisconfiguredError: setting X is missing\nTraceback (most recent call last):",
+        "REPORT RequestId",
+        "7",
+    ]
+
+    assert troubles(lines) == [
+        Trouble("message.retried", "E", "r", 2),
+        Trouble("invocation.failed", "MisconfiguredError", "setting X is missing", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 seconds"),
+        (90, "90 seconds"),
+        (7200, "2 hours"),
+        (1e6, "12 days"),
+    ],
+)
+def test_an_age_is_told_as_people_do(seconds, said) -> None:
+    assert show.age(seconds) == said
+
+
+def status(*events, dead=0, mapping="Enabled"):
+    found = tuple(Trouble(event, "", "", 1) for event in events)
+    return Status("", Depth(0, 0, None), Depth(dead, 0, None), mapping, (), found)
+
+
+@pytest.mark.parametrize(
+    ("found", "step"),
+    [
+        (status(dead=1), "ops dlq list"),
+        (status(mapping="Disabled"), "ops check"),
+        (status("message.retried"), "Changes are retried"),
+        (status("message.retried", "credentials.refused"), "Credentials are refused"),
+        (status("invocation.failed"), "The function fails"),
+    ],
+)
+def test_the_status_says_what_to_do_and_where_to_read(found, step) -> None:
+    (told,) = found.next_steps
+    section = told.rpartition("see: ")[2]
+
+    assert step in told
+    assert f"\n## {section}\n" in (PROJECT / "docs/operations.md").read_text()
+
+
+def test_all_is_well_where_nobody_is_needed() -> None:
+    assert status().is_well
+    assert status().next_steps == []
+    assert not status(dead=1).is_well
+
+
+def test_a_moment_is_told_in_utc() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+
+    assert show.since(moment, moment + 5) == "2026-01-02 03:04:05 UTC (5 seconds ago)"
+
+
+# --- people ---
+
+
+def test_a_person_has_the_key_that_the_function_gives_them() -> None:
+    by_id, by_email, by_mpid = Sought("42"), Sought(email="Ann@Example.com"), Sought(mpid=-7)
+
+    assert len({*by_id.keys(["s"]), *by_email.keys(["s"]), *by_mpid.keys(["s"])}) == 3
+    assert by_email.keys(["s"]) == Sought(email="ann@example.com").keys(["s"])
+    assert (by_id.identifier, by_email.identifier) == ("id:42", "email:ann@example.com")
+    assert by_mpid.identifier is None
+
+
+def test_what_would_be_sent_is_what_the_function_would_send() -> None:
+    known = state(11, 12, left=(13,))
+
+    (entity,) = would_be_sent(known)
+
+    assert entity["attributes"] == person(known, [], timestamp=0).attributes
+    assert entity["timestamp"] == known.timestamp
+
+
+# --- secret ---
+
+
+NEW = Workspace("site-a", "new-key", "eu")
+ENTRY = {"site_id": "site-a", "api_key": "new-key", "region": "eu"}
+OLD = {"site_id": "site-a", "api_key": "old-key"}
+OTHER = {"site_id": "site-b", "api_key": "key-b"}
+
+
+@pytest.mark.parametrize(
+    ("content", "account", "renewed"),
+    [
+        ({}, None, ENTRY),
+        (OLD, None, ENTRY),
+        (OLD, "7", {"accounts": {"default": OLD, "7": ENTRY}}),
+        (
+            {"accounts": {"7": OLD, "8": OTHER, "default": OLD}},
+            None,
+            {"accounts": {"7": ENTRY, "8": OTHER, "default": ENTRY}},
+        ),
+        ({"accounts": {"7": OLD}}, "8", {"accounts": {"7": OLD, "8": ENTRY}}),
+    ],
+)
+def test_credentials_replace_those_of_their_workspace(content, account, renewed) -> None:
+    assert secret.renewed(content, NEW, account=account) == renewed
+
+
+def test_credentials_of_no_known_workspace_need_an_account() -> None:
+    with pytest.raises(ValueError, match="--account"):
+        secret.renewed({"accounts": {"8": OTHER}}, NEW, account=None)
+
+
+# --- commands ---
+
+
+@pytest.mark.parametrize(("end", "exit_status"), [("COMPLETED", FINE), ("FAILED", TROUBLE)])
+def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_status) -> None:
+    letters = SimpleNamespace(
+        about=lambda: 3,
+        start_move=lambda *, rate: True,
+        follow_move=lambda: iter([("RUNNING", 1, 3), (end, 2, 3)]),
+    )
+    monkeypatch.setattr(_Ops, "letters", letters)
+
+    status = run(["dlq", "redrive", "--yes", "--json"])
+
+    assert status == exit_status
+    assert json.loads(capsys.readouterr().out) == {"status": end, "moved": 2, "of": 3}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "status", "check", "person show", "send", "credentials put"]
+    + [f"dlq {name}" for name in ("list", "show", "redrive", "save", "purge")],
+)
+def test_a_command_explains_itself(command) -> None:
+    result = CliRunner().invoke(cli, [*command.split(), "--help"])
+
+    assert result.exit_code == 0
+    for option in ("--stack-name", "--region", "--profile", "--endpoint-url", "--json"):
+        assert option in result.output
