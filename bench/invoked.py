@@ -1,0 +1,54 @@
+"""Invoked: one handler, invoked in a process of its own, and what that took.
+
+`python -m bench.invoked HANDLER EVENT RESULT [WARM_UP]`, with the handler's environment set. What
+Lambda does besides (reading the event, and the JSON in it) is done, and is not in the times; it is
+in the memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+_BYTES_OF_RSS = 1 if sys.platform == "darwin" else 1024
+
+
+def main(name: str, event: str, result: str, *warm_up: str) -> None:
+    """Invoke the handler with each warm-up event, then with the event, and write what it took."""
+    handler: Callable[[Any, object], Any] = importlib.import_module(name).lambda_handler
+    for path in warm_up:
+        _answered(handler, json.loads(Path(path).read_bytes()))
+    text = Path(event).read_bytes()  # Lambda's runtime, too, keeps it while the function runs.
+    read = json.loads(text)
+    wall, cpu = time.perf_counter(), time.process_time()
+    _answered(handler, read)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    took = {
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_RSS,
+        "event_bytes": len(text),
+    }
+    Path(result).write_text(json.dumps(took))
+
+
+def _answered(handler: Callable[[Any, object], Any], event: Any) -> None:
+    deadline = time.monotonic() + 60
+    context = SimpleNamespace(
+        aws_request_id="00000000-0000-4000-8000-000000000000",
+        get_remaining_time_in_millis=lambda: int((deadline - time.monotonic()) * 1000),
+    )
+    answer = handler(event, context)
+    if answer is not None and answer != {"batchItemFailures": []}:
+        sys.exit(f"some messages failed: {len(answer['batchItemFailures'])}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,271 @@
+"""Measure: the servers, the built function, and each measured thing in a process of its own."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+import msgspec
+
+from bench import events
+from bench.events import Shape
+from local import emulator, stack
+from local.emulator import Emulator
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PROJECT: Final = Path(__file__).parents[1]
+PYTHON: Final = PROJECT / ".tools/bench/bin/python"
+SITE_ID: Final = "bench-workspace"
+API_KEY: Final = "bench-api-key"
+
+OURS: Final = "handler.app"
+PEERS: Final = {
+    "one by one, customerio": "bench.peers.one_by_one",
+    "async-customerio, batch": "bench.peers.async_batch",
+    "customerio-cdp-analytics": "bench.peers.cdp",
+}
+
+_SECRET: Final = json.dumps({"site_id": SITE_ID, "api_key": API_KEY})
+# Other people, and as many as it takes to open all connections: the function's, a peer's.
+_WARM_UP: Final = Shape(1000, first=50_000_000)
+_PEERS_WARM_UP: Final = Shape(10, first=50_000_000)
+
+
+class Took(msgspec.Struct, frozen=True):
+    """What one invocation took."""
+
+    cpu_s: float
+    wall_s: float
+    rss_bytes: int
+    event_bytes: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What a server saw since it was last asked."""
+
+    requests: dict[str, int]
+    sizes: list[int]
+    people: int
+    memberships: str
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A lean server that runs."""
+
+    port: int
+    certificate: Path
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"https://127.0.0.1:{self.port}"
+
+    def counts(self) -> Counts:
+        """Return what it saw, and have it start anew."""
+        context = ssl.create_default_context(cafile=self.certificate)
+        with urllib.request.urlopen(f"{self.url}/counts", context=context) as answer:  # noqa: S310 - its own
+            return msgspec.json.decode(answer.read(), type=Counts)
+
+
+class Bench:
+    """A folder with the built function, the servers, and a way to invoke against them."""
+
+    def __init__(self, folder: Path, aws: Emulator, stop: ExitStack) -> None:
+        """Build the function, as the stack does."""
+        self.folder = folder
+        self.aws = aws
+        self._stop = stop
+        self._made = 0
+        self._last_ms = int(time.time() * 1000) - 3_600_000
+        self.dynamodb: DynamoDBClient = boto3.client("dynamodb", **aws.client_options)
+        boto3.client("secretsmanager", **aws.client_options).create_secret(
+            Name="credentials", SecretString=_SECRET
+        )
+        self.artifact = folder / "artifact"
+        _build(self.artifact)
+        # As on Lambda, a connection trusts the usual hundred and more authorities, and ours.
+        self.authorities = folder / "authorities.pem"
+        usual = (self.artifact / "botocore/cacert.pem").read_text()
+        self.authorities.write_text(usual + aws.certificate.read_text())
+        self.compiled = folder / "compiled"
+        shutil.copytree(self.artifact, self.compiled)
+        compileall.compile_dir(self.compiled, quiet=1, workers=0)
+
+    def server(self, *options: str) -> Server:
+        """Start a lean server that runs as long as the bench."""
+        key = self.aws.directory / "key.pem"
+        always = (f"--certificate={self.aws.certificate}", f"--key={key}", f"--secret={_SECRET}")
+        process = subprocess.Popen(
+            [str(PYTHON), "-m", "bench.server", *always, *options],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._stop.callback(process.wait)
+        self._stop.callback(process.kill)
+        assert process.stdout  # noqa: S101 - a pipe was asked for
+        return Server(int(process.stdout.readline()), self.aws.certificate)
+
+    def table(self, key: str) -> str:
+        """Make a table, as the template does for `pk`, and return its name."""
+        self._made += 1
+        name = f"table-{self._made}"
+        names = [key, "identifier"] if key == "pk" else [key]
+        made: Any = {
+            "TableName": name,
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": n, "AttributeType": "S"} for n in names],
+            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+        }
+        if key == "pk":
+            index = {
+                "IndexName": "by-identifier",
+                "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            made["GlobalSecondaryIndexes"] = [index]
+        self.dynamodb.create_table(**made)
+        return name
+
+    def event(self, shape: Shape, *, again: bool = False) -> Path:
+        """Write an event, later than those before; `again`: as late as the last."""
+        self._last_ms += 0 if again else 1000
+        self._made += 1
+        path = self.folder / f"event-{self._made}.json"
+        made = events.make(shape, at_ms=self._last_ms)
+        path.write_text(json.dumps(made, separators=(",", ":")))
+        return path
+
+    def invoke(
+        self,
+        handler: str,
+        event: Path,
+        customerio: Server,
+        *,
+        table: str,
+        aws: Server | None = None,
+        warm_ups: int = 1,
+    ) -> Took:
+        """Invoke a handler with an event in a new process, warmed up by some other people."""
+        result = self.folder / "result.json"
+        is_ours = handler == OURS
+        warm_up = [self.event(_WARM_UP if is_ours else _PEERS_WARM_UP) for _ in range(warm_ups)]
+        places = [self.artifact, PROJECT] if is_ours else [PROJECT]
+        done = subprocess.run(
+            [PYTHON, "-m", "bench.invoked", handler, event, result, *warm_up],
+            cwd=self.folder,
+            env=self.environ(customerio, table, aws)
+            | {"PYTHONPATH": os.pathsep.join(map(str, places))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"{handler} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        return msgspec.json.decode(result.read_bytes(), type=Took)
+
+    def environ(self, customerio: Server, table: str, aws: Server | None = None) -> dict[str, str]:
+        """Return what the template, and Lambda, give a function; and what the peers read."""
+        authorities = str(self.authorities)
+        return {
+            "PATH": os.environ["PATH"],
+            "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": emulator.ACCESS_KEY,
+            "AWS_REGION": emulator.REGION,
+            "AWS_DEFAULT_REGION": emulator.REGION,
+            "AWS_ENDPOINT_URL": aws.url if aws else self.aws.url,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_CA_BUNDLE": authorities,
+            "SSL_CERT_FILE": authorities,
+            "REQUESTS_CA_BUNDLE": authorities,
+            "NO_PROXY": "*",
+            "TABLE_NAME": table,
+            "QUEUE_URL": f"{self.aws.url}/queue",
+            "DEAD_LETTER_QUEUE_URL": f"{self.aws.url}/dead-letters",
+            "CREDENTIALS_SECRET_NAME": "credentials",
+            "TRACK_API_URL": customerio.url,
+            "POWERTOOLS_SERVICE_NAME": "bench",
+            "POWERTOOLS_METRICS_NAMESPACE": "AudienceForwarder",
+            "POWERTOOLS_LOG_LEVEL": "INFO",
+            "SITE_ID": SITE_ID,
+            "API_KEY": API_KEY,
+            "TRACK_API_HOST": "127.0.0.1",
+            "TRACK_API_PORT": str(customerio.port),
+            # The folder that a function is deployed to cannot be written to.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def started(self, code: str, artifact: Path, customerio: Server) -> tuple[float, float]:
+        """Return the CPU and wall time, in seconds, that some code takes in a new process."""
+        timed = (
+            "import time; w, c = time.perf_counter(), time.process_time()\n"
+            f"{code}\n"
+            "print(time.process_time() - c, time.perf_counter() - w)"
+        )
+        done = subprocess.run(
+            [PYTHON, "-c", timed],
+            cwd=self.folder,
+            env=self.environ(customerio, "no-table") | {"PYTHONPATH": str(artifact)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        cpu, wall = map(float, done.stdout.split()[-2:])
+        return cpu, wall
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Bench]:
+    """Run servers for as long as the block lasts."""
+    emulator.isolate(os.environ)
+    with emulator.running(folder) as aws, ExitStack() as stop:
+        yield Bench(folder, aws, stop)
+
+
+def item_bytes(item: Mapping[str, Any]) -> int:
+    """Return the size of an item as DynamoDB reckons it, for what our items are made of."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    match value:
+        case {"N": str(digits)}:
+            return len(digits) // 2 + 2  # at most: a byte for two digits, and one or two
+        case {"S": str(text)}:
+            return len(text.encode())
+        case {"B": bytes(held)}:
+            return len(held)
+        case _:
+            return 1
+
+
+def _build(artifact: Path) -> None:
+    artifact.mkdir()
+    command: Sequence[str] = [
+        "make",
+        "build-ForwarderFunction",
+        f"ARTIFACTS_DIR={artifact}",
+        f"PYTHON={sys.executable}",
+        f"PYTHON_RUNTIME={stack.runtime()}",
+        f"ARCHITECTURE={stack.architecture()}",
+    ]
+    if sys.platform == "darwin":
+        command = [*command, f"WHEEL_PLATFORM=macosx_11_0_{stack.architecture()}"]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,128 @@
+"""How many calls a batch takes: what makes it fast and cheap, counted, and not timed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import boto3
+import pytest
+import urllib3
+
+from handler.customerio.client import TrackApi
+from handler.forwarder import Forwarder
+from handler.store import Store
+from local.fake_customerio.process import FakeCustomerio
+from tests.builders import NOW, WORKSPACE, audience, body, message, profile
+from tests.fakes import FixedCredentials, MemoryQueue, RecordingTelemetry
+
+PEOPLE = 1000
+
+
+@pytest.fixture
+def fake():
+    with FakeCustomerio.start({WORKSPACE.site_id: WORKSPACE.api_key}) as running:
+        yield running
+
+
+@pytest.fixture
+def calls():
+    return Counter()
+
+
+@pytest.fixture
+def forwarder(aws, fake, calls):
+    with (
+        closing(boto3.client("dynamodb", **aws.client_options)) as dynamodb,
+        urllib3.PoolManager(maxsize=4) as pool,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        dynamodb.create_table(
+            TableName="calls",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        )
+
+        def count(request, **_):
+            name = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
+            to_verify = b"ProjectionExpression" in request.body
+            calls[f"{name} to verify" if to_verify else name] += 1
+
+        dynamodb.meta.events.register("before-send.dynamodb", count)
+        telemetry = RecordingTelemetry()
+        yield Forwarder(
+            store=Store(dynamodb, "calls", threads, backoff=lambda _: 0.0, sleep=lambda _: None),
+            credentials=FixedCredentials(),
+            customerio=TrackApi(
+                pool,
+                threads,
+                telemetry,
+                draw=lambda low, _: low,
+                sleep=lambda _: None,
+                url=fake.url,
+            ),
+            queue=MemoryQueue(),
+            telemetry=telemetry,
+            now=lambda: NOW,
+            sleep=lambda _: None,
+            backoff=lambda _: 0.0,
+            one_attribute_per_audience=False,
+        )
+        dynamodb.delete_table(TableName="calls")
+
+
+def batch():
+    """Everybody, in a message each, in a few audiences each."""
+    return [
+        message(
+            body(
+                profile(
+                    *(audience(11_000 + number) for number in range(person % 5 + 1)),
+                    mpid=person + 1,
+                    customer_id=f"customer-{person}",
+                    email=f"person-{person}@example.com",
+                ),
+            ),
+            message_id=f"m-{person}",
+        )
+        for person in range(PEOPLE)
+    ]
+
+
+def test_a_thousand_people_take_sixty_calls_and_one_request(forwarder, fake, calls) -> None:
+    failed = forwarder.process(batch(), time_left=lambda: 60.0)
+
+    assert failed == []
+    assert calls == {
+        "BatchGetItem": 10,
+        "BatchExecuteStatement": 40,
+        "BatchGetItem to verify": 10,
+    }
+    assert len(fake.requests()) == 1
+    assert len(fake.people()) == PEOPLE
+
+
+def test_nothing_is_written_when_nothing_changed(forwarder, fake, calls) -> None:
+    forwarder.process(batch(), time_left=lambda: 60.0)
+    calls.clear()
+
+    failed = forwarder.process(batch(), time_left=lambda: 60.0)
+
+    assert failed == []
+    assert calls == {"BatchGetItem": 10, "BatchGetItem to verify": 10}
+
+
+def test_a_megabyte_of_people_takes_three_requests(forwarder, fake) -> None:
+    # 120 audiences make an entity of about 1,080 bytes, and a request holds 500,000.
+    many = [audience(11_000 + number) for number in range(120)]
+    people = [
+        message(body(profile(*many, mpid=person + 1, customer_id=f"customer-{person}")))
+        for person in range(PEOPLE)
+    ]
+
+    failed = forwarder.process(people, time_left=lambda: 60.0)
+
+    assert failed == []
+    assert len(fake.requests()) == 3
