@@ -41,6 +41,8 @@ ACCOUNT_IDS: Final = ("1001", "1002", "default")
 """The mParticle accounts that the credentials secret knows, all with that one workspace."""
 INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
 """What a request to the ingress over HTTP has to know."""
+MPARTICLE: Final = "210987654321"
+"""The AWS account that may invoke the ingress, made up."""
 
 _PROJECT: Final = Path(__file__).parents[1]
 _SAM: Final = _PROJECT / ".tools/sam/bin/sam"
@@ -48,7 +50,6 @@ _NAME: Final = "audience-forwarder"
 _BUCKET: Final = "artifacts"
 _SECRET_NAME: Final = "customerio/credentials"  # noqa: S105 - a name, and the template's default
 _URL_SECRET_NAME: Final = "mparticle/token"  # noqa: S105 - a name
-_MPARTICLE: Final = "210987654321"
 
 # The emulator asks for the name of each call. AWS lets a batch do what its parts may do.
 _EMULATOR_ACTIONS: Final = {
@@ -298,7 +299,7 @@ def _deploy(running_emulator: Emulator, template: Path, track_api_url: str) -> N
         "PythonRuntime": runtime(),
         "Architecture": architecture(),
         "TrackApiUrl": track_api_url,
-        "MParticlePrincipals": _MPARTICLE,
+        "MParticlePrincipals": MPARTICLE,
         "IngressUrlSecretName": _URL_SECRET_NAME,
         "SuspendOnRefusedCredentials": "true",
     }

@@ -16,12 +16,11 @@ USER_IDENTITIES = {
     *(f"other{number}" for number in range(2, 11)),
 }
 SETTING = {
-    "type?": {"text", "integer", "float", "boolean"},
+    "type": {"boolean"},  # as are all that are registered; the others have other fields
     "id": str,
     "name": str,
     "description?": str,
-    **dict.fromkeys(["visible?", "required?", "confidential?", "checked?"], bool),
-    "default_value?": object,
+    **dict.fromkeys(["visible?", "default_value?", "checked?"], bool),
 }
 HEAD = {"id": UUID, "timestamp_ms": int, "firehose_version": str}
 

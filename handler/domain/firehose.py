@@ -170,8 +170,6 @@ _REGISTRATION: Final[Mapping[str, Any]] = {
                     "beside the list of all audiences."
                 ),
                 "visible": True,
-                "required": False,
-                "confidential": False,
                 "default_value": False,
                 "checked": False,
             }

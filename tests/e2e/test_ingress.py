@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from local import events
-from local.stack import API_KEY, INGRESS_TOKEN, SITE_ID
+from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
 from tests.e2e.messages import join, memberships, somebody
 from tests.firehose_shapes import SHAPES, misfits
 from tests.unit.test_queue import record
@@ -58,25 +58,37 @@ def test_what_is_not_for_us_fails_with_its_type(clean):
     assert "event_processing_request" in answer["errorMessage"]
 
 
-def test_mparticle_and_nobody_else_may_invoke_the_alias(deployed):
+def test_mparticle_may_invoke_the_alias(deployed):
     name, _, alias = deployed.ingress_arn.rpartition(":")
     answer = deployed.functions.get_policy(FunctionName=name, Qualifier=alias)
-    granted = {
-        (
-            one["Action"],
-            str(
-                one["Principal"].get("AWS", one["Principal"])
-                if isinstance(one["Principal"], dict)
-                else one["Principal"]
-            ),
-        )
-        for one in json.loads(answer["Policy"])["Statement"]
-    }
+    granted = [
+        (statement["Action"], str(statement["Principal"]))
+        for statement in json.loads(answer["Policy"])["Statement"]
+    ]
 
-    assert {
-        principal for action, principal in granted if action == "lambda:InvokeFunctionUrl"
-    } == {"*"}
-    assert any("210987654321" in principal for _, principal in granted)
+    assert len(granted) == 7
+    assert sum(MPARTICLE in principal for _, principal in granted) == 5
+    assert all(MPARTICLE in principal or "*" in principal for _, principal in granted)
+
+
+def test_what_cannot_be_enqueued_is_not_acknowledged(clean):
+    customer_id = somebody()
+    where = {"RoleName": clean.physical_name("IngressRole"), "PolicyName": "ingress"}
+    policy = clean.iam.get_role_policy(**where)["PolicyDocument"]
+    less = [one for one in policy["Statement"] if one["Sid"] != "Enqueue"]
+    try:
+        clean.iam.put_role_policy(**where, PolicyDocument=json.dumps(policy | {"Statement": less}))
+        succeeded, answer = clean.ask(join(customer_id).encode())
+        status, _ = post(clean, join(customer_id))
+    finally:
+        clean.iam.put_role_policy(**where, PolicyDocument=json.dumps(policy))
+
+    assert not succeeded
+    assert "AccessDenied" in answer["errorMessage"]
+    assert customer_id not in json.dumps(answer)
+    assert status >= 500
+    assert clean.waiting() == 0
+    assert clean.ask(join(customer_id).encode())[0]
 
 
 def post(stack, body, token=INGRESS_TOKEN):
