@@ -19,7 +19,7 @@ export SAM_CLI_TELEMETRY := 0
 .DEFAULT_GOAL := help
 .PHONY: help run local invoke ops bench test check format lint types imports template tests chaos fuzz \
         fmt audit \
-        build deploy lock clean build-ForwarderFunction
+        build deploy lock clean build-ForwarderFunction build-IngressFunction
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -111,7 +111,8 @@ RUNS_ON = PythonRuntime=$(PYTHON_RUNTIME) Architecture=$(ARCHITECTURE)
 WHEEL_PLATFORM ?= manylinux2014_$(patsubst arm64,aarch64,$(ARCHITECTURE))
 CLIENTS := dynamodb secretsmanager sqs sts
 
-build-ForwarderFunction:
+# Both functions are the whole package, as they share most of it: only their handlers differ.
+build-ForwarderFunction build-IngressFunction:
 	find handler -name '*.py' | while read -r file; do \
 	  mkdir -p "$(ARTIFACTS_DIR)/$$(dirname "$$file")" && cp "$$file" "$(ARTIFACTS_DIR)/$$file" || exit; \
 	done

@@ -21,6 +21,7 @@ from handler.customerio.client import TrackApi, full_jitter
 from handler.forwarder import Forwarder
 from handler.settings import Settings
 from handler.store import Store
+from handler.suspension import Marks
 from handler.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def forwarder() -> Forwarder:
         parameter_validation=False,  # a fifth of the CPU of a batch call
     )
     session = boto3.session.Session()
+    dynamodb = session.client("dynamodb", config=config)
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)
     return Forwarder(
         store=Store(
-            session.client("dynamodb", config=config),
+            dynamodb,
             settings.table_name,
             aws_threads,
             backoff=backoff,
@@ -93,4 +95,5 @@ def forwarder() -> Forwarder:
         sleep=clock.sleep,
         backoff=backoff,
         one_attribute_per_audience=settings.one_attribute_per_audience,
+        marks=Marks(dynamodb, settings.table_name) if settings.suspends else None,
     )

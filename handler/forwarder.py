@@ -87,6 +87,19 @@ class CustomerIo(Protocol):
         """Post persons and return what became of each."""
 
 
+class Marks(Protocol):
+    """Which accounts' credentials are refused for good; see suspension.py."""
+
+    def key(self, account_id: int) -> str:
+        """Return the key of an account's mark, to be found by among versions."""
+
+    def set(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+        """Mark accounts."""
+
+    def remove(self, account_ids: Iterable[int], *, time_left: TimeLeft) -> None:
+        """Remove the marks of accounts."""
+
+
 class Queue(Protocol):
     """What SQS is told; see queue.py."""
 
@@ -171,8 +184,12 @@ class Forwarder:
         sleep: Sleep,
         backoff: Callable[[int], float],
         one_attribute_per_audience: bool,
+        marks: Marks | None = None,
     ) -> None:
-        """Keep what the walk needs; `backoff` gives the seconds before a round, from 1."""
+        """Keep what the walk needs; `backoff` gives the seconds before a round, from 1.
+
+        Without `marks` nobody asks which accounts' credentials are refused.
+        """
         self._store = store
         self._credentials = credentials
         self._customerio = customerio
@@ -182,6 +199,7 @@ class Forwarder:
         self._sleep = sleep
         self._backoff = backoff
         self._one_attribute_per_audience = one_attribute_per_audience
+        self._marks = marks
 
     def process(self, messages: Sequence[Message], *, time_left: TimeLeft) -> list[str]:
         """Forward a batch and return the ids of the messages to be left on the queue.
@@ -343,8 +361,10 @@ class Forwarder:
     ) -> list[Errand]:
         taken, refused = self._try_to_post(workspace, group, time_left)
         for fresh, part in self._renewed(refused, time_left).items():
-            more, _ = self._try_to_post(fresh, part, time_left)
+            more, refused_again = self._try_to_post(fresh, part, time_left)
             taken += more
+            if self._marks:
+                self._marks.set(_accounts(refused_again), now=self._now(), time_left=time_left)
         done = set(taken)
         still_refused = [one for one in refused if one not in done and not one.failed]
         if still_refused:
@@ -401,7 +421,12 @@ class Forwarder:
     def _overtaken(self, errands: Sequence[Errand], time_left: TimeLeft) -> list[Errand]:
         """Return whom someone else wrote while they were posted, aimed at their newest state."""
         by_key = {errand.key: errand for errand in errands}
-        versions = self._store.versions([*by_key], time_left=time_left)
+        # The marks of the accounts that Customer.io took people of are read along.
+        marks = {self._marks.key(one): one for one in _accounts(errands)} if self._marks else {}
+        versions = self._store.versions([*by_key, *marks], time_left=time_left)
+        if self._marks:
+            marked = [account_id for key, account_id in marks.items() if _is_there(versions[key])]
+            self._marks.remove(marked, time_left=time_left)
         changed: list[str] = []
         for key, errand in by_key.items():
             with self._guarded(errand):
@@ -449,6 +474,16 @@ class Forwarder:
             # An error slows the event source mapping's polling down; an answer does not.
             raise RetryableError(f"all {len(failed)} messages are left on the queue")
         return [message.id for message in failed]
+
+
+def _accounts(errands: Iterable[Errand]) -> list[int]:
+    """Return the accounts that people are of, each once."""
+    ids = dict.fromkeys(one for errand in errands for one in errand.account_ids)
+    return [account_id for account_id in ids if account_id is not None]
+
+
+def _is_there(version: int | RetryableError) -> bool:
+    return isinstance(version, int) and version > 0
 
 
 def _less(time_left: TimeLeft, reserved: float) -> TimeLeft:

@@ -1,21 +1,22 @@
 """Queue: the SQS event that wakes us, and what we tell SQS of each message.
 
 Messages go on to the forwarder, which says what becomes of each: done, to be delayed, or set
-aside to the dead-letter queue (DLQ) with a reason.
+aside to the dead-letter queue (DLQ) with a reason. The ingress puts messages on the queue by its
+entrance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, TimeLeft
+from handler.clock import AWS_CALL_S, Sleep, TimeLeft
 from handler.domain.fate import Letter, Message
-from handler.errors import MisconfiguredError
+from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -25,6 +26,10 @@ MAX_ENTRIES: Final = 10  # of an SQS batch request
 MAX_REQUEST_BYTES: Final = 256_000  # of an SQS batch request, its attributes included
 FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
+MAX_ROUNDS: Final = 4  # of sending what SQS did not take
+FIRST_PAUSE_S: Final = 0.1  # at most, before the second of them; doubling
+
+_Sendable = TypeVar("_Sendable")
 
 
 class Draw(Protocol):
@@ -95,7 +100,8 @@ class Queue:
 
     def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> list[Letter]:
         """Send letters to the DLQ, each with its reason; return those that did not get there."""
-        sent = self._executor.map(lambda batch: self._send(batch, time_left), _requests(letters))
+        requests = _requests(letters, _size)
+        sent = self._executor.map(lambda batch: self._send(batch, time_left), requests)
         return [letter for lost in sent for letter in lost]
 
     def _delay(self, batch: Sequence[Message], time_left: TimeLeft) -> None:
@@ -127,16 +133,71 @@ class Queue:
         return [batch[int(failure["Id"])] for failure in answer.get("Failed", [])]
 
 
-def _requests(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
-    """Part letters into as few requests as SQS's limits allow."""
-    request: list[Letter] = []
+class Entrance:
+    """The source queue, for whoever puts messages on it."""
+
+    def __init__(self, sqs: SQSClient, queue_url: str, *, draw: Draw, sleep: Sleep) -> None:
+        """Keep what sending needs."""
+        self._sqs = sqs
+        self._queue_url = queue_url
+        self._draw = draw
+        self._sleep = sleep
+
+    def enqueue(self, bodies: Sequence[str], *, time_left: TimeLeft) -> None:
+        """Return once SQS has said of every body that it has it.
+
+        Raises UnavailableError or OutOfTimeError where it has not; some may be there even so.
+        """
+        waiting = list(bodies)
+        for number in range(MAX_ROUNDS):
+            if number:
+                self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
+            lost: list[str] = []
+            trouble = ""
+            for request in _requests(waiting, lambda body: len(body.encode())):
+                if time_left() < AWS_CALL_S:
+                    raise OutOfTimeError("no time left to put all messages on the queue")
+                left, code = self._send(request)
+                lost += left
+                trouble = code or trouble
+            waiting = lost
+            if not waiting:
+                return
+        # The queue's answers may quote what was sent: the code is enough.
+        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {trouble}"
+        raise UnavailableError(reason)
+
+    def _send(self, request: Sequence[str]) -> tuple[list[str], str]:
+        """Send bodies; return those that SQS does not say it has, and a code that tells why."""
+        try:
+            answer = self._sqs.send_message_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {"Id": str(place), "MessageBody": body} for place, body in enumerate(request)
+                ],
+            )
+        except ClientError as error:
+            return [*request], error.response["Error"]["Code"]
+        except BotoCoreError as error:
+            return [*request], type(error).__name__
+        taken = {int(entry["Id"]) for entry in answer.get("Successful", ())}
+        codes = [entry["Code"] for entry in answer.get("Failed", ())]
+        left = [body for place, body in enumerate(request) if place not in taken]
+        return left, codes[0] if codes else "not said"
+
+
+def _requests(
+    items: Iterable[_Sendable], size_of: Callable[[_Sendable], int]
+) -> Iterator[list[_Sendable]]:
+    """Part what is to be sent into as few requests as SQS's limits allow."""
+    request: list[_Sendable] = []
     size = 0
-    for letter in letters:
-        grown = size + _size(letter)
+    for item in items:
+        grown = size + size_of(item)
         if request and (len(request) == MAX_ENTRIES or grown > MAX_REQUEST_BYTES):
             yield request
-            request, grown = [], _size(letter)
-        request.append(letter)
+            request, grown = [], size_of(item)
+        request.append(item)
         size = grown
     if request:
         yield request

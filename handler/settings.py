@@ -1,4 +1,4 @@
-"""Settings: the function's environment, read once."""
+"""Settings: each function's environment, read once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Settings:
     credentials_secret_name: str
     one_attribute_per_audience: bool
     track_api_url: str
+    suspends: bool = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -36,6 +37,27 @@ class Settings:
             credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
             one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
             track_api_url=_url(environ, "TRACK_API_URL"),
+            suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IngressSettings:
+    """What the stack tells the ingress. `url_secret_name` is empty where it has no URL."""
+
+    queue_url: str
+    table_name: str
+    suspends: bool
+    url_secret_name: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> IngressSettings:
+        """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
+        return cls(
+            queue_url=_required(environ, "QUEUE_URL"),
+            table_name=_required(environ, "TABLE_NAME"),
+            suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
+            url_secret_name=environ.get("URL_SECRET_NAME", "").strip(),
         )
 
 

@@ -1,7 +1,8 @@
 """Events: the sample events in events/, and what each expects to become of it.
 
-Each file is a complete SQS event, and beside its records says what it shows and what is to come of
-them. Lambda ignores what it does not know, so a file can be given to any function as it is.
+Each file is a complete SQS event, or in events/firehose a request of mParticle's to the ingress,
+and says beside what it shows and what is to come of it. Lambda and the functions ignore what they
+do not know, so a file can be given to its function as it is.
 """
 
 from __future__ import annotations
@@ -62,19 +63,30 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SampleEvent(msgspec.Struct, frozen=True):
-    """One file of events/."""
+    """One file of events/: records for the queue, or a request for the ingress, as its type."""
 
     description: str
     expected: Expected
-    records: list[Record] = msgspec.field(name="Records")
+    records: list[Record] = msgspec.field(name="Records", default_factory=list)
+    type: str = ""
+    text: str = ""
+
+    @property
+    def is_request(self) -> bool:
+        """Tell whether it goes in at the ingress."""
+        return bool(self.type)
 
 
 def read(path: Path) -> SampleEvent:
     """Return the event in a file, as of now. Raises FailedError where it holds none."""
+    text = as_of(time.time(), text_of(path))
     try:
-        return msgspec.json.decode(as_of(time.time(), text_of(path)), type=SampleEvent)
+        event = msgspec.json.decode(text, type=SampleEvent)
     except msgspec.DecodeError as error:
         raise FailedError(f"{path}: {error}") from None
+    if not (event.records or event.is_request):
+        raise FailedError(f"{path}: neither an SQS event nor a request")
+    return msgspec.structs.replace(event, text=text)
 
 
 def text_of(path: Path) -> str:
@@ -96,8 +108,13 @@ def as_of(now: float, text: str) -> str:
 
 
 def all_files() -> list[Path]:
-    """Return the files of all sample events, by name."""
+    """Return the files of all sample events for the queue, by name."""
     return sorted(FOLDER.glob("*.json"))
+
+
+def all_requests() -> list[Path]:
+    """Return the files of all sample requests for the ingress, by name."""
+    return sorted(FOLDER.glob("firehose/*.json"))
 
 
 def touched(before: Sequence[PersonRecord], after: Sequence[PersonRecord]) -> list[PersonRecord]:

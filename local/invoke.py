@@ -1,6 +1,7 @@
 """Invoke: `make invoke EVENT=events/join.json`. Invokes the deployed function with an event file.
 
-It uses the stack that `make local` keeps up, or else brings one up for this one call.
+A file of events/firehose is for the ingress, and any other for the function that forwards. It uses
+the stack that `make local` keeps up, or else brings one up for this one call.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from local.stack import Stack
 def main() -> int:
     """Invoke the function, print its answer, and return 1 if it failed."""
     parser = argparse.ArgumentParser(prog="make invoke EVENT=FILE", description=__doc__)
-    parser.add_argument("file", type=Path, help="an SQS event, such as events/join.json")
+    parser.add_argument(
+        "file", type=Path, help="such as events/join.json, or a request in events/firehose"
+    )
     file: Path = parser.parse_args().file
     event = events.as_of(time.time(), events.text_of(file)).encode()
+    is_request = file.resolve().parent.name == "firehose"
     console = Console(highlight=False)
     emulator.isolate(os.environ)
     if running := running_stack():
         console.print("Invoking the function of the stack that `make local` keeps up.")
-        return _invoke(console, running, event)
+        return _invoke(console, running, event, is_request=is_request)
     with console.status("Starting") as status:
 
         def tell(step: str) -> None:
@@ -40,14 +44,16 @@ def main() -> int:
         with stack.running(tell) as running:
             status.stop()
             console.print("`make local` keeps no stack up, so this one is for this call only.")
-            return _invoke(console, running, event)
+            return _invoke(console, running, event, is_request=is_request)
 
 
-def _invoke(console: Console, running: Stack, event: bytes) -> int:
+def _invoke(console: Console, running: Stack, event: bytes, *, is_request: bool) -> int:
     before = running.customerio.people()
-    succeeded, answer = running.invoke(event)
+    succeeded, answer = running.ask(event) if is_request else running.invoke(event)
     console.print(f"It {'answered' if succeeded else 'failed with'}:")
     console.print(Text(json.dumps(answer, indent=2)), soft_wrap=True)
+    if is_request:
+        running.wait_until_drained()
     for person in events.touched(before, running.customerio.people()):
         console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
     if waiting := running.dead_letters():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -23,6 +24,8 @@ from local.command import run
 from local.events import SampleEvent, SetAside
 from local.fake_customerio.people import PersonRecord
 from local.stack import Stack
+
+_ALL: Final = [*events.all_files(), *events.all_requests()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,9 @@ class _Outcome:
 def main() -> int:
     """Run the event files named on the command line, or all; return the exit status."""
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, default=events.all_files())
+    parser.add_argument("files", nargs="*", type=Path, default=_ALL)
     files: list[Path] = parser.parse_args().files
-    samples = {file.stem: events.read(file) for file in files}
+    samples = {_name(file): events.read(file) for file in files}
     # Where nobody watches, it does not matter how wide the terminal is.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     started = time.monotonic()
@@ -69,15 +72,26 @@ def main() -> int:
     return _verdict(console, outcomes, time.monotonic() - started)
 
 
+def _name(file: Path) -> str:
+    return f"firehose/{file.stem}" if file.parent.name == "firehose" else file.stem
+
+
 def _forward(running: Stack, name: str, sample: SampleEvent) -> _Outcome:
     before = running.customerio.people()
-    message_ids = running.send([record.body for record in sample.records])
+    message_ids: list[str] = []
     surprises = []
+    if sample.is_request:
+        succeeded, answer = running.ask(sample.text.encode())
+        if not succeeded or answer["type"] != sample.type.replace("_request", "_response"):
+            surprises.append(f"the ingress answered {answer}")
+    else:
+        message_ids = running.send([record.body for record in sample.records])
+    is_drained = True
     try:
         running.wait_until_drained()
     except TimeoutError as error:
         surprises.append(str(error))
-    is_drained = not surprises
+        is_drained = False
     people = events.touched(before, running.customerio.people())
     set_aside = running.take_set_aside()
     surprises += events.surprises(
@@ -90,6 +104,8 @@ def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
     console.print()
     console.print(Text(name, style="bold"))
     console.print(Text(sample.description))
+    if sample.is_request:
+        console.print(Text(f"  → to the ingress: {_summary(sample.text)}"), style="cyan")
     for record in sample.records:
         console.print(Text(f"  → {_summary(record.body)}"), style="cyan")
 

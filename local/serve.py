@@ -17,7 +17,7 @@ from rich.text import Text
 
 from local import emulator, stack
 from local.command import run
-from local.stack import Address, Stack
+from local.stack import INGRESS_TOKEN, Address, Stack
 
 _NOTE: Final = Path(__file__).parents[1] / ".tools/local.json"
 """Where the stack is that `make local` keeps up, for `make invoke`."""
@@ -67,6 +67,8 @@ def _explain(console: Console, running: Stack) -> None:
         "Queue URL": running.queue_url,
         "DLQ URL": running.dead_letter_queue_url,
         "Function": running.function_name,
+        "Ingress": running.ingress_arn,
+        "Ingress URL": running.ingress_url,
         "Log": str(running.emulator.log),
     }
     console.print()
@@ -81,10 +83,33 @@ def _explain(console: Console, running: Stack) -> None:
         console.print(Text(f'make ops ARGS="{command}"'), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)
+    console.print("\nOr hand it in as mParticle does, at the ingress, or at its URL:\n")
+    console.print(Text(_invoke_command(running)), soft_wrap=True)
+    console.print()
+    console.print(Text(_post_command(running)), soft_wrap=True)
     console.print("\nHave Customer.io refuse the credentials, until it is told others:\n")
     console.print(Text(_rotate_command(running)), soft_wrap=True)
-    console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function.")
+    console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function, and")
+    console.print("`make invoke EVENT=events/firehose/join.json` its ingress.")
     console.print("Ctrl-C stops everything.")
+
+
+def _invoke_command(running: Stack) -> str:
+    return (
+        f"aws lambda invoke --function-name {running.ingress_arn} \\\n"
+        "  --cli-binary-format raw-in-base64-out \\\n"
+        f"  --payload {shlex.quote(json.dumps(_example()))} /dev/stdout"
+    )
+
+
+def _post_command(running: Stack) -> str:
+    return (
+        f"curl --cacert {shlex.quote(str(running.emulator.certificate))} \\\n"
+        f"  --header 'Authorization: Token {INGRESS_TOKEN}' \\\n"
+        "  --header 'Content-Type: application/json' \\\n"
+        f"  --data {shlex.quote(json.dumps(_example()))} \\\n"
+        f"  {running.ingress_url}"
+    )
 
 
 def _export(running: Stack) -> str:

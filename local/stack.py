@@ -40,12 +40,17 @@ SITE_ID: Final = "local-workspace"
 API_KEY: Final = "local-api-key"
 ACCOUNT_IDS: Final = ("1001", "1002", "default")
 """The mParticle accounts that the credentials secret knows, all with that one workspace."""
+INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
+"""What a request to the ingress over HTTP has to know."""
+MPARTICLE: Final = "210987654321"
+"""The AWS account that may invoke the ingress, made up."""
 
 _PROJECT: Final = Path(__file__).parents[1]
 _SAM: Final = _PROJECT / ".tools/sam/bin/sam"
 _NAME: Final = "audience-forwarder"
 _BUCKET: Final = "artifacts"
 _SECRET_NAME: Final = "customerio/credentials"  # noqa: S105 - a name, and the template's default
+_URL_SECRET_NAME: Final = "mparticle/token"  # noqa: S105 - a name
 
 # The emulator asks for the name of each call. AWS lets a batch do what its parts may do.
 _EMULATOR_ACTIONS: Final = {
@@ -59,6 +64,8 @@ class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
     queue_url: str
     dead_letter_queue_url: str
     function_name: str
+    ingress_arn: str
+    ingress_url: str
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -113,6 +120,17 @@ class Stack:
     def function_name(self) -> str:
         """The function that forwards."""
         return self._outputs.function_name
+
+    @property
+    def ingress_arn(self) -> str:
+        """What mParticle invokes."""
+        return self._outputs.ingress_arn
+
+    @property
+    def ingress_url(self) -> str:
+        """Where mParticle posts to: the function's URL, at the emulator's own address."""
+        url_id = self._outputs.ingress_url.removeprefix("https://").partition(".")[0]
+        return f"{self.emulator.url}/_aws/lambda-url/{url_id}/"
 
     @cached_property
     def sqs(self) -> SQSClient:
@@ -201,7 +219,14 @@ class Stack:
 
     def invoke(self, event: bytes) -> tuple[bool, Any]:
         """Invoke the function; return whether it succeeded, and what it answered."""
-        answer = self.functions.invoke(FunctionName=self.function_name, Payload=event)
+        return self._invoke(self.function_name, event)
+
+    def ask(self, request: bytes) -> tuple[bool, Any]:
+        """Invoke the ingress, as mParticle does; return whether it succeeded, and its answer."""
+        return self._invoke(self.ingress_arn, request)
+
+    def _invoke(self, name: str, event: bytes) -> tuple[bool, Any]:
+        answer = self.functions.invoke(FunctionName=name, Payload=event)
         return "FunctionError" not in answer, json.loads(answer["Payload"].read())
 
 
@@ -258,13 +283,15 @@ def _build(directory: Path) -> Path:
 
 
 def _prepare(running_emulator: Emulator) -> None:
-    """Make what is there before the stack: the credentials, and a bucket to deploy from."""
+    """Make what is there before the stack: the secrets, and a bucket to deploy from."""
     options = running_emulator.client_options
     credentials = {"site_id": SITE_ID, "api_key": API_KEY}
-    boto3.client("secretsmanager", **options).create_secret(
+    secrets = boto3.client("secretsmanager", **options)
+    secrets.create_secret(
         Name=_SECRET_NAME,
         SecretString=json.dumps({"accounts": dict.fromkeys(ACCOUNT_IDS, credentials)}),
     )
+    secrets.create_secret(Name=_URL_SECRET_NAME, SecretString=INGRESS_TOKEN)
     boto3.client("s3", **options).create_bucket(Bucket=_BUCKET)
 
 
@@ -273,6 +300,9 @@ def _deploy(running_emulator: Emulator, template: Path, track_api_url: str) -> N
         "PythonRuntime": runtime(),
         "Architecture": architecture(),
         "TrackApiUrl": track_api_url,
+        "MParticlePrincipals": MPARTICLE,
+        "IngressUrlSecretName": _URL_SECRET_NAME,
+        "SuspendOnRefusedCredentials": "true",
     }
     _sam(
         [
@@ -330,13 +360,14 @@ def _sam(arguments: Sequence[str], environ: dict[str, str]) -> None:
 
 def _make_up_for_the_emulator(stack: Stack) -> None:
     """Change what was deployed where the emulator differs from AWS, and nothing else."""
-    role = stack.physical_name("ForwarderRole")
-    for name in stack.iam.list_role_policies(RoleName=role)["PolicyNames"]:
-        policy: Any = stack.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        policy["Statement"] = [_for_the_emulator(statement) for statement in policy["Statement"]]
-        stack.iam.put_role_policy(
-            RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy)
-        )
+    for role in map(stack.physical_name, ("ForwarderRole", "IngressRole")):
+        for name in stack.iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            policy: Any = stack.iam.get_role_policy(RoleName=role, PolicyName=name)
+            document = policy["PolicyDocument"]
+            document["Statement"] = list(map(_for_the_emulator, document["Statement"]))
+            stack.iam.put_role_policy(
+                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
+            )
     # It stumbles over a number that CloudFormation hands on as text, as it does parameters.
     mappings = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)
     for mapping in mappings["EventSourceMappings"]:

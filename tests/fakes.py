@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from handler.clock import TimeLeft
@@ -121,6 +121,25 @@ class FixedCredentials:
         if account_id not in self.accounts:
             raise UnknownAccountError("the credentials secret has no entry for the account")
         return self.accounts[account_id]
+
+
+class MemoryMarks:
+    """Marks in the table of a MemoryStore."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.removed: list[int] = []
+
+    def key(self, account_id: int) -> str:
+        return f"account#{account_id}"
+
+    def set(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+        self.store.items |= {self.key(one): PersonState(version=1) for one in account_ids}
+
+    def remove(self, account_ids: Iterable[int], *, time_left: TimeLeft) -> None:
+        for one in account_ids:
+            del self.store.items[self.key(one)]
+            self.removed.append(one)
 
 
 class MemoryQueue:

@@ -22,7 +22,7 @@ def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
             value = loader.construct_mapping(node, deep=True)
         case _:
             raise TypeError(type(node))
-    return {tag if tag == "Ref" else f"Fn::{tag}": value}
+    return {tag if tag in {"Condition", "Ref"} else f"Fn::{tag}": value}
 
 
 _Loader.add_multi_constructor("!", _short_form)

@@ -250,8 +250,13 @@ def _message_type(fields: Mapping[str, msgspec.Raw]) -> MessageType:
     try:
         return MessageType(name)
     except ValueError:
-        shown = name if re.fullmatch(r"[a-z_]{1,64}", name) else "not one of mParticle's"
-        raise UnsupportedMessageError(f"$.type: {shown}") from None
+        raise unsupported(name) from None
+
+
+def unsupported(name: str) -> UnsupportedMessageError:
+    """Return the error for another of mParticle's types, by name where that is a name at all."""
+    shown = name if re.fullmatch(r"[a-z_]{1,64}", name) else "not one of mParticle's"
+    return UnsupportedMessageError(f"$.type: {shown}")
 
 
 def _head(fields: Mapping[str, msgspec.Raw]) -> _Head:

@@ -14,7 +14,7 @@ def test_the_artifact_holds_the_whole_package_and_nothing_else_of_ours(deployed)
 
 
 def test_the_artifact_needs_nothing_that_it_does_not_hold(deployed):
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import handler.app"
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import handler.app, handler.ingress"
 
     # Neither the environment's libraries nor the user's.
     subprocess.run(

@@ -20,6 +20,7 @@ from handler.forwarder import RENEWED_AFTER_S, SETTLING_S, VERIFYING_S, Forwarde
 from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, change, message, profile, update
 from tests.fakes import (
     FixedCredentials,
+    MemoryMarks,
     MemoryQueue,
     MemoryStore,
     RecordingCustomerIo,
@@ -50,6 +51,7 @@ class House:
             sleep=self.slept.append,
             backoff=float,
             one_attribute_per_audience=settings.get("one_attribute", False),
+            marks=MemoryMarks(self.store) if settings.get("suspends") else None,
         )
 
     def process(self, *bodies, time_left=60.0):
@@ -559,3 +561,99 @@ def test_retried_messages_are_reported_with_their_reason(house) -> None:
 
     ((told, error),) = house.telemetry.named("message_retried")
     assert (told.id, str(error)) == ("m-0", "Customer.io is in trouble: 503")
+
+
+# --- marks of accounts whose credentials are refused ---
+
+MARK = "account#1001"
+
+
+def refuse_credentials(house) -> None:
+    house.customerio.refuses = lambda _: CredentialsRefusedError("refused")
+
+
+@pytest.mark.parametrize(("suspends", "marked"), [(True, [MARK]), (False, [])])
+def test_an_account_is_marked_when_fresh_credentials_are_refused_if_asked_for(suspends, marked):
+    house = House(suspends=suspends)
+    refuse_credentials(house)
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+
+    assert [key for key in house.store.items if key.startswith("account#")] == marked
+
+
+def test_an_account_is_not_marked_while_the_secret_cannot_be_read_afresh() -> None:
+    house = House(suspends=True)
+    refuse_credentials(house)
+
+    def unreadable(account_id, *, time_left, afresh=False):
+        if afresh:
+            raise UnavailableError("Secrets Manager: down")
+        return WORKSPACE
+
+    house.credentials.workspace = unreadable  # type: ignore[method-assign]
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+
+    assert MARK not in house.store.items
+
+
+def test_an_account_is_not_marked_for_credentials_that_were_rotated() -> None:
+    house = House(suspends=True)
+    house.credentials.fresh = {1001: Workspace("site-a", "key-b")}
+    house.customerio.refuses = lambda workspace: (
+        CredentialsRefusedError("refused") if workspace.api_key == "key-a" else None
+    )
+
+    assert house.process(body(profile())) == []
+
+    assert MARK not in house.store.items
+
+
+def test_the_first_success_removes_the_mark_of_its_account_alone() -> None:
+    house = House(suspends=True)
+    refuse_credentials(house)
+    with pytest.raises(RetryableError):
+        house.process(body(profile()), body(profile(mpid=8, customer_id="8"), account_id=1002))
+    assert {MARK, "account#1002"} <= house.store.items.keys()
+
+    house.customerio.refuses = lambda _: None
+    house.process(body(profile()))
+    house.process(body(profile()))
+
+    assert MARK not in house.store.items
+    assert "account#1002" in house.store.items
+    marks = house.forwarder._marks
+    assert isinstance(marks, MemoryMarks)
+    assert marks.removed == [1001]
+
+
+def test_a_mark_costs_no_read_of_its_own() -> None:
+    plain, marking = House(), House(suspends=True)
+
+    plain.process(body(profile()))
+    marking.process(body(profile()))
+
+    assert marking.store.calls == plain.store.calls
+
+
+def test_a_mark_that_cannot_be_read_is_left() -> None:
+    house = House(suspends=True)
+    house.store.items[MARK] = PersonState(version=1)
+    house.store.failing[MARK] = UnavailableError("DynamoDB leaves people unread: throttled")
+
+    assert house.process(body(profile())) == []
+
+    assert MARK in house.store.items
+
+
+def test_a_message_without_an_account_marks_nobody() -> None:
+    house = House(suspends=True)
+    house.credentials.accounts = house.credentials.fresh = {None: WORKSPACE}
+    refuse_credentials(house)
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile(), account={}))
+
+    assert house.store.items.keys() == {KEY}

@@ -6,12 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from handler import queue
 from handler.domain.fate import Letter, Message
-from handler.errors import MisconfiguredError, NoIdentityError
+from handler.errors import (
+    MisconfiguredError,
+    NoIdentityError,
+    OutOfTimeError,
+    UnavailableError,
+)
 from tests.builders import message
 
 
@@ -125,3 +131,97 @@ def test_letters_go_in_requests_that_sqs_takes_and_none_is_lost(sizes) -> None:
     assert all(len(request) <= 10 for request in sent)
     assert all(len(request) == 1 or sum(request) < 256_000 for request in sent)
     assert [len(letter.body) for letter in lost] == [request[0] for request in sent]
+
+
+class ScriptedSqs:
+    """Takes what it is told to take; each answer is a function of the request's entries."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.sent: list[list[str]] = []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> dict[str, Any]:  # noqa: N803
+        self.sent.append([entry["MessageBody"] for entry in Entries])
+        answer = self.answers.pop(0) if self.answers else taken
+        if isinstance(answer, Exception):
+            raise answer
+        return cast("dict[str, Any]", answer(Entries))
+
+
+def taken(entries: Any, *failed: str) -> dict[str, Any]:
+    return {
+        "Successful": [{"Id": one["Id"]} for one in entries if one["Id"] not in failed],
+        "Failed": [{"Id": place, "Code": "InternalError"} for place in failed],
+    }
+
+
+def entrance(sqs, slept=None) -> queue.Entrance:
+    return queue.Entrance(
+        sqs, "q", draw=lambda _, high: high, sleep=(slept if slept is not None else []).append
+    )
+
+
+REFUSED = ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessageBatch")
+
+
+@given(SIZES)
+def test_bodies_go_in_requests_that_sqs_takes_in_order(sizes) -> None:
+    sqs = ScriptedSqs()
+
+    entrance(sqs).enqueue(["x" * size for size in sizes], time_left=lambda: 30.0)
+
+    assert [len(body) for request in sqs.sent for body in request] == sizes
+    assert all(len(request) <= 10 for request in sqs.sent)
+    assert all(len(request) == 1 or sum(map(len, request)) <= 256_000 for request in sqs.sent)
+
+
+def test_bodies_that_sqs_did_not_take_are_sent_again_and_no_others() -> None:
+    sqs = ScriptedSqs(
+        lambda entries: taken(entries, "1"), EndpointConnectionError(endpoint_url="q")
+    )
+    slept: list[float] = []
+
+    entrance(sqs, slept).enqueue(["a", "b", "c"], time_left=lambda: 30.0)
+
+    assert sqs.sent == [["a", "b", "c"], ["b"], ["b"]]
+    assert slept == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (lambda entries: taken(entries, "0"), "InternalError"),
+        (lambda _: {}, "not said"),
+        (REFUSED, "AccessDenied"),
+        (EndpointConnectionError(endpoint_url="https://hush"), "EndpointConnectionError"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, place) -> None:
+    # Three requests to a round, one of which is never answered as it should be.
+    answers = [taken, taken, taken, answer, answer, answer]
+    answers[place] = answer
+    sqs = ScriptedSqs(*answers)
+
+    with pytest.raises(UnavailableError, match=code) as caught:
+        entrance(sqs).enqueue(["x" * 25_000] * 30, time_left=lambda: 30.0)
+
+    assert "hush" not in str(caught.value)
+    assert len(sqs.sent) > 4
+
+
+def test_no_request_is_sent_without_time_for_its_answer() -> None:
+    sqs = ScriptedSqs()
+
+    with pytest.raises(OutOfTimeError):
+        entrance(sqs).enqueue(["a"], time_left=lambda: 3.9)
+
+    assert sqs.sent == []
+
+
+def test_nothing_to_send_is_sent_at_once() -> None:
+    sqs = ScriptedSqs()
+
+    entrance(sqs).enqueue([], time_left=lambda: 0.0)
+
+    assert sqs.sent == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handler.errors import MisconfiguredError
-from handler.settings import Settings
+from handler.settings import IngressSettings, Settings
 
 ENVIRON = {
     "TABLE_NAME": "people",
@@ -85,3 +85,20 @@ def test_a_url_that_would_leak_or_cannot_be_is_refused_without_quoting_it(url) -
         Settings.from_environ({**ENVIRON, "TRACK_API_URL": url})
 
     assert "s3cret" not in str(stopped.value)
+
+
+def test_nobody_is_suspended_unless_the_stack_says_so() -> None:
+    environ = {**ENVIRON, "SUSPEND_ON_REFUSED_CREDENTIALS": "true"}
+
+    assert Settings.from_environ(ENVIRON).suspends is False
+    assert Settings.from_environ(environ).suspends is True
+
+
+def test_the_ingress_reads_its_own_settings() -> None:
+    environ = {"QUEUE_URL": "https://queue", "TABLE_NAME": "people", "URL_SECRET_NAME": " token "}
+
+    assert IngressSettings.from_environ(environ) == IngressSettings(
+        queue_url="https://queue", table_name="people", suspends=False, url_secret_name="token"
+    )
+    with pytest.raises(MisconfiguredError, match="setting QUEUE_URL is missing"):
+        IngressSettings.from_environ({})

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from handler.settings import Settings
+from handler.settings import IngressSettings, Settings
 from handler.telemetry import MetricName
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
 
@@ -39,7 +39,7 @@ AWS_METRICS = {
 }
 NAMED_BY = {
     "QueueName": {"Queue.QueueName", "DeadLetterQueue.QueueName"},
-    "FunctionName": {"ForwarderFunction"},
+    "FunctionName": {"ForwarderFunction", "IngressFunction"},
     "TableName": {"MembershipsTable"},
 }
 
@@ -168,6 +168,9 @@ def test_the_parameters_are_the_documented_ones():
         "MaximumBatchingWindow": 2,
         "MaximumConcurrency": 10,
         "MaxReceiveCount": 100,
+        "MParticlePrincipals": "",
+        "IngressUrlSecretName": "",
+        "SuspendOnRefusedCredentials": "false",
         "PythonRuntime": "python3.13",
         "Architecture": "arm64",
         "LogLevel": "INFO",
@@ -221,6 +224,8 @@ def test_the_outputs_are_the_documented_ones():
         "DeadLetterQueueArn",
         "DeadLetterQueueUrl",
         "FunctionName",
+        "IngressArn",
+        "IngressUrl",
         "QueueArn",
         "QueueUrl",
         "TableName",
@@ -229,7 +234,10 @@ def test_the_outputs_are_the_documented_ones():
 
 def test_the_function_finds_every_setting_in_its_environment():
     variables = FUNCTION["Environment"]["Variables"]
-    texts = {"ONE_ATTRIBUTE_PER_AUDIENCE": "false", "TRACK_API_URL": ""}
+    switches = dict.fromkeys(
+        ("ONE_ATTRIBUTE_PER_AUDIENCE", "SUSPEND_ON_REFUSED_CREDENTIALS"), "false"
+    )
+    texts = {**switches, "TRACK_API_URL": ""}
 
     Settings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
 
@@ -241,6 +249,7 @@ def test_the_function_finds_every_setting_in_its_environment():
         "POWERTOOLS_METRICS_NAMESPACE",
         "POWERTOOLS_SERVICE_NAME",
         "QUEUE_URL",
+        "SUSPEND_ON_REFUSED_CREDENTIALS",
         "TABLE_NAME",
         "TRACK_API_URL",
     ]
@@ -280,6 +289,146 @@ def test_the_role_may_do_nothing_else():
     assert "Policies" not in FUNCTION
 
 
+# --- the ingress ---
+
+INGRESS = properties("IngressFunction")
+PRINCIPALS = [f"Principal{number}Permission" for number in range(1, 6)]
+
+
+def test_without_principals_and_a_url_there_is_no_ingress():
+    conditions = TEMPLATE["Conditions"]
+    ingress = {
+        name: resource["Condition"]
+        for name, resource in RESOURCES.items()
+        if name.startswith(("Ingress", "Principal"))
+    }
+
+    assert conditions["HasIngress"] == {
+        "Fn::Or": [{"Condition": "HasPrincipals"}, {"Condition": "HasIngressUrl"}]
+    }
+    assert conditions["IngressSuspends"] == {
+        "Fn::And": [{"Condition": "HasIngress"}, {"Condition": "Suspends"}]
+    }
+    assert len(ingress) == 15
+    assert set(ingress.values()) == {
+        "HasIngress",
+        "HasIngressUrl",
+        "HasPrincipals",
+        "IngressSuspends",
+    }
+
+
+def resolved(value, principals):
+    """What CloudFormation makes of the functions around the list of principals."""
+    match value:
+        case {"Ref": "MParticlePrincipals"}:
+            return principals
+        case {"Fn::Select": [place, values]}:
+            return resolved(values, principals)[place]
+        case {"Fn::Split": [by, text]}:
+            return resolved(text, principals).split(by)
+        case {"Fn::Join": [by, values]}:
+            return by.join(resolved(values, principals))
+        case {"Fn::Sub": [text, values]}:
+            for name, one in values.items():
+                text = text.replace(f"${{{name}}}", resolved(one, principals))
+            return text
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_every_principal_may_invoke_the_alias_and_nobody_else(number):
+    principals = [str(place) * 12 for place in range(number)]
+    permissions = [properties(name) for name in PRINCIPALS]
+
+    assert {resolved(one["Principal"], principals) for one in permissions} == {*principals}
+    for one in permissions:
+        assert one["FunctionName"] == {"Ref": "IngressAlias"}
+        assert one["Action"] == "lambda:InvokeFunction"
+
+
+def test_the_alias_follows_a_change_of_settings():
+    assert properties("IngressAlias")["FunctionVersion"] == "$LATEST"
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_allowed"),
+    [("", True), ("123456789012", True), ("12345678901", False), ("*", False), ("root", False)],
+)
+def test_a_principal_is_an_account_id(entry, is_allowed):
+    pattern = PARAMETERS["MParticlePrincipals"]["AllowedPattern"]
+
+    assert bool(re.fullmatch(pattern, entry)) is is_allowed
+
+
+def test_anybody_else_comes_by_the_url_only_and_only_where_there_is_a_secret():
+    open_to_all = [
+        name
+        for name, one in RESOURCES.items()
+        if one.get("Properties", {}).get("Principal") == "*"
+    ]
+
+    assert open_to_all == ["IngressUrlPermission", "IngressInvokedByUrlPermission"]
+    assert properties("IngressUrlPermission")["Action"] == "lambda:InvokeFunctionUrl"
+    assert properties("IngressInvokedByUrlPermission")["InvokedViaFunctionUrl"] is True
+    for name in [*open_to_all, "IngressUrl"]:
+        assert RESOURCES[name]["Condition"] == "HasIngressUrl"
+
+
+def test_the_ingress_finds_every_setting_in_its_environment():
+    variables = INGRESS["Environment"]["Variables"]
+    texts = {"SUSPEND_ON_REFUSED_CREDENTIALS": "true"}
+
+    IngressSettings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
+
+    assert variables["URL_SECRET_NAME"] == {"Ref": "IngressUrlSecretName"}
+    assert sorted(variables) == [
+        "POWERTOOLS_LOG_LEVEL",
+        "POWERTOOLS_SERVICE_NAME",
+        "QUEUE_URL",
+        "SUSPEND_ON_REFUSED_CREDENTIALS",
+        "TABLE_NAME",
+        "URL_SECRET_NAME",
+    ]
+
+
+def test_the_ingress_may_enqueue_and_log_and_the_rest_only_where_it_is_asked_for():
+    (policy,) = properties("IngressRole")["Policies"]
+    always = policy["PolicyDocument"]["Statement"]
+    assert [action for statement in always for action in actions(statement)] == [
+        "sqs:SendMessage",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    ]
+    assert always[0]["Resource"] == {"Fn::GetAtt": "Queue.Arn"}
+    assert "Policies" not in INGRESS
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "condition", "allowed"),
+    [
+        ("IngressMarksPolicy", "IngressRole", "IngressSuspends", ["dynamodb:GetItem"]),
+        ("IngressUrlPolicy", "IngressRole", "HasIngressUrl", ["secretsmanager:GetSecretValue"]),
+        (
+            "ForwarderMarksPolicy",
+            "ForwarderRole",
+            "Suspends",
+            ["dynamodb:DeleteItem", "dynamodb:PutItem"],
+        ),
+    ],
+)
+def test_a_setting_allows_one_thing_more(name, role, condition, allowed):
+    (statement,) = properties(name)["PolicyDocument"]["Statement"]
+
+    assert properties(name)["Roles"] == [{"Ref": role}]
+    assert RESOURCES[name]["Condition"] == condition
+    assert actions(statement) == allowed
+    assert "*" not in str(statement["Resource"])
+    if "Marks" in name:
+        assert statement["Condition"] == {
+            "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["account#*"]}
+        }
+
+
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_says_where_to_read_what_to_do(name):
     operations = (PROJECT / "docs/operations.md").read_text()
@@ -312,10 +461,11 @@ def test_every_alarm_is_in_the_readme_and_in_the_runbook():
         assert f"`{name}`" in operations
 
 
-def test_the_dashboard_shows_every_alarm():
+def test_the_dashboard_shows_every_alarm_that_every_stack_has():
     (widget,) = (one for one in WIDGETS if one["type"] == "alarm")
+    alarms = [name for name in ALARMS if "Condition" not in RESOURCES[name]]
 
-    assert sorted(widget["properties"]["alarms"]) == sorted(f"{{{name}.Arn}}" for name in ALARMS)
+    assert sorted(widget["properties"]["alarms"]) == sorted(f"{{{name}.Arn}}" for name in alarms)
 
 
 def test_the_dashboard_fills_its_screen_without_overlaps():

@@ -1,0 +1,260 @@
+"""Ingress: mParticle's own front door. Answers its requests once what they bring is on the queue.
+
+mParticle invokes a partner's function with the request itself, or posts it to a URL. What is
+acknowledged is on the queue; whatever stands in the way of that is an error, for which mParticle
+sends the request again. Answers are to come within 100 ms: nothing is imported or read that the
+stack's settings do not ask for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hmac
+import json
+import os
+import random
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler import clock
+from handler.clock import AWS_CALL_S, Now, TimeLeft
+from handler.domain import firehose
+from handler.domain.firehose import RequestType
+from handler.errors import MisconfiguredError, OutOfTimeError, PermanentError, UnavailableError
+from handler.queue import Entrance
+from handler.settings import IngressSettings
+from handler.suspension import Marks
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+MAX_BODY_BYTES: Final = 4_000_000
+"""Of a request over HTTP. Lambda takes 6 MB, of which base64 may take a quarter."""
+
+MAX_UNSIGNED_BYTES: Final = 10_000
+"""Of a request without a token; more than a registration request has ever had."""
+
+TOKENS_KEPT_S: Final = 60
+MIN_TOKEN_LENGTH: Final = 16
+
+
+def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+    """Answer one of mParticle's requests, invoked with it or by the function's URL."""
+    logger().append_keys(function_request_id=context.aws_request_id)
+    time_left = clock.time_left(context)
+    if isinstance(event, dict) and "http" in (event.get("requestContext") or {}):
+        return url_door().answer(event, time_left=time_left)
+    return ingress().answer(event, time_left=time_left)
+
+
+@functools.cache
+def logger() -> Logger:
+    """Where log lines go; the service's name and the level come from the environment."""
+    return Logger()
+
+
+@functools.cache
+def ingress() -> Ingress:
+    """Wire what every request needs, once per execution environment."""
+    settings = IngressSettings.from_environ(os.environ)
+    return Ingress(
+        Entrance(_client("sqs"), settings.queue_url, draw=random.uniform, sleep=clock.sleep),
+        Marks(_client("dynamodb"), settings.table_name) if settings.suspends else None,
+        logger(),
+        now=clock.now,
+        new_id=lambda: str(uuid.uuid4()),
+    )
+
+
+@functools.cache
+def url_door() -> UrlDoor:
+    """Wire what requests over HTTP need besides."""
+    name = IngressSettings.from_environ(os.environ).url_secret_name
+    if not name:
+        raise MisconfiguredError("setting URL_SECRET_NAME is missing: there is to be no URL")
+    tokens = Tokens(_client("secretsmanager"), name, now=clock.now)
+    return UrlDoor(ingress(), tokens, logger())
+
+
+def _client(service: str) -> Any:
+    # One try: whoever calls tries again while there is time. See clock.AWS_CALL_S.
+    config = Config(
+        connect_timeout=1,
+        read_timeout=2,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        parameter_validation=False,  # it would quote what it refuses
+    )
+    return boto3.client(service, config=config)  # type: ignore[call-overload]  # any of three
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """Answers requests. Without `marks` no account is ever suspended."""
+
+    entrance: Entrance
+    marks: Marks | None
+    logger: Logger
+    now: Now
+    new_id: Callable[[], str]
+
+    def answer(self, request: Any, *, time_left: TimeLeft) -> dict[str, Any]:
+        """Put what a request brings on the queue, and return the answer to it.
+
+        Raises PermanentError for a request that is none of ours, and RetryableError where not all
+        of it is on the queue.
+        """
+        kind = firehose.request_type(request)
+        bodies = firehose.parts(request)
+        self.entrance.enqueue(bodies, time_left=time_left)
+        suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._suspended(request, time_left)
+        self.logger.info(
+            "firehose.answered",
+            extra={"type": kind.value, "messages": len(bodies), "suspended": suspended},
+        )
+        return firehose.answer(
+            request, answer_id=self.new_id(), now=self.now(), suspended=suspended
+        )
+
+    def _suspended(self, request: Mapping[str, Any], time_left: TimeLeft) -> bool:
+        account_id = firehose.account_id(request)
+        if self.marks is None or account_id is None:
+            return False
+        return self.marks.holds(account_id, now=self.now(), time_left=time_left)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlDoor:
+    """Lets requests over HTTP in: who may, how large, and in which form."""
+
+    ingress: Ingress
+    tokens: Tokens
+    logger: Logger
+
+    def answer(self, event: Mapping[str, Any], *, time_left: TimeLeft) -> dict[str, Any]:
+        """Return the HTTP answer to a function URL's event.
+
+        Raises RetryableError or MisconfiguredError, which Lambda turns into a 502: mParticle
+        sends the request again for that, but not for a 4xx.
+        """
+        try:
+            request = self._let_in(event, time_left)
+            return _http(200, self.ingress.answer(request, time_left=time_left))
+        except _RefusedError as refusal:
+            return self._refuse(refusal.status, refusal.reason)
+        except PermanentError as error:
+            return self._refuse(400, f"{error.error_type}: {error}")
+
+    def _refuse(self, status: int, reason: str) -> dict[str, Any]:
+        self.logger.warning("firehose.refused", extra={"status": status, "reason": reason})
+        return _http(status, {"error": reason})
+
+    def _let_in(self, event: Mapping[str, Any], time_left: TimeLeft) -> Any:
+        """Return the request of an event. Registration, which mParticle asks for before it can
+        hand out a token, and which tells nothing that is not public, needs none.
+        """
+        headers: Mapping[str, str] = event.get("headers") or {}
+        if event["requestContext"]["http"].get("method") != "POST":
+            raise _RefusedError(405, "only POST is answered")
+        if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+            raise _RefusedError(415, "the content type must be application/json")
+        has_token = self.tokens.match(headers.get("authorization", ""), time_left=time_left)
+        body = _body(event)
+        if len(body) > MAX_BODY_BYTES:
+            raise _RefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
+        if has_token:
+            return _json(body)
+        refusal = _RefusedError(401, "the header Authorization must be: Token <the shared secret>")
+        try:
+            request = _json(body) if len(body) <= MAX_UNSIGNED_BYTES else None
+            if firehose.request_type(request) is RequestType.REGISTRATION:
+                return request
+        except (_RefusedError, PermanentError):
+            raise refusal from None
+        raise refusal
+
+
+class _RefusedError(Exception):
+    """A request over HTTP is not let in: the status and the reason that are answered."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Tokens:
+    """The shared secret: one token, or while it is changed several, parted by white space."""
+
+    def __init__(self, secretsmanager: SecretsManagerClient, name: str, *, now: Now) -> None:
+        """Keep where to read; nothing is read yet."""
+        self._secretsmanager = secretsmanager
+        self._name = name
+        self._now = now
+        self._kept: list[bytes] = []
+        self._kept_until = 0.0
+
+    def match(self, authorization: str, *, time_left: TimeLeft) -> bool:
+        """Tell whether an Authorization header has one of the tokens, in constant time for each.
+
+        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
+        """
+        scheme, _, token = authorization.partition(" ")
+        given = token.strip().encode("utf-8", "replace")
+        if scheme.lower() != "token" or not given:
+            return False
+        return any(hmac.compare_digest(given, one) for one in self._tokens(time_left))
+
+    def _tokens(self, time_left: TimeLeft) -> Iterable[bytes]:
+        if self._now() < self._kept_until:
+            return self._kept
+        if time_left() < AWS_CALL_S:
+            raise OutOfTimeError("no time left to read the shared secret")
+        try:
+            text = self._secretsmanager.get_secret_value(SecretId=self._name)["SecretString"]
+        except (BotoCoreError, ClientError, KeyError) as error:
+            code = type(error).__name__
+            if isinstance(error, ClientError):
+                code = error.response["Error"]["Code"]
+            raise UnavailableError(f"secret {self._name} cannot be read: {code}") from None
+        tokens = text.encode("utf-8", "replace").split()
+        if not tokens or min(map(len, tokens)) < MIN_TOKEN_LENGTH:
+            reason = f"secret {self._name}: every token needs {MIN_TOKEN_LENGTH} characters"
+            raise MisconfiguredError(reason)
+        self._kept, self._kept_until = tokens, self._now() + TOKENS_KEPT_S
+        return tokens
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    text: str = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return text.encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _RefusedError(400, "the body is not base64") from None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise _RefusedError(400, "the body is not JSON") from None
+
+
+def _http(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {"content-type": "application/json"}
+    if status == 401:
+        headers["www-authenticate"] = "Token"
+    if status == 405:
+        headers["allow"] = "POST"
+    return {"statusCode": status, "headers": headers, "body": json.dumps(content)}

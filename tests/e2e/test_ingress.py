@@ -1,0 +1,180 @@
+"""mParticle's own door: a request in at the ingress, attributes out at Customer.io."""
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+
+import boto3
+import pytest
+
+from local import events
+from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
+from tests.e2e.messages import join, memberships, somebody
+from tests.firehose_shapes import SHAPES, misfits
+from tests.unit.test_queue import record
+
+
+@pytest.mark.parametrize("path", events.all_requests(), ids=lambda path: path.stem)
+def test_a_request_ends_as_it_says(clean, path):
+    sample = events.read(path)
+
+    succeeded, answer = clean.ask(sample.text.encode())
+    clean.wait_until_drained()
+
+    assert succeeded
+    assert misfits(answer, SHAPES[sample.type.replace("_request", "_response")]) == []
+    people, set_aside = clean.customerio.people(), clean.take_set_aside()
+    assert not list(events.surprises(sample, people=people, set_aside=set_aside))
+
+
+def test_a_large_request_is_delivered_whole(clean):
+    everybody = [somebody() for _ in range(9)]  # 270 kB: more than one request to SQS
+    request = json.loads(join(everybody[0]))
+    (profile,) = request["user_profiles"]
+    request["user_profiles"] = [
+        {
+            **profile,
+            "note": "x" * 30_000,
+            "user_identities": [{"type": "customer", "encoding": "raw", "value": one}],
+        }
+        for one in everybody
+    ]
+
+    succeeded, _ = clean.ask(json.dumps(request).encode())
+    clean.wait_until_drained()
+
+    assert succeeded
+    assert {memberships(clean, one) for one in everybody} == {"'30001'"}
+    assert clean.take_set_aside() == []
+
+
+def test_what_is_not_for_us_fails_with_its_type(clean):
+    succeeded, answer = clean.ask(b'{"type": "event_processing_request"}')
+
+    assert not succeeded
+    assert "event_processing_request" in answer["errorMessage"]
+
+
+def test_mparticle_may_invoke_the_alias(deployed):
+    name, _, alias = deployed.ingress_arn.rpartition(":")
+    answer = deployed.functions.get_policy(FunctionName=name, Qualifier=alias)
+    granted = [
+        (statement["Action"], str(statement["Principal"]))
+        for statement in json.loads(answer["Policy"])["Statement"]
+    ]
+
+    assert len(granted) == 7
+    assert sum(MPARTICLE in principal for _, principal in granted) == 5
+    assert all(MPARTICLE in principal or "*" in principal for _, principal in granted)
+
+
+def test_what_cannot_be_enqueued_is_not_acknowledged(clean):
+    customer_id = somebody()
+    where = {"RoleName": clean.physical_name("IngressRole"), "PolicyName": "ingress"}
+    policy = clean.iam.get_role_policy(**where)["PolicyDocument"]
+    less = [one for one in policy["Statement"] if one["Sid"] != "Enqueue"]
+    try:
+        clean.iam.put_role_policy(**where, PolicyDocument=json.dumps(policy | {"Statement": less}))
+        succeeded, answer = clean.ask(join(customer_id).encode())
+        status, _ = post(clean, join(customer_id))
+    finally:
+        clean.iam.put_role_policy(**where, PolicyDocument=json.dumps(policy))
+
+    assert not succeeded
+    assert "AccessDenied" in answer["errorMessage"]
+    assert customer_id not in json.dumps(answer)
+    assert status >= 500
+    assert clean.waiting() == 0
+    assert clean.ask(join(customer_id).encode())[0]
+
+
+def post(stack, body, token=INGRESS_TOKEN):
+    request = urllib.request.Request(  # noqa: S310 - the emulator's address, https
+        stack.ingress_url,
+        body.encode(),
+        {"Content-Type": "application/json", "Authorization": f"Token {token}"},
+    )
+    context = ssl.create_default_context(cafile=stack.emulator.certificate)
+    try:
+        with urllib.request.urlopen(request, context=context) as answer:  # noqa: S310
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with closing(error):
+            return error.code, json.loads(error.read())
+
+
+def test_a_request_at_the_url_is_delivered_too(clean):
+    customer_id = somebody()
+
+    status, answer = post(clean, join(customer_id))
+    clean.wait_until_drained()
+
+    assert status == 200
+    assert misfits(answer, SHAPES["audience_membership_change_response"]) == []
+    assert memberships(clean, customer_id) == "'30001'"
+
+
+def test_a_request_at_the_url_with_another_token_is_not(clean):
+    customer_id = somebody()
+
+    status, answer = post(clean, join(customer_id), token="another-token-of-somebody")
+
+    assert status == 401
+    assert "Authorization" in answer["error"]
+    assert clean.waiting() == 0
+
+
+@pytest.fixture
+def refusing(clean):
+    """A Customer.io that takes a key which the secret does not have."""
+    clean.customerio.rotate({SITE_ID: "a-key-nobody-knows"})
+    yield clean
+    clean.customerio.rotate({SITE_ID: API_KEY})
+
+
+CHECK = json.dumps(
+    {
+        "type": "audience_membership_change_request",
+        "id": "3f3c2b1a-0000-4000-8000-000000000001",
+        "timestamp_ms": int(time.time() * 1000),
+        "account": {"account_id": 1001},
+    }
+).encode()
+
+
+def suspended(stack):
+    succeeded, answer = stack.ask(CHECK)
+    assert succeeded, answer
+    return answer["suspend_subscription"]
+
+
+def test_an_account_is_suspended_while_its_credentials_are_refused(refusing):
+    forward = json.dumps({"Records": [record(body=join(somebody()))]}).encode()
+    assert not suspended(refusing)
+
+    # The function itself is invoked: what goes through the queue waits before it is tried again.
+    succeeded, _ = refusing.invoke(forward)
+    assert not succeeded
+    assert suspended(refusing)
+
+    refusing.customerio.rotate({SITE_ID: API_KEY})
+    succeeded, _ = refusing.invoke(forward)
+    assert succeeded
+    assert not suspended(refusing)
+
+
+def test_no_log_line_of_the_ingress_names_a_person_or_a_secret(clean):
+    customer_id = somebody()
+    clean.ask(join(customer_id).encode())
+    post(clean, join(customer_id))
+    clean.wait_until_drained()
+
+    logs = boto3.client("logs", **clean.emulator.client_options)
+    group = clean.physical_name("IngressLogGroup")
+    lines = [event["message"] for event in logs.filter_log_events(logGroupName=group)["events"]]
+
+    assert any("firehose.answered" in line for line in lines)
+    assert not [line for line in lines if customer_id in line or INGRESS_TOKEN in line]

@@ -1,0 +1,266 @@
+"""mParticle's requests: what goes on the queue of each, and what is answered."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.domain import firehose
+from handler.domain.firehose import MAX_PART_BYTES, RequestType
+from handler.domain.message import read_message, read_profile
+from handler.errors import MalformedMessageError, UnsupportedMessageError
+from tests.builders import NOW, NOW_MS, audience, body, profile
+from tests.firehose_shapes import SHAPES, misfits
+
+REGISTRATION = {"type": "module_registration_request", "id": "r", "timestamp_ms": NOW_MS}
+SUBSCRIPTION = {
+    "type": "audience_subscription_request",
+    "id": "s",
+    "timestamp_ms": NOW_MS,
+    "firehose_version": "3.1.0",
+    "account": {"account_id": 1001, "account_settings": {"apiKey": "hush", "Colour": "red"}},
+    "audience_id": 7,
+    "action": "add",
+}
+ANSWER_ID = "0b5e5a3e-92a8-4fd7-9b7c-0d4b8f6b1a55"
+
+
+def change(*profiles: Any, **fields: Any) -> dict[str, Any]:
+    request: dict[str, Any] = json.loads(body(*profiles, **fields))
+    return request
+
+
+def answer(request, *, suspended=False):
+    return firehose.answer(request, answer_id=ANSWER_ID, now=NOW, suspended=suspended)
+
+
+# --- what a request is ---
+
+
+def test_the_requests_of_an_audience_partner_are_known() -> None:
+    assert firehose.request_type(REGISTRATION) is RequestType.REGISTRATION
+    assert firehose.request_type(change()) is RequestType.MEMBERSHIP_CHANGE
+    assert firehose.request_type(SUBSCRIPTION) is RequestType.SUBSCRIPTION
+
+
+@pytest.mark.parametrize("name", ["event_processing_request", "dsr_processing_request", "x"])
+def test_another_type_is_refused_by_name(name) -> None:
+    with pytest.raises(UnsupportedMessageError, match=name):
+        firehose.request_type({"type": name})
+
+
+def test_what_is_no_type_is_not_repeated() -> None:
+    with pytest.raises(UnsupportedMessageError, match="not one of mParticle's"):
+        firehose.request_type({"type": "ada@example.com"})
+
+
+@pytest.mark.parametrize("request_", [None, 7, "text", [], {}, {"type": 7}])
+def test_what_is_no_request_is_malformed(request_) -> None:
+    with pytest.raises(MalformedMessageError):
+        firehose.request_type(request_)
+
+
+@pytest.mark.parametrize(
+    ("account", "account_id"),
+    [
+        ({"account_id": 1001}, 1001),
+        ({"account_id": "1001"}, 1001),
+        ({"account_id": True}, None),
+        ({"account_id": "many"}, None),
+        ({}, None),
+        (None, None),
+        ("1001", None),
+    ],
+)
+def test_the_account_is_found_where_there_is_one(account, account_id) -> None:
+    assert firehose.account_id({"account": account}) == account_id
+
+
+# --- what goes on the queue ---
+
+
+def test_a_small_request_is_one_message() -> None:
+    request = change(profile(), profile(customer_id="43"))
+
+    (part,) = firehose.parts(request)
+
+    assert json.loads(part) == request
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REGISTRATION,
+        change(),
+        change(user_profiles=None),
+        {name: value for name, value in change().items() if name != "user_profiles"},
+    ],
+)
+def test_nothing_to_do_is_no_message(request_) -> None:
+    assert firehose.parts(request_) == []
+
+
+def test_a_subscription_is_one_message_without_its_secrets() -> None:
+    (part,) = firehose.parts(SUBSCRIPTION)
+
+    settings = {"apiKey": "", "Colour": "red"}
+    account = {"account_id": 1001, "account_settings": settings}
+    assert json.loads(part) == {**SUBSCRIPTION, "account": account}
+
+
+@pytest.mark.parametrize("profiles", [{}, "text", {"a": 1}, 0, False])
+def test_what_is_no_list_of_profiles_is_left_to_the_forwarder_to_refuse(profiles) -> None:
+    (part,) = firehose.parts(change(user_profiles=profiles))
+
+    with pytest.raises(MalformedMessageError, match="user_profiles"):
+        read_message(part, now=NOW)
+
+
+SETTINGS = {"API Key": "hush-1", "site_id": "hush-2", "Create One User Attribute": "true"}
+
+
+def test_no_part_has_a_secret() -> None:
+    account = {"account_id": 1001, "account_settings": SETTINGS}
+    request = change(*[profile(note="x" * 25_000)] * 5, account=account)
+
+    parts = firehose.parts(request)
+
+    assert len(parts) > 1
+    assert not [part for part in parts if "hush" in part]
+    assert all(json.loads(part)["account"]["account_id"] == 1001 for part in parts)
+
+
+def test_characters_that_sqs_refuses_and_half_pairs_are_escaped() -> None:
+    request = change(profile(audience(7, audience_name="\uffff \ud83d \x00")))
+
+    (part,) = firehose.parts(request)
+
+    assert part.isascii()
+    assert json.loads(part) == request
+
+
+def test_a_large_profile_goes_alone() -> None:
+    request = change(profile(), profile(note="x" * 100_000), profile())
+
+    counts = [len(json.loads(part)["user_profiles"]) for part in firehose.parts(request)]
+
+    assert counts == [1, 1, 1]
+
+
+def test_nesting_without_end_is_malformed() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    with pytest.raises(MalformedMessageError, match="nested"):
+        firehose.parts({**change(), "user_profiles": [deep]})
+
+
+# Texts of a character each: what they are filled up to is what matters for cutting.
+PROFILES = st.lists(
+    st.builds(
+        lambda mpid, size, letter: profile(mpid=str(mpid), note=letter * size),
+        st.integers(-(2**63), 2**63 - 1),
+        st.integers(0, 2 * MAX_PART_BYTES) | st.integers(0, 3000),
+        st.sampled_from('x"é漢'),
+    ),
+    max_size=12,
+)
+
+
+@given(PROFILES, st.integers(0, 40_000))
+def test_the_parts_together_are_the_whole_in_order_and_none_is_too_large(profiles, filling):
+    request = change(*profiles, extra="x" * filling)
+
+    parts = firehose.parts(request)
+
+    read = [read_message(part, now=NOW) for part in parts]
+    together = [json.loads(bytes(one)) for message in read for one in message.profiles]
+    assert together == profiles
+    head = {name: value for name, value in request.items() if name != "user_profiles"}
+    for part, message in zip(parts, read, strict=True):
+        content = json.loads(part)
+        assert len(content.pop("user_profiles")) == 1 or len(part.encode()) <= MAX_PART_BYTES
+        assert content == head
+        assert message.sent_at_ms == NOW_MS
+        assert message.account_id == 1001
+        assert all(read_profile(raw).customer_id == "42" for raw in message.profiles)
+
+
+@given(PROFILES)
+def test_no_two_neighbouring_parts_would_have_been_one(profiles) -> None:
+    parts = firehose.parts(change(*profiles))
+
+    for one, next_one in itertools.pairwise(parts):
+        first_of_next = json.dumps(json.loads(next_one)["user_profiles"][0], separators=(",", ":"))
+        assert len(one) + 1 + len(first_of_next) > MAX_PART_BYTES
+
+
+# --- answers ---
+
+
+@pytest.mark.parametrize("request_", [REGISTRATION, change(profile()), change(), SUBSCRIPTION])
+@pytest.mark.parametrize("suspended", [False, True])
+def test_an_answer_has_the_shape_that_mparticle_expects(request_, suspended) -> None:
+    told = answer(request_, suspended=suspended)
+
+    assert misfits(json.loads(json.dumps(told)), SHAPES[told["type"]]) == []
+    assert (told["id"], told["timestamp_ms"]) == (ANSWER_ID, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        ({}, SHAPES["audience_subscription_response"]),
+        ({"more": 1}, {"less?": int}),
+        ([], {}),
+        ({}, [int]),
+        ([1, "2"], [int]),
+        (True, int),
+        ("42", firehose_uuid := SHAPES["audience_subscription_response"]["id"]),
+        (7, firehose_uuid),
+        ("blue", {"red"}),
+    ],
+)
+def test_a_misfit_is_seen(value, shape) -> None:
+    assert misfits(value, shape)
+
+
+@pytest.mark.parametrize(("told", "echoed"), [("3.1.0", "3.1.0"), (None, "3.2.0"), (7, "3.2.0")])
+def test_the_format_is_answered_in_the_version_it_was_asked_in(told, echoed) -> None:
+    assert answer(change(firehose_version=told))["firehose_version"] == echoed
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_only_audience_changes_are_suspended(suspended) -> None:
+    assert answer(change(), suspended=suspended)["suspend_subscription"] is suspended
+    assert "suspend_subscription" not in answer(SUBSCRIPTION, suspended=suspended)
+
+
+def test_registration_asks_for_what_is_read_and_no_more() -> None:
+    told = answer(REGISTRATION)
+
+    assert len(told["description"]) < 230
+    asked = told["permissions"]["user_identities"]
+    assert [(one["type"], one["encoding"]) for one in asked] == [
+        ("customer", "raw"),
+        ("email", "raw"),
+    ]
+    assert "dsr_processing_registration" not in told
+    assert "event_processing_registration" not in told
+
+
+@pytest.mark.parametrize("label", ["id", "name"])
+@pytest.mark.parametrize(("value", "read"), [("true", True), ("false", False)])
+def test_the_registered_setting_is_the_one_that_messages_are_read_for(label, value, read) -> None:
+    (setting,) = answer(REGISTRATION)["audience_processing_registration"]["account_settings"]
+    account = {"account_id": 1001, "account_settings": {setting[label]: value}}
+
+    (part,) = firehose.parts(change(profile(), account=account))
+
+    assert read_message(part, now=NOW).one_attribute_per_audience is read
