@@ -110,6 +110,9 @@ RUNS_ON = PythonRuntime=$(PYTHON_RUNTIME) Architecture=$(ARCHITECTURE)
 # is. Of botocore's data only that of the clients used is kept: 3 MB to upload instead of 19.
 WHEEL_PLATFORM ?= manylinux2014_$(patsubst arm64,aarch64,$(ARCHITECTURE))
 CLIENTS := dynamodb secretsmanager sqs sts
+# Where this Python is the runtime's, bytecode goes along: the function cannot write its own, and
+# without it a cold start imports twice as long.
+MINOR := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # Both functions are the whole package, as they share most of it: only their handlers differ.
 build-ForwarderFunction build-IngressFunction:
@@ -122,6 +125,8 @@ build-ForwarderFunction build-IngressFunction:
 	cd "$(ARTIFACTS_DIR)" && find botocore/data -mindepth 1 -maxdepth 1 -type d \
 	  $(CLIENTS:%=! -name %) -exec rm -r {} +
 	cd "$(ARTIFACTS_DIR)" && rm -r boto3/data boto3/examples bin
+	cd "$(ARTIFACTS_DIR)" && if [ "$$($(PYTHON) -c $(MINOR))" = "$(PYTHON_RUNTIME)" ]; then \
+	  $(PYTHON) -m compileall -q --invalidation-mode unchecked-hash . ; fi
 
 # --- environments ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import random
 import ssl
@@ -63,7 +64,7 @@ def forwarder() -> Forwarder:
     dynamodb = session.client("dynamodb", config=config)
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)
-    return Forwarder(
+    wired = Forwarder(
         store=Store(
             dynamodb,
             settings.table_name,
@@ -97,3 +98,9 @@ def forwarder() -> Forwarder:
         one_attribute_per_audience=settings.one_attribute_per_audience,
         marks=Marks(dynamodb, settings.table_name) if settings.suspends else None,
     )
+    # What is wired lives as long as the environment: the collector need not look at it again, nor
+    # at every few people of a batch.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
+    return wired

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol, TypeVar
 
 import urllib3
@@ -39,6 +40,9 @@ CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 20.0
 SHORTEST_TRY_S: Final = 1.0
 """A request is not started with less time than this."""
+
+CHUNKS_HELD: Final = 5
+"""Chunks that are encoded at a time: one more than are posted."""
 
 MAX_ANSWER_BYTES: Final = 4 << 20
 """Answers are read up to here: refusing 500 kB of entities one by one takes less."""
@@ -110,16 +114,18 @@ class TrackApi:
         except TimeoutError:
             return [_late()] * len(persons)
         outcomes: list[Outcome] = [None] * len(persons)
-        posts = {
-            self._executor.submit(self._post, visit, chunk): chunk
-            for chunk in wire.chunks(map(wire.entities, persons))
-        }
-        # The timeouts of a request bound each wait for a byte; this bounds them all together.
-        wait(posts, timeout=max(0.0, time_left()))
-        for post, chunk in posts.items():
-            for owner, outcome in self._result(visit, post, chunk):
-                outcomes[owner] = _graver(outcomes[owner], outcome)
-        return outcomes
+        chunks = wire.chunks(map(wire.entities, persons))
+        posts: dict[Future[list[tuple[int, Outcome]]], wire.Chunk] = {}
+        while True:
+            for chunk in islice(chunks, CHUNKS_HELD - len(posts)):
+                posts[self._executor.submit(self._post, visit, chunk)] = chunk
+            if not posts:
+                return outcomes
+            # A request's timeouts bound each wait for a byte; this bounds them all together.
+            done, _ = wait(posts, timeout=max(0.0, time_left()), return_when=FIRST_COMPLETED)
+            for post in done or [*posts]:
+                for owner, outcome in self._result(visit, post, posts.pop(post)):
+                    outcomes[owner] = _graver(outcomes[owner], outcome)
 
     def _result(
         self, visit: _Visit, post: Future[list[tuple[int, Outcome]]], chunk: wire.Chunk

@@ -8,8 +8,9 @@ def test_the_artifact_holds_the_whole_package_and_nothing_else_of_ours(deployed)
     ours = {path.relative_to(PROJECT) for path in (PROJECT / "handler").rglob("*.py")}
     shipped = {path.name for path in deployed.artifact.iterdir()}
 
-    built = (deployed.artifact / "handler").rglob("*")
-    assert {path.relative_to(deployed.artifact) for path in built if path.is_file()} == ours
+    built = (deployed.artifact / "handler").rglob("*.*")
+    sources = {path for path in built if path.parent.name != "__pycache__"}
+    assert {path.relative_to(deployed.artifact) for path in sources} == ours
     assert not shipped & {"tests", "local", "events", "docs", "bin", "template.yaml", "Makefile"}
 
 
@@ -22,7 +23,13 @@ def test_the_artifact_needs_nothing_that_it_does_not_hold(deployed):
     )
 
 
+def test_the_artifact_carries_bytecode_as_it_is_for_this_python(deployed):
+    cached = deployed.artifact / "handler/__pycache__"
+
+    assert {path.stem.partition(".")[0] for path in cached.iterdir()} >= {"app", "forwarder"}
+
+
 def test_the_artifact_is_small(deployed):
     size = sum(path.stat().st_size for path in deployed.artifact.rglob("*") if path.is_file())
 
-    assert size < 15_000_000
+    assert size < 25_000_000
