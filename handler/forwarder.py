@@ -398,16 +398,20 @@ class Forwarder:
         out when their messages come again.
         """
         accounts = dict.fromkeys(one for errand in refused for one in errand.account_ids)
-        fresh = {
-            account_id: self._workspace(account_id, time_left=time_left, afresh=place == 0)
-            for place, account_id in enumerate(accounts)
-        }
+        fresh: dict[int | None, Workspace | PermanentError | RetryableError] = {}
+        for account_id in accounts:
+            found = self._workspace(account_id, time_left=time_left, afresh=not fresh)
+            if isinstance(found, RetryableError):
+                # The secret could not be read: nobody knows whether these are refused for good.
+                for errand in refused:
+                    errand.fail(found)
+                return {}
+            fresh[account_id] = found
         renewed: defaultdict[Workspace, list[Errand]] = defaultdict(list)
         for errand in refused:
-            found = [fresh[account_id] for account_id in errand.account_ids]
             known = [
                 one
-                for one in found
+                for one in (fresh[account_id] for account_id in errand.account_ids)
                 if isinstance(one, Workspace) and one.site_id == errand.workspace.site_id
             ]
             if known:

@@ -393,6 +393,25 @@ def test_a_person_of_two_accounts_is_delivered_with_the_credentials_that_work(ho
     assert house.customerio.people["42"] == {"SegmentMembership": "'11','12'"}
 
 
+def test_a_secret_that_cannot_be_read_again_says_nothing_of_the_credentials(house) -> None:
+    house.customerio.refuses = lambda _: CredentialsRefusedError("401")
+    real = house.credentials.workspace
+
+    def failing(account_id, *, time_left, afresh=False):
+        if afresh:
+            raise UnavailableError("Secrets Manager: down")
+        return real(account_id, time_left=time_left)
+
+    house.credentials.workspace = failing
+
+    with pytest.raises(RetryableError):
+        house.process(body(profile()))
+
+    ((_, error),) = house.telemetry.named("message_retried")
+    assert str(error) == "Secrets Manager: down"
+    assert house.telemetry.named("credentials_refused") == []
+
+
 def test_a_workspace_that_moved_is_left_to_the_next_delivery(house) -> None:
     house.credentials.fresh[1001] = Workspace("site-b", "key-b")
     house.customerio.refuses = lambda _: CredentialsRefusedError("401")
