@@ -31,6 +31,25 @@ CUSTOMERIO_MS: Final = 100
 READ, VERIFY, WRITE = "BatchGetItem", "BatchGetItem to verify", "BatchExecuteStatement"
 
 
+# The queue is the emulator's: most of a warm answer is its.
+_ANSWERED: Final = """
+import os, boto3, types
+os.environ["QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+from handler import ingress
+context = types.SimpleNamespace(
+    aws_request_id="r", get_remaining_time_in_millis=lambda: 10_000)
+request = {{
+    "type": "audience_membership_change_request", "id": "i", "timestamp_ms": 1790000000000,
+    "firehose_version": "3.2.0", "account": {{"account_id": 1}}, "user_profiles": [{{
+        "mpid": "1", "user_identities": [
+            {{"type": "customer", "encoding": "raw", "value": "someone"}}],
+        "audiences": [{{"audience_id": 1, "audience_name": "A", "action": "add"}}]}}],
+}}
+for _ in range({}):
+    ingress.lambda_handler(request, context)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured."""
@@ -108,6 +127,7 @@ class Measured:
             self.growth,
             self.memory,
             self.cold_start,
+            self.ingress,
             self.warm,
         ):
             measured()
@@ -309,6 +329,34 @@ class Measured:
                 met=ratio <= 1.1,
             )
 
+    def ingress(self) -> None:
+        """Measure what mParticle waits for at the ingress: a cold start, a warm answer."""
+        wired = "from handler import ingress; ingress.ingress()"
+        least = "import boto3; boto3.client('sqs')"
+        answers = 50
+        taken: dict[str, list[float]] = {wired: [], least: [], "warm": []}
+        for _ in range(self.sizes.starts + 1):
+            for code in (wired, least):
+                taken[code].append(self.bench.started(code, self.bench.artifact, self.fast)[1])
+            one, many = (
+                self.bench.started(_ANSWERED.format(times), self.bench.artifact, self.fast)[1]
+                for times in (1, 1 + answers)
+            )
+            taken["warm"].append((many - one) / answers)
+        cold, floor, warm = (Spread([one * 1000 for one in taken[key][1:]]) for key in taken)
+        self.table.add(
+            "ingress, cold start, wall",
+            "",
+            f"{cold.shown('ms')}, {cold / floor:.2f} times `import boto3` and an SQS client",
+            met=None,
+        )
+        self.table.add(
+            "ingress, a warm answer to a request of one profile, wall",
+            "",
+            warm.shown("ms", 1),
+            met=None,
+        )
+
     def warm(self) -> None:
         """Measure a warm invocation with one small record."""
         table = self.bench.table("pk")
@@ -406,6 +454,7 @@ _ROWS: Final = (
     "growth",
     "memory",
     "cold_start",
+    "ingress",
     "warm",
 )
 
