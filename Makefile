@@ -126,7 +126,7 @@ build-ForwarderFunction build-IngressFunction:
 	  $(CLIENTS:%=! -name %) -exec rm -r {} +
 	cd "$(ARTIFACTS_DIR)" && rm -r boto3/data boto3/examples bin
 	cd "$(ARTIFACTS_DIR)" && if [ "$$($(PYTHON) -c $(MINOR))" = "$(PYTHON_RUNTIME)" ]; then \
-	  $(PYTHON) -m compileall -q --invalidation-mode unchecked-hash . ; fi
+	  $(PYTHON) -m compileall -q -j 0 --invalidation-mode unchecked-hash . ; fi
 
 # --- environments ---------------------------------------------------------------------------------
 
