@@ -407,17 +407,27 @@ def dlq_save(file: Path, error_type: Sequence[str], source_message_id: Sequence[
 
 @dlq.command("purge")
 @click.option("--error-type", multiple=True, required=True, help="Which; repeat for more.")
+@click.option(
+    "--saved",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Only what is in this file of `dlq save`.",
+)
 @_yes
 @_shared
-def dlq_purge(error_type: Sequence[str], *, yes: bool) -> int:
+def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> int:
     """Delete messages of an error type for good; `dlq save` them first."""
     ops = _ops()
+    ids = None if saved is None else dead_letters.saved_ids(saved.read_text("utf-8"))
     selection = _selected(error_type, ())
     ops.agree(f"Delete every dead letter of type {', '.join(error_type)} for good?", yes=yes)
     deleted = failed = 0
     with closing(ops.walk("Deleting")) as walk:
         for letters in walk:
-            chosen = [*filter(selection.takes, letters)]
+            chosen = [
+                letter
+                for letter in filter(selection.takes, letters)
+                if ids is None or letter.id in ids
+            ]
             left = ops.letters.delete(chosen)
             deleted, failed = deleted + len(chosen) - left, failed + left
     ops.tell({"deleted": deleted, "failed": failed}, f"Deleted {deleted}. Failed: {failed}.")
@@ -467,7 +477,11 @@ def credentials() -> None:
     envvar="CUSTOMERIO_API_KEY",
     help="Asked for; or in the variable CUSTOMERIO_API_KEY, to stay out of the shell's history.",
 )
-@click.option("--workspace-region", type=click.Choice(["us", "eu", "auto"]), default="us")
+@click.option(
+    "--workspace-region",
+    type=click.Choice(["us", "eu", "auto"]),
+    help="By default the one that Customer.io tells; untried, auto.",
+)
 @click.option("--account", help="mParticle account; by default all that have this site id.")
 @click.option("--untried", is_flag=True, help="Do not try them at Customer.io first.")
 @_yes
@@ -475,7 +489,7 @@ def credentials() -> None:
 def credentials_put(
     site_id: str,
     api_key: str,
-    workspace_region: Region,
+    workspace_region: Region | None,
     account: str | None,
     *,
     untried: bool,
@@ -484,9 +498,10 @@ def credentials_put(
     """Put credentials into the secret, once Customer.io has accepted them."""
     ops = _ops()
     name = ops.settings.credentials_secret_name
-    workspace = Workspace(site_id, api_key, workspace_region)
+    workspace = Workspace(site_id, api_key, workspace_region or "auto")
     if not untried:
-        secret.region(workspace, track_api_url=ops.settings.track_api_url)
+        told = secret.region(workspace, track_api_url=ops.settings.track_api_url)
+        workspace = Workspace(site_id, api_key, workspace_region or told)
     try:
         content = secret.renewed(secret.read(ops.aws, name), workspace, account=account)
     except ValueError as error:

@@ -264,7 +264,12 @@ def batches(bodies: Sequence[str]) -> Iterator[range]:
 
 def written(letter: DeadLetter) -> str:
     """Return a letter as the line of a file that `read_bodies` reads."""
-    return json.dumps(dataclasses.asdict(letter), ensure_ascii=False) + "\n"
+    return json.dumps(dataclasses.asdict(letter)) + "\n"
+
+
+def saved_ids(text: str) -> set[str]:
+    """Return the ids of the letters in a file that was saved."""
+    return {str(json.loads(line)["id"]) for line in text.split("\n") if line.strip()}
 
 
 def read_bodies(text: str) -> list[str]:
@@ -275,12 +280,12 @@ def read_bodies(text: str) -> list[str]:
     try:
         content = json.loads(text)
     except ValueError:
-        return [_str(json.loads(line)["body"]) for line in text.splitlines() if line.strip()]
+        return [_str(json.loads(line)["body"]) for line in text.split("\n") if line.strip()]
     match content:
         case {"Records": [*records]}:
             return [_str(record["body"]) for record in records]
-        case {"body": str(body), "source_message_id": _}:
-            return [body]
+        case {"body": body, "source_message_id": _}:
+            return [_str(body)]
         case dict():
             return [text]
         case _:

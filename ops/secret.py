@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import urllib3
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
@@ -53,7 +53,7 @@ def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     return found
 
 
-def region(workspace: Workspace, *, track_api_url: str) -> str:
+def region(workspace: Workspace, *, track_api_url: str) -> Literal["us", "eu"]:
     """Return the region that Customer.io says the workspace is in.
 
     Raises CredentialsRefusedError where it does not accept the credentials, or another

@@ -433,18 +433,28 @@ def _given_back(fields: dict[str, msgspec.Raw]) -> str:
 
 
 def _blanked(account: msgspec.Raw) -> msgspec.Raw:
+    """Return an account with all settings blanked but the one that is read: any may be secret."""
     try:
         fields = _FIELDS.decode(account)
-        settings = _FIELDS.decode(fields.get("account_settings", b"{}"))
     except (msgspec.DecodeError, RecursionError):
         return msgspec.Raw(_SECRET_SETTING.sub(_blank, bytes(account).decode()).encode())
-    settings = {
-        name: _NOTHING if _SECRET_WORDS.search(_letters(name)) else value
-        for name, value in settings.items()
-    }
-    if settings:
-        fields["account_settings"] = msgspec.Raw(msgspec.json.encode(settings))
+    if "account_settings" in fields:
+        fields["account_settings"] = _blanked_settings(fields["account_settings"])
     return msgspec.Raw(msgspec.json.encode(fields))
+
+
+def _blanked_settings(settings: msgspec.Raw) -> msgspec.Raw:
+    try:
+        named = _FIELDS.decode(settings)
+    except (msgspec.DecodeError, RecursionError):
+        # No object, and refused for it: as empty as it may be and still be refused.
+        empty = {b"[": b"[]", b'"': b'""'}.get(bytes(settings)[:1])
+        return settings if empty is None else msgspec.Raw(empty)
+    blanked = {
+        name: value if _ONE_ATTRIBUTE.fullmatch(_letters(name)) else _NOTHING
+        for name, value in named.items()
+    }
+    return msgspec.Raw(msgspec.json.encode(blanked))
 
 
 def _written(text: str) -> str:
@@ -463,7 +473,6 @@ _NOTHING = msgspec.Raw(b'""')
 _UNWRITABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
-_SECRET_WORDS = re.compile(r"key|siteid|secret|token|password|credential")
 # A name, a colon and a value, also where both are escaped in the text of an SNS envelope, and
 # where the body breaks off. The bounds keep the search linear.
 _SECRET_SETTING = re.compile(

@@ -108,7 +108,7 @@ def test_nothing_to_do_is_no_message(request_) -> None:
 def test_a_subscription_is_one_message_without_its_secrets() -> None:
     (part,) = firehose.parts(SUBSCRIPTION)
 
-    settings = {"apiKey": "", "Colour": "red"}
+    settings = {"apiKey": "", "Colour": ""}
     account = {"account_id": 1001, "account_settings": settings}
     assert json.loads(part) == {**SUBSCRIPTION, "account": account}
 
