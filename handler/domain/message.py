@@ -437,7 +437,10 @@ def _blanked(account: msgspec.Raw) -> msgspec.Raw:
     try:
         fields = _FIELDS.decode(account)
     except (msgspec.DecodeError, RecursionError):
-        return msgspec.Raw(_SECRET_SETTING.sub(_blank, bytes(account).decode()).encode())
+        text = bytes(account).decode()
+        searched = _SECRET_SETTING.sub(_blank, text)
+        # What was blanked may be all that could not be read.
+        return account if searched == text else _blanked(msgspec.Raw(searched.encode()))
     if "account_settings" in fields:
         fields["account_settings"] = _blanked_settings(fields["account_settings"])
     return msgspec.Raw(msgspec.json.encode(fields))

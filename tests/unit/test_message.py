@@ -429,6 +429,16 @@ def test_a_body_that_is_refused_whole_loses_the_secrets_of_its_settings_and_noth
     assert json.loads(back) == json.loads(text) | {"account": account}
 
 
+def test_a_body_healed_by_blanking_is_blanked_as_one_that_can_be_read() -> None:
+    account = '{"account_id": 1, "account_settings": {"apiKey": NaN, "note": "s3cret"}}'
+    text = body(account="@").replace('"@"', account)
+
+    back = without_secrets(text)
+
+    assert "s3cret" not in back
+    assert without_secrets(back) == back
+
+
 def test_half_a_surrogate_pair_survives_being_set_aside() -> None:
     text = body(profile(customer_id="\ud800"), at_ms=-1, **{"\udfff": 1})
 
