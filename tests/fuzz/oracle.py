@@ -68,7 +68,7 @@ def _judge_again(letter: Any, refusal: Refusal, *, answers_400: bool, may_heal: 
         assert "".join(again["MessageBody"].split()) == "".join(letter["MessageBody"].split())
     else:
         assert again["MessageBody"] == letter["MessageBody"]
-        # A body that could not be read for what stood in a secret's place is healed by blanking it.
+    # A body that could not be read for what stood in a secret's place is healed by blanking.
     if letter["MessageAttributes"]["ErrorType"]["StringValue"] != "MalformedMessage":
         assert _verdict(again) == _verdict(letter)
 
