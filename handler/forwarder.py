@@ -171,7 +171,7 @@ class Errand:
 class _Guard:
     """Lets what fails in a block fail for its subjects alone, but for misconfiguration.
 
-    A class, as it is entered several times for every person: a generator costs thrice as much.
+    A class, as it is entered several times for every person: a generator costs more.
     """
 
     __slots__ = ("_subjects", "_telemetry")

@@ -438,7 +438,7 @@ def _blanked(account: msgspec.Raw) -> msgspec.Raw:
         fields = _FIELDS.decode(account)
     except (msgspec.DecodeError, RecursionError):
         text = bytes(account).decode()
-        searched = _SECRET_SETTING.sub(_blank, text)
+        searched = _searched(text)
         # What was blanked may be all that could not be read.
         return account if searched == text else _blanked(msgspec.Raw(searched.encode()))
     if "account_settings" in fields:

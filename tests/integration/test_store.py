@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
-import boto3
 import pytest
 
 from handler.domain.membership import Identifier
@@ -17,12 +15,6 @@ from tests.builders import NOW, state
 from tests.fakes import MemoryStore
 
 PLENTY = {"time_left": lambda: 60.0}
-
-
-@pytest.fixture(scope="session")
-def dynamodb(aws):
-    with closing(boto3.client("dynamodb", **aws.client_options)) as client:
-        yield client
 
 
 @pytest.fixture

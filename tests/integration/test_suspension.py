@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
-import boto3
 import pytest
 
 from handler.store import Store
@@ -14,12 +12,6 @@ from handler.suspension import HELD_S, Marks
 from tests.builders import NOW
 
 PLENTY = {"time_left": lambda: 60.0}
-
-
-@pytest.fixture(scope="session")
-def dynamodb(aws):
-    with closing(boto3.client("dynamodb", **aws.client_options)) as client:
-        yield client
 
 
 @pytest.fixture
