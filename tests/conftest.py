@@ -10,7 +10,8 @@ from local import emulator
 
 emulator.isolate(os.environ)
 
-settings.register_profile("quick", deadline=None)
+# The same examples each time, so that a failure is of the change; `deep` looks for new ones.
+settings.register_profile("quick", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
