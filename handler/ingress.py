@@ -13,10 +13,11 @@ import binascii
 import functools
 import hmac
 import json
+import math
 import os
 import random
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,9 @@ MAX_UNSIGNED_BYTES: Final = 10_000
 """Of a request without a token; more than a registration request has ever had."""
 
 TOKENS_KEPT_S: Final = 60
+SECRET_REST_S: Final = 5
+"""Between two tries to read the shared secret, whatever tokens are sent meanwhile."""
+
 MIN_TOKEN_LENGTH: Final = 16
 
 
@@ -144,7 +148,7 @@ class UrlDoor:
         """Return the HTTP answer to a function URL's event.
 
         Raises RetryableError or MisconfiguredError, which Lambda turns into a 502: mParticle
-        sends the request again for that, but not for a 4xx.
+        sends the request again for any 5xx, but not for a 4xx.
         """
         try:
             request = self._let_in(event, time_left)
@@ -167,13 +171,12 @@ class UrlDoor:
             raise _RefusedError(405, "only POST is answered")
         if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
             raise _RefusedError(415, "the content type must be application/json")
-        has_token = self.tokens.match(headers.get("authorization", ""), time_left=time_left)
+        refusal = self.tokens.refusal(headers.get("authorization", ""), time_left=time_left)
         body = _body(event)
         if len(body) > MAX_BODY_BYTES:
             raise _RefusedError(413, f"the body is over {MAX_BODY_BYTES} bytes")
-        if has_token:
+        if refusal is None:
             return _json(body)
-        refusal = _RefusedError(401, "the header Authorization must be: Token <the shared secret>")
         try:
             request = _json(body) if len(body) <= MAX_UNSIGNED_BYTES else None
             if firehose.request_type(request) is RequestType.REGISTRATION:
@@ -202,23 +205,32 @@ class Tokens:
         self._now = now
         self._kept: list[bytes] = []
         self._kept_until = 0.0
+        self._tried_at = -math.inf
 
-    def match(self, authorization: str, *, time_left: TimeLeft) -> bool:
-        """Tell whether an Authorization header has one of the tokens, in constant time for each.
+    def refusal(self, authorization: str, *, time_left: TimeLeft) -> _RefusedError | None:
+        """Return why an Authorization header is refused; None where it has one of the tokens,
+        each of which it is compared with in constant time.
 
+        A 401 is for good, so it takes a secret that was read after the request came. Where it is
+        too early to read it again, the refusal is a 503, and the sender tries again.
         Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
         """
         scheme, _, token = authorization.partition(" ")
         given = token.strip().encode("utf-8", "replace")
+        wrong = _RefusedError(401, "the header Authorization must be: Token <the shared secret>")
         if scheme.lower() != "token" or not given:
-            return False
-        return any(hmac.compare_digest(given, one) for one in self._tokens(time_left))
+            return wrong
+        if self._now() < self._kept_until and _is_one_of(self._kept, given):
+            return None
+        if self._now() < self._tried_at + SECRET_REST_S:
+            reason = f"this token is not known yet: send it again in {SECRET_REST_S} seconds"
+            return _RefusedError(503, reason)
+        return None if _is_one_of(self._read(time_left), given) else wrong
 
-    def _tokens(self, time_left: TimeLeft) -> Iterable[bytes]:
-        if self._now() < self._kept_until:
-            return self._kept
+    def _read(self, time_left: TimeLeft) -> Sequence[bytes]:
         if time_left() < AWS_CALL_S:
             raise OutOfTimeError("no time left to read the shared secret")
+        self._tried_at = self._now()
         try:
             text = self._secretsmanager.get_secret_value(SecretId=self._name)["SecretString"]
         except (BotoCoreError, ClientError, KeyError) as error:
@@ -232,6 +244,10 @@ class Tokens:
             raise MisconfiguredError(reason)
         self._kept, self._kept_until = tokens, self._now() + TOKENS_KEPT_S
         return tokens
+
+
+def _is_one_of(tokens: Sequence[bytes], given: bytes) -> bool:
+    return any(hmac.compare_digest(given, one) for one in tokens)
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
@@ -257,4 +273,6 @@ def _http(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
         headers["www-authenticate"] = "Token"
     if status == 405:
         headers["allow"] = "POST"
+    if status == 503:
+        headers["retry-after"] = str(SECRET_REST_S)
     return {"statusCode": status, "headers": headers, "body": json.dumps(content)}

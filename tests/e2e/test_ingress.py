@@ -12,6 +12,7 @@ import pytest
 
 from local import events
 from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
+from tests.e2e.function import start_afresh
 from tests.e2e.messages import join, memberships, somebody
 from tests.firehose_shapes import SHAPES, misfits
 from tests.unit.test_queue import record
@@ -119,6 +120,7 @@ def test_a_request_at_the_url_is_delivered_too(clean):
 
 def test_a_request_at_the_url_with_another_token_is_not(clean):
     customer_id = somebody()
+    start_afresh(clean, clean.physical_name("IngressFunction"))
 
     status, answer = post(clean, join(customer_id), token="another-token-of-somebody")
 

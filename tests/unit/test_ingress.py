@@ -268,22 +268,98 @@ def test_what_is_not_on_the_queue_is_not_acknowledged_over_http_either(house) ->
 # --- the shared secret ---
 
 
+NEW_TOKEN = "another-token-of-mparticle"
+
+
+def with_token(house, token, **event) -> int:
+    answer = house.post(change(), headers={"authorization": f"token {token}"}, **event)
+    status: int = answer["statusCode"]
+    return status
+
+
 def test_the_secret_is_read_once_a_minute(house) -> None:
     house.post(change())
     house.post(change())
     assert house.secrets.reads == 1
 
     house.now += 61
-    house.secrets.text = "another-token-of-mparticle"
+    house.secrets.text = NEW_TOKEN
     assert house.post(change())["statusCode"] == 401
     assert house.secrets.reads == 2
 
 
 def test_while_it_is_changed_the_old_and_the_new_token_are_let_in(house) -> None:
-    house.secrets.text = f"another-token-of-mparticle\n{TOKEN}\n"
+    house.secrets.text = f"{NEW_TOKEN}\n{TOKEN}\n"
 
-    for token in ("another-token-of-mparticle", TOKEN):
-        answer = house.post(change(), headers={"authorization": f"token {token}"})
+    assert [with_token(house, token) for token in (NEW_TOKEN, TOKEN)] == [200, 200]
+    assert house.secrets.reads == 1
+
+
+def test_a_new_token_is_let_in_at_once(house) -> None:
+    assert with_token(house, TOKEN) == 200
+
+    house.now += 5
+    house.secrets.text = NEW_TOKEN
+
+    assert with_token(house, NEW_TOKEN) == 200
+    assert house.secrets.reads == 2
+
+
+def test_a_token_that_may_be_newer_than_what_was_read_is_to_be_sent_again(house) -> None:
+    with_token(house, TOKEN)
+    house.secrets.text = f"{NEW_TOKEN} {TOKEN}"
+    house.now += 4
+
+    answer = house.post(change(), headers={"authorization": f"Token {NEW_TOKEN}"})
+
+    assert answer["statusCode"] == 503
+    assert answer["headers"]["retry-after"] == "5"
+    assert "again" in json.loads(answer["body"])["error"]
+    house.now += 1
+    assert with_token(house, NEW_TOKEN) == 200
+
+
+def test_strangers_have_the_secret_read_every_few_seconds_at_most(house) -> None:
+    answers = []
+    for _ in range(100):
+        answers.append(with_token(house, "a-guess-of-strangers"))
+        house.now += 0.25
+
+    assert house.secrets.reads == 5
+    assert answers.count(401) == 5
+    assert answers.count(503) == 95
+    assert with_token(house, TOKEN) == 200
+
+
+def test_a_known_token_is_let_in_however_often_others_are_tried(house) -> None:
+    with_token(house, TOKEN)
+
+    for _ in range(100):
+        house.now += 0.25
+        with_token(house, "a-guess-of-strangers")
+        assert with_token(house, TOKEN) == 200
+
+
+@pytest.mark.parametrize("trouble", [EndpointConnectionError(endpoint_url="hush"), None])
+def test_no_token_is_said_to_be_wrong_while_the_secret_cannot_be_read(house, trouble) -> None:
+    with_token(house, TOKEN)
+    house.secrets.trouble = trouble
+    house.secrets.text = None
+    house.now += 5
+
+    with pytest.raises(UnavailableError):
+        with_token(house, NEW_TOKEN)
+    assert with_token(house, NEW_TOKEN) == 503
+    assert with_token(house, TOKEN) == 200
+    assert house.secrets.reads == 2
+    house.now += 5
+    with pytest.raises(OutOfTimeError):
+        with_token(house, NEW_TOKEN, time_left=3.0)
+
+
+def test_registration_needs_no_token_and_minds_none(house) -> None:
+    for _ in range(2):
+        answer = house.post(REGISTRATION, headers={"authorization": "Token of-somebody-else"})
         assert answer["statusCode"] == 200
 
 
