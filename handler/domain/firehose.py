@@ -41,16 +41,22 @@ def request_type(request: object) -> RequestType:
     names the type.
     """
     if not isinstance(request, Mapping):
-        raise MalformedMessageError("$: expected object")
+        raise MalformedMessageError(f"$: expected object, got {_json_type(request)}")
     if "type" not in request:
         raise MalformedMessageError("$: no field `type`")
     name = request["type"]
     if not isinstance(name, str):
-        raise MalformedMessageError("$.type: expected str")
+        raise MalformedMessageError(f"$.type: expected str, got {_json_type(name)}")
     try:
         return RequestType(name)
     except ValueError:
         raise unsupported(name) from None
+
+
+def _json_type(value: object) -> str:
+    """Return what a value is in JSON, in the words that message.py has for it."""
+    words = {dict: "object", list: "array", type(None): "null"}
+    return words.get(type(value), type(value).__name__)
 
 
 def account_id(request: Mapping[str, Any]) -> int | None:

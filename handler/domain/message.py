@@ -253,10 +253,14 @@ def _message_type(fields: Mapping[str, msgspec.Raw]) -> MessageType:
         raise unsupported(name) from None
 
 
+# Words of letters, each with a small number at its end at most: no address, no key and no id.
+_PLAIN = re.compile(r"(?=.{1,64}\Z)[A-Za-z]+[0-9]{0,3}(?:[._-][A-Za-z]+[0-9]{0,3})*")
+
+
 def unsupported(name: str) -> UnsupportedMessageError:
-    """Return the error for another of mParticle's types, by name where that is a name at all."""
-    shown = name if re.fullmatch(r"[a-z_]{1,64}", name) else "not one of mParticle's"
-    return UnsupportedMessageError(f"$.type: {shown}")
+    """Return the error for another type, by name where that is a name at all."""
+    told = name if _PLAIN.fullmatch(name) else f"no plain word, of {len(name)} characters"
+    return UnsupportedMessageError(f"$.type: {told}")
 
 
 def _head(fields: Mapping[str, msgspec.Raw]) -> _Head:
