@@ -262,9 +262,13 @@ def _body(event: Mapping[str, Any]) -> bytes:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise _RefusedError(400, "the body is not JSON") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise _RefusedError(400, f"the body is not JSON, which does not know {name}")
 
 
 def _http(status: int, content: Mapping[str, Any]) -> dict[str, Any]:

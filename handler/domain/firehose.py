@@ -82,11 +82,15 @@ def parts(request: Mapping[str, Any]) -> list[str]:
         return list(_parts(request))
     except RecursionError:
         raise MalformedMessageError("$: nested too deeply") from None
+    except ValueError:
+        reason = "$: a number is NaN or infinite, which JSON does not know"
+        raise MalformedMessageError(reason) from None
 
 
 # ASCII alone, with everything else escaped: so it holds nothing that SQS refuses, and half a
-# surrogate pair stays as it came.
-_written = json.JSONEncoder(separators=(",", ":")).encode
+# surrogate pair stays as it came. Python reads NaN, Infinity and 1e999, and would write the first
+# two, which the forwarder could not read.
+_written = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _parts(request: Mapping[str, Any]) -> Iterable[str]:

@@ -176,6 +176,23 @@ def test_nesting_without_end_is_malformed() -> None:
         firehose.parts({**change(), "user_profiles": [deep]})
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        lambda number: change(profile(), profile(note=number)),
+        lambda number: change(profile(), extra=[number]),
+        lambda number: change(user_profiles={"mpid": number}),
+        lambda number: {**SUBSCRIPTION, "audience_id": number},
+    ],
+)
+def test_what_json_has_no_number_for_is_malformed(request_, number) -> None:
+    with pytest.raises(MalformedMessageError) as refused:
+        firehose.parts(request_(number))
+
+    assert str(refused.value) == "$: a number is NaN or infinite, which JSON does not know"
+
+
 # Texts of a character each: what they are filled up to is what matters for cutting.
 PROFILES = st.lists(
     st.builds(

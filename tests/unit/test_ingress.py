@@ -190,6 +190,18 @@ def test_secrets_and_people_are_in_no_log_line_and_secrets_in_no_message(house) 
 
 # --- over HTTP ---
 
+TOO_LARGE = json.dumps(change(profile(note="@"))).replace('"@"', "1e999")
+
+
+def test_a_number_without_end_is_refused_at_both_doors_and_nothing_is_enqueued(house) -> None:
+    answer = house.post(None, body=TOO_LARGE)
+    with pytest.raises(MalformedMessageError, match="NaN or infinite"):
+        house.answer(json.loads(TOO_LARGE))
+
+    assert answer["statusCode"] == 400
+    assert "NaN or infinite" in json.loads(answer["body"])["error"]
+    assert house.entrance.bodies == []
+
 
 @pytest.mark.parametrize("encode", [False, True])
 def test_the_same_request_over_http_has_the_same_answer(house, encode) -> None:
@@ -227,6 +239,9 @@ BASIC = {"authorization": "Basic YTpi"}
         (400, "not JSON", {"body": "{"}),
         (400, "not JSON", {"body": None}),
         (400, "not JSON", {"body": "[" * 200_000}),
+        (400, "not JSON, which does not know NaN", {"body": '{"note": NaN}'}),
+        (400, "not JSON, which does not know -Infinity", {"body": '[-Infinity, "Infinity"]'}),
+        (401, "Authorization", {"headers": BASIC, "body": "NaN"}),
         (400, "not base64", {"body": "é", "isBase64Encoded": True}),
         (400, "MalformedMessage: $: expected object", {"body": "[]"}),
         (
