@@ -28,13 +28,17 @@ from local.command import run
 MIB: Final = 1 << 20
 DYNAMODB_MS: Final = 8
 CUSTOMERIO_MS: Final = 100
+SQS_MS: Final = 15
+LARGE_PROFILES: Final = 25_800
 READ, VERIFY, WRITE = "BatchGetItem", "BatchGetItem to verify", "BatchExecuteStatement"
 
 
-# The queue is the emulator's: most of a warm answer is its.
-_ANSWERED: Final = """
-import os, boto3, types
+_QUEUE: Final = """
+import os, boto3
 os.environ["QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+"""
+_ANSWERED: Final = """
+import types
 from handler import ingress
 context = types.SimpleNamespace(
     aws_request_id="r", get_remaining_time_in_millis=lambda: 10_000)
@@ -43,9 +47,9 @@ request = {{
     "firehose_version": "3.2.0", "account": {{"account_id": 1}}, "user_profiles": [{{
         "mpid": "1", "user_identities": [
             {{"type": "customer", "encoding": "raw", "value": "someone"}}],
-        "audiences": [{{"audience_id": 1, "audience_name": "A", "action": "add"}}]}}],
+        "audiences": [{{"audience_id": 1, "audience_name": "A", "action": "add"}}]}}] * {profiles},
 }}
-for _ in range({}):
+for _ in range({times}):
     ingress.lambda_handler(request, context)
 """
 
@@ -333,17 +337,17 @@ class Measured:
         """Measure what mParticle waits for at the ingress: a cold start, a warm answer."""
         wired = "from handler import ingress; ingress.ingress()"
         least = "import boto3; boto3.client('sqs')"
-        answers = 50
-        taken: dict[str, list[float]] = {wired: [], least: [], "warm": []}
+        taken: dict[str, list[float]] = {wired: [], least: [], "warm": [], "large": []}
+        away = self.bench.server(f"--sqs-ms={SQS_MS}")
         for _ in range(self.sizes.starts + 1):
             for code in (wired, least):
                 taken[code].append(self.bench.started(code, self.bench.artifact, self.fast)[1])
-            one, many = (
-                self.bench.started(_ANSWERED.format(times), self.bench.artifact, self.fast)[1]
-                for times in (1, 1 + answers)
+            # The queue is the emulator's: most of a warm answer is its.
+            taken["warm"].append(self._answered(_QUEUE + _ANSWERED, profiles=1, answers=50))
+            taken["large"].append(
+                self._answered(_ANSWERED, profiles=LARGE_PROFILES, answers=5, aws=away)
             )
-            taken["warm"].append((many - one) / answers)
-        cold, floor, warm = (Spread([one * 1000 for one in taken[key][1:]]) for key in taken)
+        cold, floor, warm, large = (Spread([s * 1000 for s in one[1:]]) for one in taken.values())
         self.table.add(
             "ingress, cold start, wall",
             "",
@@ -356,6 +360,27 @@ class Measured:
             warm.shown("ms", 1),
             met=None,
         )
+        self.table.add(
+            f"ingress, a warm answer to a request of 4 MB, SQS {SQS_MS} ms away, wall",
+            "",
+            large.shown("ms"),
+            met=None,
+        )
+
+    def _answered(
+        self, code: str, *, profiles: int, answers: int, aws: Server | None = None
+    ) -> float:
+        """Return the seconds that a warm answer takes to a request of so many profiles."""
+        one, many = (
+            self.bench.started(
+                code.format(profiles=profiles, times=times),
+                self.bench.artifact,
+                self.fast,
+                aws=aws,
+            )[1]
+            for times in (1, 1 + answers)
+        )
+        return (many - one) / answers
 
     def warm(self) -> None:
         """Measure a warm invocation with one small record."""

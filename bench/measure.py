@@ -212,7 +212,9 @@ class Bench:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def started(self, code: str, artifact: Path, customerio: Server) -> tuple[float, float]:
+    def started(
+        self, code: str, artifact: Path, customerio: Server, *, aws: Server | None = None
+    ) -> tuple[float, float]:
         """Return the CPU and wall time, in seconds, that some code takes in a new process."""
         timed = (
             "import time; w, c = time.perf_counter(), time.process_time()\n"
@@ -222,7 +224,7 @@ class Bench:
         done = subprocess.run(
             [PYTHON, "-c", timed],
             cwd=self.folder,
-            env=self.environ(customerio, "no-table") | {"PYTHONPATH": str(artifact)},
+            env=self.environ(customerio, "no-table", aws) | {"PYTHONPATH": str(artifact)},
             capture_output=True,
             text=True,
             check=True,

@@ -57,7 +57,9 @@ class World:
         return b"{}", self.options.customerio_ms / 1000
 
     def _aws_latency(self, target: str) -> float:
-        return 0.0 if target == "GetSecretValue" else self.options.dynamodb_ms / 1000
+        others = {"GetSecretValue": 0.0, "SendMessageBatch": self.options.sqs_ms}
+        latency: float = others.get(target, self.options.dynamodb_ms)
+        return latency / 1000
 
     def _told(self) -> bytes:
         digest = hashlib.sha256(repr(sorted(self.memberships.items())).encode())
@@ -87,6 +89,10 @@ class World:
 
     def _GetSecretValue(self, _: _Item) -> _Item:  # noqa: N802
         return {"Name": "credentials", "SecretString": self.options.secret}
+
+    def _SendMessageBatch(self, asked: _Item) -> _Item:  # noqa: N802
+        sent = [{"Id": one["Id"], "MessageId": one["Id"]} for one in asked["Entries"]]
+        return {"Successful": sent, "Failed": []}
 
     def _BatchGetItem(self, asked: _Item) -> _Item:  # noqa: N802
         found = {}
@@ -195,6 +201,7 @@ def main() -> None:
     parser.add_argument("--key", required=True)
     parser.add_argument("--secret", required=True, help="what Secrets Manager holds")
     parser.add_argument("--dynamodb-ms", type=float, default=0.0)
+    parser.add_argument("--sqs-ms", type=float, default=0.0)
     parser.add_argument("--customerio-ms", type=float, default=0.0)
     parser.add_argument("--remember", action="store_true", help="keep the membership lists")
     uvloop.run(serve(parser.parse_args()))

@@ -18,6 +18,7 @@ import os
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 4_000_000
 """Of a request over HTTP. Lambda takes 6 MB, of which base64 may take a quarter."""
+
+SENDS_IN_FLIGHT: Final = 8
+"""Calls to SQS at a time. A request of 4 MB takes 17, as each carries 256 kB at most."""
 
 MAX_UNSIGNED_BYTES: Final = 10_000
 """Of a request without a token; more than a registration request has ever had."""
@@ -72,7 +76,14 @@ def ingress() -> Ingress:
     """Wire what every request needs, once per execution environment."""
     settings = IngressSettings.from_environ(os.environ)
     return Ingress(
-        Entrance(_client("sqs"), settings.queue_url, draw=random.uniform, sleep=clock.sleep),
+        Entrance(
+            _client("sqs"),
+            # It starts no thread before a request is too large for a single call.
+            ThreadPoolExecutor(SENDS_IN_FLIGHT, thread_name_prefix="sqs"),
+            queue_url=settings.queue_url,
+            draw=random.uniform,
+            sleep=clock.sleep,
+        ),
         Marks(_client("dynamodb"), settings.table_name) if settings.suspends else None,
         logger(),
         now=clock.now,
@@ -95,6 +106,7 @@ def _client(service: str) -> Any:
     config = Config(
         connect_timeout=1,
         read_timeout=2,
+        max_pool_connections=SENDS_IN_FLIGHT,
         retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,  # it would quote what it refuses
     )

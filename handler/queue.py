@@ -136,15 +136,18 @@ class Queue:
 class Entrance:
     """The source queue, for whoever puts messages on it."""
 
-    def __init__(self, sqs: SQSClient, queue_url: str, *, draw: Draw, sleep: Sleep) -> None:
+    def __init__(
+        self, sqs: SQSClient, executor: Executor, *, queue_url: str, draw: Draw, sleep: Sleep
+    ) -> None:
         """Keep what sending needs."""
         self._sqs = sqs
+        self._executor = executor
         self._queue_url = queue_url
         self._draw = draw
         self._sleep = sleep
 
     def enqueue(self, bodies: Sequence[str], *, time_left: TimeLeft) -> None:
-        """Return once SQS has said of every body that it has it.
+        """Return once SQS has said of every body that it has it, in whatever order.
 
         Raises UnavailableError or OutOfTimeError where it has not; some may be there even so.
         """
@@ -152,23 +155,29 @@ class Entrance:
         for number in range(MAX_ROUNDS):
             if number:
                 self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
-            lost: list[str] = []
-            trouble = ""
-            for request in _requests(waiting, lambda body: len(body.encode())):
-                if time_left() < AWS_CALL_S:
-                    raise OutOfTimeError("no time left to put all messages on the queue")
-                left, code = self._send(request)
-                lost += left
-                trouble = code or trouble
-            waiting = lost
+            answers = self._send_all(waiting, time_left)
+            waiting = [body for left, _ in answers for body in left]
             if not waiting:
                 return
+            if time_left() < AWS_CALL_S:
+                raise OutOfTimeError("no time left to put all messages on the queue")
+        code = next(code for left, code in answers if left)
         # The queue's answers may quote what was sent: the code is enough.
-        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {trouble}"
+        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {code}"
         raise UnavailableError(reason)
 
-    def _send(self, request: Sequence[str]) -> tuple[list[str], str]:
+    def _send_all(
+        self, bodies: Sequence[str], time_left: TimeLeft
+    ) -> list[tuple[Sequence[str], str]]:
+        requests = list(_requests(bodies, lambda body: len(body.encode())))
+        if len(requests) == 1:  # as nearly always: no thread need start for it
+            return [self._send(requests[0], time_left)]
+        return list(self._executor.map(lambda one: self._send(one, time_left), requests))
+
+    def _send(self, request: Sequence[str], time_left: TimeLeft) -> tuple[Sequence[str], str]:
         """Send bodies; return those that SQS does not say it has, and a code that tells why."""
+        if time_left() < AWS_CALL_S:
+            return request, "no time left"
         try:
             answer = self._sqs.send_message_batch(
                 QueueUrl=self._queue_url,
@@ -177,9 +186,9 @@ class Entrance:
                 ],
             )
         except ClientError as error:
-            return [*request], error.response["Error"]["Code"]
+            return request, error.response["Error"]["Code"]
         except BotoCoreError as error:
-            return [*request], type(error).__name__
+            return request, type(error).__name__
         taken = {int(entry["Id"]) for entry in answer.get("Successful", ())}
         codes = [entry["Code"] for entry in answer.get("Failed", ())]
         left = [body for place, body in enumerate(request) if place not in taken]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -155,9 +157,22 @@ def taken(entries: Any, *failed: str) -> dict[str, Any]:
     }
 
 
-def entrance(sqs, slept=None) -> queue.Entrance:
+class AtOnce(Executor):
+    """Does what it is given before it returns, one thing after the other."""
+
+    def submit(self, do: Any, /, *args: Any, **fields: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(do(*args, **fields))
+        return done
+
+
+def entrance(sqs, slept=None, executor=None) -> queue.Entrance:
     return queue.Entrance(
-        sqs, "q", draw=lambda _, high: high, sleep=(slept if slept is not None else []).append
+        sqs,
+        executor or AtOnce(),
+        queue_url="q",
+        draw=lambda _, high: high,
+        sleep=(slept if slept is not None else []).append,
     )
 
 
@@ -208,6 +223,56 @@ def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, pla
 
     assert "hush" not in str(caught.value)
     assert len(sqs.sent) > 4
+
+
+class MeetingSqs(ScriptedSqs):
+    """Answers no request before as many as are expected are there; tells their threads."""
+
+    def __init__(self, expected: int, *answers: Any) -> None:
+        super().__init__(*answers)
+        self.meeting = threading.Barrier(expected, timeout=30)
+        self.threads: list[int] = []
+
+    def send_message_batch(self, **request: Any) -> dict[str, Any]:
+        self.threads.append(threading.get_ident())
+        self.meeting.wait()
+        return super().send_message_batch(**request)
+
+
+def test_requests_are_sent_side_by_side() -> None:
+    sqs = MeetingSqs(4)
+
+    with ThreadPoolExecutor(4) as executor:
+        entrance(sqs, executor=executor).enqueue(["x" * 250_000] * 8, time_left=lambda: 30.0)
+
+    assert len(sqs.sent) == 8
+
+
+def test_one_request_needs_no_thread() -> None:
+    sqs = MeetingSqs(1)
+
+    entrance(sqs, executor=Mock(spec=[])).enqueue(["a", "b"], time_left=lambda: 30.0)
+
+    assert sqs.threads == [threading.get_ident()]
+
+
+def test_what_one_of_several_requests_left_is_sent_again_and_no_other() -> None:
+    sqs = ScriptedSqs(taken, EndpointConnectionError(endpoint_url="q"))
+    bodies = [letter * 250_000 for letter in "abc"]
+
+    entrance(sqs).enqueue(bodies, time_left=lambda: 30.0)
+
+    assert sqs.sent == [[body] for body in [*bodies, bodies[1]]]
+
+
+def test_time_that_runs_out_in_the_middle_is_an_error() -> None:
+    sqs = ScriptedSqs()
+    left = iter([30.0, 30.0, 3.9, 3.9])
+
+    with pytest.raises(OutOfTimeError):
+        entrance(sqs).enqueue(["x" * 250_000] * 3, time_left=left.__next__)
+
+    assert len(sqs.sent) == 2
 
 
 def test_no_request_is_sent_without_time_for_its_answer() -> None:
