@@ -6,9 +6,11 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from local import events
 from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
@@ -70,6 +72,31 @@ def test_mparticle_may_invoke_the_alias(deployed):
     assert len(granted) == 7
     assert sum(MPARTICLE in principal for _, principal in granted) == 5
     assert all(MPARTICLE in principal or "*" in principal for _, principal in granted)
+
+
+def updated(stack, **told):
+    """Ask for an update of the stack that tells some parameters anew."""
+    client = boto3.client("cloudformation", **stack.emulator.client_options)
+    (deployed,) = client.describe_stacks()["Stacks"]
+    kept = {one["ParameterKey"] for one in deployed["Parameters"]} - told.keys()
+    parameters: list[Any] = [{"ParameterKey": key, "UsePreviousValue": True} for key in kept]
+    parameters += [{"ParameterKey": key, "ParameterValue": told[key]} for key in told]
+    return client.update_stack(
+        StackName=deployed["StackName"],
+        UsePreviousTemplate=True,
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=parameters,
+    )
+
+
+@pytest.mark.parametrize(
+    "principals",
+    [",".join([MPARTICLE] * 6), f",{MPARTICLE}", f"{MPARTICLE}, {MPARTICLE}"],
+    ids=["six", "an empty one", "a space"],
+)
+def test_principals_that_would_be_left_out_are_refused(deployed, principals):
+    with pytest.raises(ClientError, match="one to five AWS account ids"):
+        updated(deployed, MParticlePrincipals=principals)
 
 
 def test_what_cannot_be_enqueued_is_not_acknowledged(clean):

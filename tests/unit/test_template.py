@@ -318,29 +318,29 @@ def test_without_principals_and_a_url_there_is_no_ingress():
     }
 
 
-def resolved(value, principals):
-    """What CloudFormation makes of the functions around the list of principals."""
+def resolved(value, told):
+    """What CloudFormation makes of the functions around the parameter's text."""
     match value:
         case {"Ref": "MParticlePrincipals"}:
-            return principals
+            return told
         case {"Fn::Select": [place, values]}:
-            return resolved(values, principals)[place]
+            return resolved(values, told)[place]
         case {"Fn::Split": [by, text]}:
-            return resolved(text, principals).split(by)
-        case {"Fn::Join": [by, values]}:
-            return by.join(resolved(values, principals))
+            return resolved(text, told).split(by)
         case {"Fn::Sub": [text, values]}:
             for name, one in values.items():
-                text = text.replace(f"${{{name}}}", resolved(one, principals))
+                text = text.replace(f"${{{name}}}", resolved(one, told))
             return text
 
 
-@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize("number", range(6))
 def test_every_principal_may_invoke_the_alias_and_nobody_else(number):
-    principals = [str(place) * 12 for place in range(number)]
+    told = ",".join(str(place) * 12 for place in range(number))
     permissions = [properties(name) for name in PRINCIPALS]
 
-    assert {resolved(one["Principal"], principals) for one in permissions} == {*principals}
+    # With none there are no permissions, but what stands in them is to be found all the same.
+    assert {resolved(one["Principal"], told) for one in permissions} == {*told.split(",")}
+    assert {RESOURCES[name]["Condition"] for name in PRINCIPALS} == {"HasPrincipals"}
     for one in permissions:
         assert one["FunctionName"] == {"Ref": "IngressAlias"}
         assert one["Action"] == "lambda:InvokeFunction"
@@ -350,14 +350,37 @@ def test_the_alias_follows_a_change_of_settings():
     assert properties("IngressAlias")["FunctionVersion"] == "$LATEST"
 
 
-@pytest.mark.parametrize(
-    ("entry", "is_allowed"),
-    [("", True), ("123456789012", True), ("12345678901", False), ("*", False), ("root", False)],
-)
-def test_a_principal_is_an_account_id(entry, is_allowed):
-    pattern = PARAMETERS["MParticlePrincipals"]["AllowedPattern"]
+ACCOUNT = "123456789012"
 
-    assert bool(re.fullmatch(pattern, entry)) is is_allowed
+
+@pytest.mark.parametrize(
+    ("told", "is_allowed"),
+    [
+        ("", True),
+        (ACCOUNT, True),
+        (",".join([ACCOUNT] * 5), True),
+        (",".join([ACCOUNT] * 6), False),
+        (f",{ACCOUNT}", False),
+        (f"{ACCOUNT},", False),
+        (f"{ACCOUNT},,{ACCOUNT}", False),
+        (f"{ACCOUNT}, {ACCOUNT}", False),
+        (f" {ACCOUNT}", False),
+        (",", False),
+        ("12345678901", False),
+        ("1234567890123", False),
+        ("*", False),
+        ("root", False),
+    ],
+)
+def test_principals_are_five_account_ids_at_most(told, is_allowed):
+    parameter = PARAMETERS["MParticlePrincipals"]
+
+    # Of a list, CloudFormation would ask each entry alone, and nobody how many there are.
+    assert parameter["Type"] == "String"
+    assert bool(re.fullmatch(parameter["AllowedPattern"], told)) is is_allowed
+    assert TEMPLATE["Conditions"]["HasPrincipals"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "MParticlePrincipals"}, ""]}]
+    }
 
 
 def test_anybody_else_comes_by_the_url_only_and_only_where_there_is_a_secret():
