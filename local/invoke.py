@@ -11,6 +11,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +20,9 @@ from local import emulator, events, stack
 from local.command import run
 from local.serve import running_stack
 from local.stack import Stack
+
+_SECONDS_TO_FORWARD: Final = 15.0
+"""What is not through by then is tried again later."""
 
 
 def main() -> int:
@@ -53,7 +57,10 @@ def _invoke(console: Console, running: Stack, event: bytes, *, is_request: bool)
     console.print(f"It {'answered' if succeeded else 'failed with'}:")
     console.print(Text(json.dumps(answer, indent=2)), soft_wrap=True)
     if is_request:
-        running.wait_until_drained()
+        try:
+            running.wait_until_drained(_SECONDS_TO_FORWARD)
+        except TimeoutError as error:
+            console.print(f"{error}, to be tried again later")
     for person in events.touched(before, running.customerio.people()):
         console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
     if waiting := running.dead_letters():

@@ -83,22 +83,23 @@ def _explain(console: Console, running: Stack) -> None:
         console.print(Text(f'make ops ARGS="{command}"'), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)
-    console.print("\nOr hand it in as mParticle does, at the ingress, or at its URL:\n")
+    console.print("\nOr hand one in as mParticle does, at the ingress, or at its URL:\n")
+    console.print("make invoke EVENT=events/firehose/join.json\n")
     console.print(Text(_invoke_command(running)), soft_wrap=True)
     console.print()
     console.print(Text(_post_command(running)), soft_wrap=True)
     console.print("\nHave Customer.io refuse the credentials, until it is told others:\n")
     console.print(Text(_rotate_command(running)), soft_wrap=True)
-    console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function, and")
-    console.print("`make invoke EVENT=events/firehose/join.json` its ingress.")
+    console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function itself.")
     console.print("Ctrl-C stops everything.")
 
 
 def _invoke_command(running: Stack) -> str:
+    # A file is taken as it is by every version of the AWS CLI; a text is base64 for version 2.
     return (
-        f"aws lambda invoke --function-name {running.ingress_arn} \\\n"
-        "  --cli-binary-format raw-in-base64-out \\\n"
-        f"  --payload {shlex.quote(json.dumps(_example()))} /dev/stdout"
+        f"printf %s {shlex.quote(json.dumps(_example()))} \\\n"
+        f"  | aws lambda invoke --function-name {running.ingress_arn} \\\n"
+        "      --payload fileb:///dev/stdin /dev/stdout"
     )
 
 
@@ -125,8 +126,10 @@ def _export(running: Stack) -> str:
 
 
 def _send_command(running: Stack) -> str:
+    # Version 1 of the AWS CLI has an address of its own for SQS, whatever the environment says.
     return (
-        f"aws sqs send-message --queue-url {running.queue_url} \\\n"
+        f"aws sqs send-message --endpoint-url {running.emulator.url} \\\n"
+        f"  --queue-url {running.queue_url} \\\n"
         f"  --message-body {shlex.quote(json.dumps(_example()))}"
     )
 
