@@ -164,9 +164,12 @@ def running(stack: Stack) -> Iterator[Relay]:
 
 
 @contextmanager
-def between(stack: Stack) -> Iterator[Relay]:
-    """Have the deployed function make all its calls through a relay while the block lasts."""
-    functions, name = stack.functions, stack.function_name
+def between(stack: Stack, name: str = "") -> Iterator[Relay]:
+    """Have a deployed function make all its calls through a relay while the block lasts.
+
+    The function that forwards, where no other is named.
+    """
+    functions, name = stack.functions, name or stack.function_name
     deployed = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     with running(stack) as relay:
         urls = {"AWS_ENDPOINT_URL": relay.url, "TRACK_API_URL": relay.url}

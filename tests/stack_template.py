@@ -46,3 +46,21 @@ def statements():
     """What the function's role may do."""
     (policy,) = properties("ForwarderRole")["Policies"]
     return policy["PolicyDocument"]["Statement"]
+
+
+def ingress_statements():
+    """What the ingress's role may do, with all settings: each statement, and its policy's name."""
+    policies = [
+        *properties("IngressRole")["Policies"],
+        *(
+            one["Properties"]
+            for one in RESOURCES.values()
+            if one["Type"] == "AWS::IAM::Policy"
+            and {"Ref": "IngressRole"} in one["Properties"]["Roles"]
+        ),
+    ]
+    return [
+        (policy["PolicyName"], statement)
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]

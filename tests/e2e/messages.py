@@ -32,6 +32,18 @@ def join(customer_id: str, audience_id: int = 30001) -> str:
     )
 
 
+def connection_check(account_id: int = 1001) -> str:
+    """Return a message of nobody."""
+    return json.dumps(
+        {
+            "type": "audience_membership_change_request",
+            "id": str(uuid4()),
+            "timestamp_ms": int(time.time() * 1000),
+            "account": {"account_id": account_id},
+        }
+    )
+
+
 def memberships(stack, customer_id):
     """Return what Customer.io has as somebody's SegmentMembership; None for nobody."""
     for person in stack.customerio.people():

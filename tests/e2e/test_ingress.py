@@ -1,11 +1,6 @@
 """mParticle's own door: a request in at the ingress, attributes out at Customer.io."""
 
 import json
-import ssl
-import time
-import urllib.error
-import urllib.request
-from contextlib import closing
 from typing import Any
 
 import boto3
@@ -14,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from local import events
 from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
-from tests.e2e.function import start_afresh
-from tests.e2e.messages import join, memberships, somebody
+from tests.e2e.function import post, start_afresh
+from tests.e2e.messages import connection_check, join, memberships, somebody
 from tests.firehose_shapes import SHAPES, misfits
 from tests.unit.test_queue import record
 
@@ -119,21 +114,6 @@ def test_what_cannot_be_enqueued_is_not_acknowledged(clean):
     assert clean.ask(join(customer_id).encode())[0]
 
 
-def post(stack, body, token=INGRESS_TOKEN):
-    request = urllib.request.Request(  # noqa: S310 - the emulator's address, https
-        stack.ingress_url,
-        body.encode(),
-        {"Content-Type": "application/json", "Authorization": f"Token {token}"},
-    )
-    context = ssl.create_default_context(cafile=stack.emulator.certificate)
-    try:
-        with urllib.request.urlopen(request, context=context) as answer:  # noqa: S310
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with closing(error):
-            return error.code, json.loads(error.read())
-
-
 def test_a_request_at_the_url_is_delivered_too(clean):
     customer_id = somebody()
 
@@ -164,18 +144,8 @@ def refusing(clean):
     clean.customerio.rotate({SITE_ID: API_KEY})
 
 
-CHECK = json.dumps(
-    {
-        "type": "audience_membership_change_request",
-        "id": "3f3c2b1a-0000-4000-8000-000000000001",
-        "timestamp_ms": int(time.time() * 1000),
-        "account": {"account_id": 1001},
-    }
-).encode()
-
-
 def suspended(stack):
-    succeeded, answer = stack.ask(CHECK)
+    succeeded, answer = stack.ask(connection_check().encode())
     assert succeeded, answer
     return answer["suspend_subscription"]
 

@@ -1,4 +1,4 @@
-"""Each action of the function's policy is needed, and nothing beside them is allowed.
+"""Each action of the forwarding function's policy is needed, and nothing beside them is allowed.
 
 The emulator asks IAM about what the function calls, but not about what Lambda itself does in its
 name: take messages, delete them and write its log. So here Lambda's part is acted out, with the
@@ -24,16 +24,17 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.fake_customerio.faults import Fault, FaultKind
 from tests import relay
 from tests.e2e.function import start_afresh
 from tests.e2e.messages import join, memberships, somebody
+from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
 from tests.relay import DELAY, LOAD, SAVE, SECRET, SET_ASIDE, VERSIONS
 from tests.stack_template import statements
 
+ROLE = "ForwarderRole"
 # What each action is needed for: the call that is refused without it.
 CALLS = {
     "sqs:GetQueueAttributes": "GetQueueAttributes",
@@ -73,8 +74,8 @@ class Lambda:
         self.between = between
         self.log_group = stack.physical_name("ForwarderLogGroup")
         self.logs = boto3.client("logs", **stack.emulator.client_options)
-        credentials = credentials_of_the_role(stack)
-        self.client = functools.cache(lambda service: boto3.client(service, **credentials))
+        own = credentials(stack, ROLE)
+        self.client = functools.cache(lambda service: boto3.client(service, **own))
         self.called = set()
         self.refused = set()
         self.said = ""
@@ -157,29 +158,6 @@ def record(message):
     }
 
 
-def credentials_of_the_role(stack):
-    options = stack.emulator.client_options
-    role = stack.iam.get_role(RoleName=stack.physical_name("ForwarderRole"))["Role"]
-    session = boto3.client("sts", **options).assume_role(
-        RoleArn=role["Arn"], RoleSessionName="lambda"
-    )["Credentials"]
-    return options | {
-        "aws_access_key_id": session["AccessKeyId"],
-        "aws_secret_access_key": session["SecretAccessKey"],
-        "aws_session_token": session["SessionToken"],
-    }
-
-
-def perform(client, call, arguments):
-    """Make a call by the name that IAM has for it."""
-    return client._make_api_call(call, arguments)
-
-
-def actions(statement):
-    action = statement["Action"]
-    return [action] if isinstance(action, str) else action
-
-
 @pytest.fixture(scope="module")
 def paused(deployed):
     """The stack with its event source mapping at rest, so that only this module takes messages."""
@@ -198,7 +176,7 @@ def between(paused):
 @pytest.fixture
 def policy(paused, between):
     """The policy as deployed, put back after the test."""
-    role = paused.physical_name("ForwarderRole")
+    role = paused.physical_name(ROLE)
     name = "forwarder"
     document = paused.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
 
@@ -266,11 +244,6 @@ def test_without_an_action_its_call_is_refused_and_no_other(aws_lambda, policy, 
     assert delivered == (None if CALLS[action] in {LOAD, SAVE, SECRET} else "'30001'")
 
 
-def less(statement, without):
-    left = [action for action in actions(statement) if action not in without]
-    return statement | {"Action": left} if left else None
-
-
 @pytest.mark.parametrize("statement", statements(), ids=lambda statement: statement["Sid"])
 def test_without_a_statement_what_it_allows_is_refused(aws_lambda, policy, statement):
     allowed, put = policy
@@ -304,19 +277,6 @@ def another(paused):
     dynamodb.delete_table(TableName=name)
     secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
     logs.delete_log_group(logGroupName=name)
-
-
-def resources(queue_url, table, secret, log_group):
-    """What each service's calls are about, by the names that they have for it."""
-    table_arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/{table}"
-    group_arn = f"arn:aws:logs:us-east-1:000000000000:log-group:{log_group}"
-    keys = {"Keys": [{"pk": {"S": "nobody"}}]}
-    return {
-        "sqs": {"QueueUrl": queue_url, "WaitTimeSeconds": 0},
-        "dynamodb": {"TableName": table, "RequestItems": {table: keys}, "ResourceArn": table_arn},
-        "secretsmanager": {"SecretId": secret},
-        "logs": {"logGroupName": log_group, "resourceArn": group_arn},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -366,28 +326,10 @@ def test_of_all_calls_that_a_service_has_the_role_may_make_these_only(
     paused, request, service, whose, allowed
 ):
     about = request.getfixturevalue(whose).get(service, {})
-    # Calls lack what they need to do anything: whether they may is asked first.
-    config = Config(
-        inject_host_prefix=False, parameter_validation=False, retries={"total_max_attempts": 1}
-    )
-    client = boto3.client(service, **credentials_of_the_role(paused), config=config)
-    calls = client.meta.service_model.operation_names
 
-    may = {call for call in calls if is_allowed(client, call, about)}
+    may = allowed_calls(paused, ROLE, service, about)
 
     assert may == allowed
-
-
-def is_allowed(client, call, about):
-    shape = client.meta.service_model.operation_model(call).input_shape
-    arguments = {name: about[name] for name in about if shape and name in shape.members}
-    if call == "BatchWriteItem":
-        arguments["RequestItems"] = {table: [] for table in about["RequestItems"]}
-    try:
-        perform(client, call, arguments)
-    except ClientError as error:
-        return "AccessDenied" not in error.response["Error"]["Code"]
-    return True
 
 
 @pytest.mark.parametrize(
@@ -401,7 +343,7 @@ def is_allowed(client, call, about):
     ],
 )
 def test_nor_may_it_look_around(paused, service, call, arguments):
-    client = boto3.client(service, **credentials_of_the_role(paused))
+    client = boto3.client(service, **credentials(paused, ROLE))
 
     with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):
         getattr(client, call)(**arguments)

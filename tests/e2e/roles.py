@@ -1,0 +1,70 @@
+"""What a role of the stack may do, asked of the emulator with the role's own credentials."""
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+
+def credentials(stack, role):
+    """What boto3 needs to call as a role, by its name in the template."""
+    options = stack.emulator.client_options
+    arn = stack.iam.get_role(RoleName=stack.physical_name(role))["Role"]["Arn"]
+    session = boto3.client("sts", **options).assume_role(RoleArn=arn, RoleSessionName="lambda")
+    given = session["Credentials"]
+    return options | {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
+
+
+def perform(client, call, arguments):
+    """Make a call by the name that IAM has for it."""
+    return client._make_api_call(call, arguments)
+
+
+def actions(statement):
+    action = statement["Action"]
+    return [action] if isinstance(action, str) else action
+
+
+def less(statement, without):
+    """A statement without some actions; None where no other is left."""
+    left = [action for action in actions(statement) if action not in without]
+    return statement | {"Action": left} if left else None
+
+
+def resources(queue_url, table, secret, log_group):
+    """What each service's calls are about, by the names that they have for it."""
+    table_arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/{table}"
+    group_arn = f"arn:aws:logs:us-east-1:000000000000:log-group:{log_group}"
+    keys = {"Keys": [{"pk": {"S": "nobody"}}]}
+    return {
+        "sqs": {"QueueUrl": queue_url, "WaitTimeSeconds": 0},
+        "dynamodb": {"TableName": table, "RequestItems": {table: keys}, "ResourceArn": table_arn},
+        "secretsmanager": {"SecretId": secret},
+        "logs": {"logGroupName": log_group, "resourceArn": group_arn},
+    }
+
+
+def allowed_calls(stack, role, service, about):
+    """Of all calls that a service has, those that a role may make about something."""
+    # Calls lack what they need to do anything: whether they may is asked first.
+    config = Config(
+        inject_host_prefix=False, parameter_validation=False, retries={"total_max_attempts": 1}
+    )
+    client = boto3.client(service, **credentials(stack, role), config=config)
+    calls = client.meta.service_model.operation_names
+    return {call for call in calls if _is_allowed(client, call, about)}
+
+
+def _is_allowed(client, call, about):
+    shape = client.meta.service_model.operation_model(call).input_shape
+    arguments = {name: about[name] for name in about if shape and name in shape.members}
+    if call == "BatchWriteItem":
+        arguments["RequestItems"] = {table: [] for table in about["RequestItems"]}
+    try:
+        perform(client, call, arguments)
+    except ClientError as error:
+        return "AccessDenied" not in error.response["Error"]["Code"]
+    return True

@@ -1,0 +1,212 @@
+"""Each action of the ingress's role is needed, and nothing beside them is allowed.
+
+What test_permissions.py says of the emulator holds here too, and Lambda's part is acted out in the
+same way: it writes the log.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from handler.suspension import Marks
+from tests import relay
+from tests.e2e.function import post, start_afresh
+from tests.e2e.messages import connection_check, join, somebody
+from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
+from tests.stack_template import ingress_statements
+
+ROLE = "IngressRole"
+MARKED = 4711
+"""An account whose credentials are refused. It has no changes, whose success would unmark it."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of all that the ingress ever does."""
+
+    enqueued: bool = True
+    suspended: bool = True
+    let_in: bool = True
+    refused: frozenset[str] = frozenset()
+
+
+# What is not done without an action, and the calls that are refused.
+WITHOUT = {
+    "sqs:SendMessage": Done(enqueued=False, refused=frozenset({"SendMessageBatch"})),
+    "dynamodb:GetItem": Done(suspended=False, refused=frozenset({"GetItem"})),
+    "secretsmanager:GetSecretValue": Done(let_in=False, refused=frozenset({"GetSecretValue"})),
+    "logs:CreateLogStream": Done(refused=frozenset({"CreateLogStream"})),
+    "logs:PutLogEvents": Done(refused=frozenset({"PutLogEvents"})),
+}
+# What the emulator asks for instead.
+BATCHES = {"sqs:SendMessage": {"sqs:SendMessageBatch"}}
+STATEMENTS = [pytest.param(*one, id=one[1]["Sid"]) for one in ingress_statements()]
+
+
+@pytest.fixture(scope="module")
+def between(deployed):
+    deployed.wait_until_drained()
+    with relay.between(deployed, deployed.physical_name("IngressFunction")) as running:
+        yield running
+    deployed.wait_until_drained()
+
+
+@pytest.fixture
+def marked(deployed):
+    dynamodb = boto3.client("dynamodb", **deployed.emulator.client_options)
+    marks = Marks(dynamodb, deployed.physical_name("MembershipsTable"))
+    plenty = {"time_left": lambda: 60.0}
+    marks.set([MARKED], now=time.time(), **plenty)
+    yield
+    marks.remove([MARKED], **plenty)
+
+
+@pytest.fixture
+def act_out(deployed, between, marked):
+    """Have the ingress do all it ever does: enqueue, suspend, let in, and log as Lambda does."""
+    own = credentials(deployed, ROLE)
+    as_root = deployed.emulator.client_options
+    group = deployed.physical_name("IngressLogGroup")
+
+    def log(call, **arguments):
+        where = {"logGroupName": group, **arguments}
+        try:
+            perform(boto3.client("logs", **own), call, where)
+        except ClientError as error:
+            if "AccessDenied" not in error.response["Error"]["Code"]:
+                raise
+            perform(boto3.client("logs", **as_root), call, where)
+            return {call}
+        return set()
+
+    def do():
+        between.forget()
+        enqueued, answer = deployed.ask(join(somebody()).encode())
+        _, check = deployed.ask(connection_check(MARKED).encode())
+        status, _ = post(deployed, connection_check())
+        stream = str(uuid4())
+        line = {"timestamp": int(time.time() * 1000), "message": "END"}
+        refused = log("CreateLogStream", logStreamName=stream)
+        refused |= log("PutLogEvents", logStreamName=stream, logEvents=[line])
+        refused |= {call.name for call in between.calls if b"AccessDenied" in call.answer}
+        assert enqueued or "AccessDenied" in answer["errorMessage"]
+        assert status == 200 or status >= 500
+        return Done(enqueued, check["suspend_subscription"], status == 200, frozenset(refused))
+
+    return do
+
+
+@pytest.fixture
+def put(deployed):
+    """Put other statements into one of the role's policies; as deployed again after the test."""
+    role = deployed.physical_name(ROLE)
+    before = {}
+
+    def put(name, change):
+        policy = deployed.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        before[name] = policy
+        left = [one for statement in policy["Statement"] if (one := change(statement))]
+        write(name, policy | {"Statement": left})
+
+    def write(name, policy):
+        where = {"RoleName": role, "PolicyName": name}
+        if policy["Statement"]:
+            deployed.iam.put_role_policy(**where, PolicyDocument=json.dumps(policy))
+        else:
+            deployed.iam.delete_role_policy(**where)
+        if name == "url":
+            forget_the_token(deployed)
+
+    yield put
+    for name, policy in before.items():
+        write(name, policy)
+
+
+def forget_the_token(stack):
+    start_afresh(stack, stack.physical_name("IngressFunction"))
+
+
+def test_with_all_policies_all_works_and_each_of_their_actions_is_used(deployed, act_out, between):
+    forget_the_token(deployed)
+
+    assert act_out() == Done()
+
+    called = {call.name.removesuffix("Batch") for call in between.calls}
+    assert called == {"SendMessage", "GetItem", "GetSecretValue"}
+    assert WITHOUT.keys() == {
+        action for _, statement in ingress_statements() for action in actions(statement)
+    }
+
+
+@pytest.mark.parametrize("action", WITHOUT)
+def test_without_an_action_one_thing_is_not_done_and_no_other(act_out, put, action):
+    without = {action} | BATCHES.get(action, set())
+    for policy, statement in ingress_statements():
+        if action in actions(statement):
+            put(policy, lambda one: less(one, without))
+
+    assert act_out() == WITHOUT[action]
+
+
+@pytest.mark.parametrize(("policy", "statement"), STATEMENTS)
+def test_without_a_statement_what_it_allows_is_not_done(act_out, put, policy, statement):
+    put(policy, lambda one: None if one["Sid"] == statement["Sid"] else one)
+
+    lacking = [WITHOUT[action] for action in actions(statement)]
+    assert act_out() == Done(
+        enqueued=all(one.enqueued for one in lacking),
+        suspended=all(one.suspended for one in lacking),
+        let_in=all(one.let_in for one in lacking),
+        refused=frozenset().union(*(one.refused for one in lacking)),
+    )
+
+
+@pytest.fixture(scope="module")
+def own(deployed):
+    return resources(
+        deployed.queue_url,
+        deployed.physical_name("MembershipsTable"),
+        "mparticle/token",
+        deployed.physical_name("IngressLogGroup"),
+    )
+
+
+@pytest.fixture(scope="module")
+def of_the_forwarder(deployed):
+    return resources(
+        deployed.dead_letter_queue_url,
+        "no-table",
+        "customerio/credentials",
+        deployed.physical_name("ForwarderLogGroup"),
+    )
+
+
+NOTHING: set[str] = set()
+
+
+@pytest.mark.parametrize(
+    ("service", "whose", "allowed"),
+    [
+        ("sqs", "own", {"SendMessage", "SendMessageBatch"}),
+        ("sqs", "of_the_forwarder", NOTHING),
+        ("dynamodb", "own", {"GetItem"}),
+        ("secretsmanager", "own", {"GetSecretValue"}),
+        ("secretsmanager", "of_the_forwarder", NOTHING),
+        ("logs", "own", {"CreateLogStream", "PutLogEvents"}),
+        ("logs", "of_the_forwarder", NOTHING),
+        ("iam", "own", NOTHING),
+    ],
+)
+def test_of_all_calls_that_a_service_has_the_role_may_make_these_only(
+    deployed, request, service, whose, allowed
+):
+    about = request.getfixturevalue(whose).get(service, {})
+
+    may = allowed_calls(deployed, ROLE, service, about)
+
+    assert may == allowed
