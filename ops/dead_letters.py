@@ -150,7 +150,7 @@ class DeadLetters:
                     VisibilityTimeout=HIDDEN_S,
                     WaitTimeSeconds=_POLL_S,
                     MessageAttributeNames=["All"],
-                    MessageSystemAttributeNames=["SentTimestamp"],
+                    MessageSystemAttributeNames=["SentTimestamp", "DeadLetterQueueSourceArn"],
                 )
                 started = started or _date(answer)
                 received: Sequence[Any] = answer.get("Messages", ())
@@ -300,6 +300,9 @@ def _str(body: object) -> str:
 
 def _letter(received: Any) -> DeadLetter:
     attributes = received.get("MessageAttributes", {})
+    if "DeadLetterQueueSourceArn" in received["Attributes"]:
+        # SQS itself moved it; a reason that it still carries is of an earlier time.
+        attributes = {}
     told = {name: value.get("StringValue", "") for name, value in attributes.items()}
     return DeadLetter(
         id=received["MessageId"],

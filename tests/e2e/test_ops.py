@@ -99,6 +99,32 @@ def test_dead_letters_are_listed_by_type_and_shown_without_personal_data(stack, 
     assert customer_id in revealed["body"]
 
 
+def test_what_sqs_moves_has_no_reason_though_it_carries_an_old_one(stack, ops):
+    policy = {"deadLetterTargetArn": dead_letter_queue_arn(stack), "maxReceiveCount": 1}
+    source = stack.sqs.create_queue(
+        QueueName="one-receive", Attributes={"RedrivePolicy": json.dumps(policy)}
+    )["QueueUrl"]
+    old = {"ErrorType": {"DataType": "String", "StringValue": "NoIdentity"}}
+    sent = stack.sqs.send_message(
+        QueueUrl=source, MessageBody=join(somebody()), MessageAttributes=old
+    )
+    while not stack.dead_letters():
+        stack.sqs.receive_message(QueueUrl=source, VisibilityTimeout=0)
+    stack.sqs.delete_queue(QueueUrl=source)
+
+    _, (group,) = ops("dlq", "list")
+    purged = ops("dlq", "purge", "--error-type", "NoIdentity", "--yes")
+
+    assert (group["error_type"], group["source_message_ids"]) == ("none", [sent["MessageId"]])
+    assert purged == (0, {"deleted": 0, "failed": 0})
+
+
+def dead_letter_queue_arn(stack):
+    return stack.sqs.get_queue_attributes(
+        QueueUrl=stack.dead_letter_queue_url, AttributeNames=["QueueArn"]
+    )["Attributes"]["QueueArn"]
+
+
 def test_a_redrive_by_type_leaves_the_others_where_they_are(stack, ops):
     customer_id = somebody()
     refuse(stack, customer_id)

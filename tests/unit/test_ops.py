@@ -23,6 +23,7 @@ from ops.status import Depth, Status, Trouble, troubles
 from tests.builders import NOW, body, profile, state
 from tests.stack_template import PROJECT
 
+DATE = {"HTTPHeaders": {"date": "Sat, 21 Nov 2026 22:58:14 GMT"}}
 STACK = Stack("s", "", "q", "arn:q", "d", "arn:d", "t", "f", "l", ())
 
 
@@ -165,8 +166,7 @@ def test_what_was_not_sent_is_not_deleted(sqs) -> None:
         }
         for name in ("a", "b")
     ]
-    date = {"HTTPHeaders": {"date": "Sat, 21 Nov 2026 22:58:14 GMT"}}
-    stubbed.add_response("receive_message", {"Messages": received, "ResponseMetadata": date})
+    stubbed.add_response("receive_message", {"Messages": received, "ResponseMetadata": DATE})
     stubbed.add_response(
         "send_message_batch",
         {
@@ -194,6 +194,56 @@ def test_what_was_not_sent_is_not_deleted(sqs) -> None:
 
     assert moved == [dead_letters.Moved(sent=1, not_sent=1, not_deleted=0)]
     assert naps == [0.5]  # two messages, at four a second
+
+
+ATTRIBUTES = {
+    name: {"DataType": "String", "StringValue": value}
+    for name, value in (
+        ("ErrorType", "NoIdentity"),
+        ("ErrorMessage", "of its first time"),
+        ("SourceMessageId", "m-1"),
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "told"),
+    [
+        ({}, ("NoIdentity", "of its first time", "m-1")),
+        (
+            {"DeadLetterQueueSourceArn": "arn:q"},
+            ("none", "received too often; moved by SQS", "moved"),
+        ),
+    ],
+)
+def test_what_sqs_itself_moved_has_no_reason_whatever_it_carries(sqs, system, told) -> None:
+    client, stubbed = sqs
+    received = {
+        "MessageId": "moved",
+        "ReceiptHandle": "handle",
+        "Body": "{}",
+        "Attributes": {"SentTimestamp": "1", **system},
+        "MessageAttributes": ATTRIBUTES,
+    }
+    stubbed.add_response(
+        "receive_message",
+        {"Messages": [received], "ResponseMetadata": DATE},
+        {
+            "QueueUrl": "d",
+            "MaxNumberOfMessages": 10,
+            "VisibilityTimeout": 120,
+            "WaitTimeSeconds": 1,
+            "MessageAttributeNames": ["All"],
+            "MessageSystemAttributeNames": ["SentTimestamp", "DeadLetterQueueSourceArn"],
+        },
+    )
+    stubbed.add_response("change_message_visibility_batch", {"Successful": [], "Failed": []})
+
+    walk = DeadLetters(client, STACK, sleep=lambda _: None).walk()
+    (letter,) = next(walk)
+    walk.close()
+
+    assert (letter.error_type, letter.error_message, letter.source_message_id) == told
 
 
 # --- status ---
