@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import urllib3
@@ -80,7 +80,7 @@ def region(workspace: Workspace, *, track_api_url: str) -> Literal["us", "eu"]:
 
 
 def renewed(content: Content, workspace: Workspace, *, account: str | None) -> Content:
-    """Return the secret's content with these credentials.
+    """Return the secret's content with these credentials, and all else in it as it was.
 
     They go to the account named; without one, to every entry of their workspace. Raises
     ValueError where there is none.
@@ -90,20 +90,31 @@ def renewed(content: Content, workspace: Workspace, *, account: str | None) -> C
     }  # fmt: skip
     accounts = content.get("accounts")
     if not isinstance(accounts, Mapping):
+        only = {name: value for name, value in content.items() if name != "accounts"}
         if account is None:
-            return entry
-        before = {DEFAULT: dict(content)} if content else {}
-        return {"accounts": {**before, account: entry}}
-    if account is not None:
-        return {"accounts": {**accounts, account: entry}}
+            return only | entry
+        return {"accounts": ({DEFAULT: only} if only else {}) | {account: entry}}
+    names = _of_workspace(accounts, workspace.site_id) if account is None else [account]
+    return {**content, "accounts": {**accounts, **_replaced(accounts, names, entry)}}
+
+
+def _of_workspace(accounts: Content, site_id: str) -> list[str]:
     same = [
         name
         for name, one in accounts.items()
-        if isinstance(one, Mapping) and one.get("site_id") == workspace.site_id
+        if isinstance(one, Mapping) and one.get("site_id") == site_id
     ]
     if not same:
         raise ValueError("no account in the secret has this site id: name one with --account")
-    return {"accounts": {**accounts, **dict.fromkeys(same, entry)}}
+    return same
+
+
+def _replaced(accounts: Content, names: Iterable[str], entry: Content) -> Content:
+    before = {name: accounts.get(name) for name in names}
+    return {
+        name: {**(one if isinstance(one, Mapping) else {}), **entry}
+        for name, one in before.items()
+    }
 
 
 def write(aws: Aws, name: str, content: Content) -> None:

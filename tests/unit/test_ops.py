@@ -356,9 +356,23 @@ OTHER = {"site_id": "site-b", "api_key": "key-b"}
             {"accounts": {"7": ENTRY, "8": OTHER, "default": ENTRY}},
         ),
         ({"accounts": {"7": OLD}}, "8", {"accounts": {"7": OLD, "8": ENTRY}}),
+        ({**OLD, "note": "n"}, None, {**ENTRY, "note": "n"}),
+        ({"accounts": []}, None, ENTRY),
+        (
+            {"accounts": {"7": {**OLD, "note": "n"}}, "owner": "o"},
+            None,
+            {"accounts": {"7": {**ENTRY, "note": "n"}}, "owner": "o"},
+        ),
+        (
+            {"accounts": {"7": OLD}, "owner": "o"},
+            "8",
+            {"accounts": {"7": OLD, "8": ENTRY}, "owner": "o"},
+        ),
     ],
 )
-def test_credentials_replace_those_of_their_workspace(content, account, renewed) -> None:
+def test_credentials_replace_those_of_their_workspace_and_nothing_else(
+    content, account, renewed
+) -> None:
     assert secret.renewed(content, NEW, account=account) == renewed
 
 
