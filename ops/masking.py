@@ -1,19 +1,42 @@
 """Masking: personal data made unreadable, the rest left to be understood. Pure.
 
-What is known to be no personal data is shown; everything else is not, so that a field that
-nobody thought of is masked.
+What is known to be no personal data is shown: a value that looks as it should, in its place in a
+message or an entity. Everything else is not, so that a field that nobody thought of is masked.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
-_SHOWN: Final = {
-    *("type", "Type", "action", "encoding", "timestamp", "timestamp_ms"),
-    *("account_id", "audience_id", "audience_name"),
+_NUMBER: Final = re.compile(r"-?\d+")
+_WORD: Final = re.compile(r"[A-Za-z_]+")
+_ID: Final = re.compile(r"[0-9a-f]+(-[0-9a-f]+)+", re.IGNORECASE)
+_TEXT: Final = re.compile(r".*", re.DOTALL)
+_LIST_OF_AUDIENCES: Final = re.compile(r"('-?\d+'(,'-?\d+')*)?")
+_NAME_OF_A_LIST: Final = re.compile(r"SegmentMembership( \d+)?")
+
+_Path = tuple[str, ...]
+"""The names on the way to a field; the items of a list stand where the list does."""
+
+_SHOWN: Final[dict[_Path, re.Pattern[str]]] = {
+    ("id",): _ID,
+    ("type",): _WORD,
+    ("action",): _WORD,
+    ("timestamp",): _NUMBER,
+    ("timestamp_ms",): _NUMBER,
+    ("audience_id",): _NUMBER,
+    ("audience_name",): _TEXT,
+    ("account", "account_id"): _NUMBER,
+    ("user_profiles", "user_identities", "type"): _WORD,
+    ("user_profiles", "user_identities", "encoding"): _WORD,
+    ("user_profiles", "audiences", "audience_id"): _NUMBER,
+    ("user_profiles", "audiences", "audience_name"): _TEXT,
+    ("user_profiles", "audiences", "action"): _WORD,
+    ("Type",): _WORD,  # of an SNS notification
+    ("MessageId",): _ID,  # likewise
 }
-_SHOWN_BEGINNING: Final = ("SegmentMembership", "In ")  # attributes of ours that name audiences
 
 
 def masked(text: str) -> str:
@@ -21,32 +44,35 @@ def masked(text: str) -> str:
     return "•" * min(len(text), 12)
 
 
-def masked_json(value: Any, *, is_shown: bool = False) -> Any:
-    """Return a JSON value with personal data masked."""
+def masked_json(value: Any, path: _Path = ()) -> Any:
+    """Return a message or an entity, or the part of it at this path, with personal data masked."""
     match value:
         case dict():
-            return {name: _masked_field(name, inner) for name, inner in value.items()}
+            return {name: masked_json(inner, (*path, name)) for name, inner in value.items()}
         case list():
-            return [masked_json(inner, is_shown=is_shown) for inner in value]
-        case None | bool():
-            return value
+            return [masked_json(inner, path) for inner in value]
+        case None:
+            return None
+        case str() if path == ("Message",):  # of an SNS notification
+            return masked_body(value)
         case _:
-            return value if is_shown else masked(str(value))
+            pattern = _shown(path)
+            text = str(value)
+            return value if pattern and pattern.fullmatch(text) else masked(text)
 
 
 def masked_body(body: str) -> Any:
-    """Return a message's body as JSON, masked but for its own id; a text where it is no JSON."""
+    """Return a message's body as JSON, masked; a text where it is no JSON."""
     try:
-        content = json.loads(body)
+        return masked_json(json.loads(body))
     except (ValueError, RecursionError):
         return f"{len(body)} characters that are no JSON; --reveal shows them"
-    shown = masked_json(content)
-    if isinstance(content, dict) and "id" in content:
-        shown["id"] = content["id"]
-    return shown
 
 
-def _masked_field(name: str, value: Any) -> Any:
-    if name == "Message" and isinstance(value, str):  # of an SNS notification
-        return masked_body(value)
-    return masked_json(value, is_shown=name in _SHOWN or name.startswith(_SHOWN_BEGINNING))
+def _shown(path: _Path) -> re.Pattern[str] | None:
+    """Return what a value has to look like to be shown; None where none is."""
+    match path:
+        case ("attributes", name) if _NAME_OF_A_LIST.fullmatch(name):
+            return _LIST_OF_AUDIENCES
+        case _:
+            return _SHOWN.get(path)

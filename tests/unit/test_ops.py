@@ -48,6 +48,52 @@ def test_a_body_is_masked_but_for_what_names_nobody() -> None:
     assert "audience_membership_change_request" in shown
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"In treatment": "ann"},
+        {"In treatment": True},
+        {"SegmentMembership": "ann"},
+        {"SegmentMembership ann": "'11'"},
+        {"type": "ann"},
+        {"audience_name": "ann"},
+        {"timestamp": "ann"},
+        [{"key": "ann", "value": "ann", "action": "ann"}],
+    ],
+)
+def test_an_attribute_of_somebody_elses_is_masked_whatever_its_name(attributes) -> None:
+    in_a_body = masking.masked_body(body({"user_attributes": attributes}))
+    entity = masking.masked_json({"type": "person", "attributes": attributes})
+
+    for shown in (in_a_body["user_profiles"][0]["user_attributes"], entity["attributes"]):
+        values = shown.values() if isinstance(shown, dict) else shown[0].values()
+        assert all(set(value) == {"•"} for value in values)
+
+
+def test_of_an_entity_the_audiences_are_shown() -> None:
+    lists = {"SegmentMembership": "'11','-12'", "SegmentMembership 2": "'13'"}
+    entity = {
+        "type": "person",
+        "action": "identify",
+        "timestamp": 7,
+        "identifiers": {"id": "customer-7"},
+        "attributes": {**lists, "SegmentMembership 3": None, "first_name": "Ann"},
+    }
+
+    shown = masking.masked_json([entity])
+
+    assert shown == [
+        {
+            **entity,
+            "identifiers": {"id": "•" * 10},
+            "attributes": {**lists, "SegmentMembership 3": None, "first_name": "•••"},
+        }
+    ]
+    assert masking.masked_json({"attributes": {"SegmentMembership": ""}}) == {
+        "attributes": {"SegmentMembership": ""}
+    }
+
+
 def test_a_body_in_an_envelope_is_masked_too() -> None:
     text = json.dumps({"Type": "Notification", "Message": body(profile(customer_id="customer-7"))})
 
@@ -57,7 +103,18 @@ def test_a_body_in_an_envelope_is_masked_too() -> None:
     assert shown["Message"]["user_profiles"][0]["audiences"][0]["audience_id"] == 11
 
 
-@pytest.mark.parametrize("text", ["ann@example.com", '"ann@example.com"', '{"id": "a', "[" * 9000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann@example.com",
+        '"ann@example.com"',
+        '["ann@example.com"]',
+        '{"id": "ann@example.com", "type": "ann@example.com", "timestamp": "ann@example.com"}',
+        '{"id": "a',
+        "[" * 9000,
+        "[" * 900 + "]" * 900,
+    ],
+)
 def test_what_is_no_message_is_not_shown(text) -> None:
     assert "ann@example.com" not in str(masking.masked_body(text))
 
