@@ -372,16 +372,12 @@ def dlq_redrive(
 
 
 def _follow(ops: _Ops) -> int:
-    status, moved, total = "", 0, 0
     with ops.progress as bar:
         task = bar.add_task("SQS redrives, and goes on if you stop watching", total=None)
-        for status, moved, total in ops.letters.follow_move():  # noqa: B007 - the last ones count
-            bar.update(task, completed=moved, total=total)
-    ops.tell(
-        {"status": status, "moved": moved, "of": total},
-        f"{status}: {moved} of about {total} sent.",
-    )
-    return FINE if status == "COMPLETED" else TROUBLE
+        for move in ops.letters.follow_move():
+            bar.update(task, completed=move.moved, total=move.of)
+    ops.tell(move, f"{move.status}: {move.moved} of about {move.of} sent. {move.failure_reason}")
+    return FINE if move.status == "COMPLETED" else TROUBLE
 
 
 @dlq.command("save")

@@ -36,6 +36,7 @@ _PATIENCE: Final = 20
 """A walk ends when a long poll finds nothing, or when so many in a row find nothing new: what was
 hidden long ago comes back while a walk goes on."""
 
+_GOING_ON: Final = {"RUNNING", "CANCELLING"}
 _NOT_OFFERED: Final = {
     "AWS.SimpleQueueService.UnsupportedOperation",
     "InvalidAction",
@@ -109,6 +110,16 @@ class Moved:
     sent: int
     not_sent: int
     not_deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How far a redrive is that SQS does by itself, about."""
+
+    status: str
+    moved: int
+    of: int
+    failure_reason: str = ""
 
 
 class DeadLetters:
@@ -221,18 +232,21 @@ class DeadLetters:
             raise
         return True
 
-    def follow_move(self) -> Iterator[tuple[str, int, int]]:
-        """Return its status, how many are moved and how many there are, until it ends."""
-        status = "RUNNING"
-        while status in {"RUNNING", "CANCELLING"}:
-            (task, *_) = self._sqs.list_message_move_tasks(
+    def follow_move(self) -> Iterator[Move]:
+        """Return how far SQS's redrive is, again and again until it ends."""
+        unlisted = 0
+        while unlisted < _PATIENCE:
+            tasks = self._sqs.list_message_move_tasks(
                 SourceArn=self._stack.dead_letter_queue_arn, MaxResults=1
-            )["Results"]
-            status = task["Status"]
-            moved = task.get("ApproximateNumberOfMessagesMoved", 0)
-            yield status, moved, task.get("ApproximateNumberOfMessagesToMove", moved)
-            if status in {"RUNNING", "CANCELLING"}:
-                self._sleep(1)
+            ).get("Results")
+            if tasks:
+                move = _move(tasks[0])
+                yield move
+                if move.status not in _GOING_ON:
+                    return
+            unlisted = 0 if tasks else unlisted + 1
+            self._sleep(1)
+        yield Move("UNKNOWN", 0, 0, "SQS lists no such task")
 
     def _give_back(self) -> None:
         held = list(self._held.values())
@@ -312,6 +326,12 @@ def _letter(received: Any) -> DeadLetter:
         sent_at=int(received["Attributes"]["SentTimestamp"]) / 1000,
         body=received["Body"],
     )
+
+
+def _move(task: Any) -> Move:
+    moved = task.get("ApproximateNumberOfMessagesMoved", 0)
+    of = task.get("ApproximateNumberOfMessagesToMove", moved)
+    return Move(task["Status"], moved, of, task.get("FailureReason", ""))
 
 
 def _date(answer: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
 from ops import dead_letters, masking, secret, show
 from ops.cli import FINE, TROUBLE, _Ops, cli, run
-from ops.dead_letters import DeadLetter, DeadLetters, Selection
+from ops.dead_letters import DeadLetter, DeadLetters, Move, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Stack
 from ops.status import Depth, Status, Trouble, troubles
@@ -188,13 +189,35 @@ def test_sqs_redrives_everything_by_itself_where_it_offers_to(sqs) -> None:
         {"TaskHandle": "h"},
         {"SourceArn": "arn:d", "DestinationArn": "arn:q", "MaxNumberOfMessagesPerSecond": 7},
     )
-    for status, moved in (("RUNNING", 1), ("COMPLETED", 2)):
-        task = {"Status": status, "ApproximateNumberOfMessagesMoved": moved}
+    stubbed.add_response("list_message_move_tasks", {"Results": []})  # not listed yet
+    for task in (
+        {"Status": "RUNNING", "ApproximateNumberOfMessagesMoved": 1},
+        {
+            "Status": "FAILED",
+            "ApproximateNumberOfMessagesMoved": 2,
+            "ApproximateNumberOfMessagesToMove": 3,
+            "FailureReason": "AccessDenied",
+        },
+    ):
         stubbed.add_response("list_message_move_tasks", {"Results": [task]})
     letters = DeadLetters(client, STACK, sleep=lambda _: None)
 
     assert letters.start_move(rate=7)
-    assert list(letters.follow_move()) == [("RUNNING", 1, 1), ("COMPLETED", 2, 2)]
+    assert list(letters.follow_move()) == [
+        Move("RUNNING", 1, 1),
+        Move("FAILED", 2, 3, "AccessDenied"),
+    ]
+
+
+def test_a_redrive_that_sqs_does_not_list_is_given_up_on(sqs) -> None:
+    client, stubbed = sqs
+    for _ in range(20):
+        stubbed.add_response("list_message_move_tasks", {})
+    letters = DeadLetters(client, STACK, sleep=lambda _: None)
+
+    (move,) = letters.follow_move()
+
+    assert (move.status, move.failure_reason) == ("UNKNOWN", "SQS lists no such task")
 
 
 def test_where_sqs_does_not_offer_to_the_tool_redrives(sqs) -> None:
@@ -441,19 +464,28 @@ def test_credentials_of_no_known_workspace_need_an_account() -> None:
 # --- commands ---
 
 
-@pytest.mark.parametrize(("end", "exit_status"), [("COMPLETED", FINE), ("FAILED", TROUBLE)])
+@pytest.mark.parametrize(
+    ("end", "exit_status"),
+    [
+        (Move("COMPLETED", 3, 3), FINE),
+        (Move("FAILED", 2, 3, "AWS.SimpleQueueService.NonExistentQueue"), TROUBLE),
+    ],
+)
 def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_status) -> None:
     letters = SimpleNamespace(
         about=lambda: 3,
         start_move=lambda *, rate: True,
-        follow_move=lambda: iter([("RUNNING", 1, 3), (end, 2, 3)]),
+        follow_move=lambda: iter([Move("RUNNING", 1, 3), end]),
     )
     monkeypatch.setattr(_Ops, "letters", letters)
 
     status = run(["dlq", "redrive", "--yes", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    run(["dlq", "redrive", "--yes"])
 
     assert status == exit_status
-    assert json.loads(capsys.readouterr().out) == {"status": end, "moved": 2, "of": 3}
+    assert told == asdict(end)
+    assert end.failure_reason in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
