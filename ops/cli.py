@@ -20,6 +20,7 @@ import click
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
+from rich.progress import Progress
 
 from handler.domain.membership import is_member
 from handler.domain.workspace import Region, Workspace
@@ -52,6 +53,11 @@ Everything but `dlq redrive`, `dlq purge`, `send` and `credentials put` only loo
 What to do about what you see: docs/operations.md.
 """
 
+_ERROR_TYPES: Final = (
+    f"One of {', '.join(sorted(dead_letters.ERROR_TYPES))}, or of an older version; "
+    f"`{dead_letters.MOVED_BY_SQS}`: what SQS moved."
+)
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -72,7 +78,6 @@ class _Ops:
     def __init__(self, where: _Where) -> None:
         self._where = where
         self.console = Console(highlight=False, width=None if os.isatty(1) else 140)
-        self.progress = show.progress(Console(stderr=True))
         self.now = time.time()
 
     @cached_property
@@ -97,6 +102,10 @@ class _Ops:
     def letters(self) -> DeadLetters:
         return DeadLetters(self.aws.sqs, self.stack, sleep=time.sleep)
 
+    def progress(self) -> Progress:
+        """Return a bar, for a person at a terminal only."""
+        return show.progress(Console(stderr=True))
+
     def tell(self, data: object, *shown: object) -> None:
         """Tell a machine the data, or a person what is shown."""
         if self._where.json:
@@ -113,7 +122,7 @@ class _Ops:
         self, doing: str, *, most: int | None = None
     ) -> Generator[list[DeadLetter], None, None]:
         """Go through the letters with a bar; those not deleted are given back at the end."""
-        with closing(self.letters.walk(most=most)) as walk, self.progress as bar:
+        with closing(self.letters.walk(most=most)) as walk, self.progress() as bar:
             about = self.letters.about()
             task = bar.add_task(doing, total=about if most is None else min(about, most))
             for letters in walk:
@@ -152,13 +161,23 @@ def _selection(command: _Command) -> _Command:
     """Give a command the options that say which letters are meant."""
     for name, about in (
         ("--source-message-id", "Only what came of this message; repeat for more."),
-        ("--error-type", "Only this error type; repeat for more. `none`: what SQS moved."),
+        ("--error-type", f"Only this error type; repeat for more. {_ERROR_TYPES}"),
     ):
         command = click.option(name, multiple=True, help=about)(command)
     return command
 
 
-def _selected(error_type: Sequence[str], source_message_id: Sequence[str]) -> Selection:
+def _selected(
+    ops: _Ops, error_type: Sequence[str], source_message_id: Sequence[str] = ()
+) -> Selection:
+    """Return what is meant; refuse an error type that neither the function nor the DLQ knows."""
+    if unknown := {*error_type} - dead_letters.ERROR_TYPES:
+        found = {one.error_type for ones in ops.walk("Looking") for one in ones}
+        if unknown - found:
+            raise click.UsageError(
+                f"there is no error type {', '.join(sorted(unknown - found))}; "
+                f"in the dead-letter queue: {', '.join(sorted(found)) or 'nothing'}"
+            )
     return Selection(frozenset(error_type), frozenset(source_message_id))
 
 
@@ -291,7 +310,7 @@ def dlq() -> None:
 def dlq_list(error_type: Sequence[str], source_message_id: Sequence[str], limit: int) -> int:
     """Messages by error type: how many, how old, and why."""
     ops = _ops()
-    selection = _selected(error_type, source_message_id)
+    selection = _selected(ops, error_type, source_message_id)
     about = ops.letters.about()
     seen = [one for ones in ops.walk("Looking", most=limit) for one in ones]
     groups = dead_letters.grouped(filter(selection.takes, seen))
@@ -309,7 +328,7 @@ def dlq_show(source_message_id: str | None, error_type: Sequence[str], *, reveal
     """One message; the first that comes where none is named."""
     ops = _ops()
     ids = [source_message_id] if source_message_id else []
-    selection = _selected(error_type, ids)
+    selection = _selected(ops, error_type, ids)
     with closing(ops.walk("Looking")) as walk:
         letter = next((one for ones in walk for one in ones if selection.takes(one)), None)
     if letter is None:
@@ -347,7 +366,7 @@ def dlq_redrive(
     twice does no harm. SQS does it by itself where everything is meant and it offers to.
     """
     ops = _ops()
-    selection = _selected(error_type, source_message_id)
+    selection = _selected(ops, error_type, source_message_id)
     if dry_run:
         chosen = (one for ones in ops.walk("Looking") for one in ones if selection.takes(one))
         groups = dead_letters.grouped(chosen)
@@ -372,7 +391,7 @@ def dlq_redrive(
 
 
 def _follow(ops: _Ops) -> int:
-    with ops.progress as bar:
+    with ops.progress() as bar:
         task = bar.add_task("SQS redrives, and goes on if you stop watching", total=None)
         for move in ops.letters.follow_move():
             bar.update(task, completed=move.moved, total=move.of)
@@ -387,7 +406,7 @@ def _follow(ops: _Ops) -> int:
 def dlq_save(file: Path, error_type: Sequence[str], source_message_id: Sequence[str]) -> int:
     """Copy messages to a new file, one a line; `send` takes it. It holds personal data."""
     ops = _ops()
-    selection = _selected(error_type, source_message_id)
+    selection = _selected(ops, error_type, source_message_id)
     count = 0
     try:
         file.touch(mode=0o600, exist_ok=False)
@@ -414,7 +433,7 @@ def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> in
     """Delete messages of an error type for good; `dlq save` them first."""
     ops = _ops()
     ids = None if saved is None else dead_letters.saved_ids(saved.read_text("utf-8"))
-    selection = _selected(error_type, ())
+    selection = _selected(ops, error_type)
     ops.agree(f"Delete every dead letter of type {', '.join(error_type)} for good?", yes=yes)
     deleted = failed = 0
     with closing(ops.walk("Deleting")) as walk:
@@ -449,7 +468,7 @@ def send(file: Path, *, yes: bool) -> int:
         raise click.ClickException(f"{file}: cannot be read: {type(error).__name__}") from error
     ops.agree(f"Send {len(bodies)} messages to {ops.stack.queue_url}?", yes=yes)
     sent = 0
-    with ops.progress as bar:
+    with ops.progress() as bar:
         task = bar.add_task("Sending", total=len(bodies))
         for places in dead_letters.batches(bodies):
             sent += len(ops.letters.send([bodies[place] for place in places]))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.errors import PermanentError
 from handler.queue import MAX_ENTRIES, MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ HIDDEN_S: Final = 120
 
 MOVED_BY_SQS: Final = "none"
 """Stands for the error type of what SQS moved itself, which has none."""
+
+ERROR_TYPES: Final = frozenset(
+    {MOVED_BY_SQS, *(kind.error_type for kind in PermanentError.__subclasses__())}
+)
+"""What this version labels letters with; those of another version may be in the queue too."""
 
 _POLL_S: Final = 1
 _PATIENCE: Final = 20

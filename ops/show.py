@@ -30,9 +30,13 @@ def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:
 
 
 def progress(console: Console) -> Progress:
-    """Return a bar that counts up to about as many as there are."""
+    """Return a bar that counts up to about as many as there are; none without a terminal."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
 from ops import dead_letters, masking, secret, show
-from ops.cli import FINE, TROUBLE, _Ops, cli, run
-from ops.dead_letters import DeadLetter, DeadLetters, Move, Selection
+from ops.cli import FINE, TROUBLE, USAGE, _Ops, cli, run
+from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Stack
 from ops.status import Depth, Status, Trouble, troubles
@@ -272,7 +272,7 @@ def test_what_was_not_sent_is_not_deleted(sqs) -> None:
     moved = list(letters.redrive(next(walk), rate=4))
     walk.close()
 
-    assert moved == [dead_letters.Moved(sent=1, not_sent=1, not_deleted=0)]
+    assert moved == [Moved(sent=1, not_sent=1, not_deleted=0)]
     assert naps == [0.5]  # two messages, at four a second
 
 
@@ -462,6 +462,81 @@ def test_credentials_of_no_known_workspace_need_an_account() -> None:
 
 
 # --- commands ---
+
+
+class Letters:
+    """A dead-letter queue that holds letters, and notes what is asked of it."""
+
+    def __init__(self, *letters, missed=0):
+        self.letters = [*letters]
+        self.missed = missed
+        self.redriven: list[DeadLetter] = []
+
+    def about(self):
+        return len(self.letters) + self.missed
+
+    def walk(self, *, most=None):
+        if self.letters:
+            yield self.letters[:most]
+
+    def start_move(self, *, rate):
+        return False
+
+    def redrive(self, letters, *, rate):
+        self.redriven += letters
+        yield Moved(len(letters), 0, 0)
+
+    def delete(self, letters):
+        self.letters = [one for one in self.letters if one not in letters]
+        return 0
+
+
+@pytest.fixture
+def holding(monkeypatch):
+    """Have the commands find a dead-letter queue that holds these letters."""
+
+    def hold(*held, missed=0):
+        letters = Letters(*held, missed=missed)
+        monkeypatch.setattr(_Ops, "letters", letters)
+        return letters
+
+    return hold
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["list", "show", "redrive --yes", "redrive --dry-run", "save {folder}/new", "purge --yes"],
+)
+def test_an_error_type_that_nobody_knows_is_refused_with_those_there_are(
+    holding, command, tmp_path, capsys
+) -> None:
+    letters = holding(letter("NoIdentity"), letter("OfAnOlderVersion"))
+
+    arguments = command.format(folder=tmp_path).split()
+    status = run(["dlq", *arguments, "--error-type", "NoIdentity", "--error-type", "Noidentity"])
+
+    told = capsys.readouterr().err
+    assert status == USAGE
+    assert "Noidentity" in told
+    assert "NoIdentity, OfAnOlderVersion" in told
+    assert len(letters.letters) == 2
+    assert not letters.redriven
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("error_type", ["OfAnOlderVersion", "none", "RejectedByCustomerIo"])
+def test_an_error_type_that_is_there_or_might_be_is_taken(holding, error_type) -> None:
+    letters = holding(letter("OfAnOlderVersion"), letter("none"))
+
+    status = run(["dlq", "redrive", "--yes", "--error-type", error_type])
+
+    assert status == FINE
+    assert {one.error_type for one in letters.redriven} <= {error_type}
+
+
+def test_the_error_types_are_those_of_the_function() -> None:
+    assert {"MalformedMessage", "RejectedByCustomerIo", "none"} <= dead_letters.ERROR_TYPES
+    assert len(dead_letters.ERROR_TYPES) == 8
 
 
 @pytest.mark.parametrize(
