@@ -129,6 +129,16 @@ class _Ops:
                 bar.advance(task, len(letters))
                 yield letters
 
+    def missed(self) -> int:
+        """Return about how many letters the last walk did not find, and tell of them."""
+        if missed := self.letters.missed:
+            click.echo(
+                f"About {missed} more are hidden, as somebody else looks at them: "
+                f"try again in {dead_letters.HIDDEN_S // 60} minutes.",
+                err=True,
+            )
+        return missed
+
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     # The options of all commands stand before or after a command's name.
@@ -316,7 +326,7 @@ def dlq_list(error_type: Sequence[str], source_message_id: Sequence[str], limit:
     groups = dead_letters.grouped(filter(selection.takes, seen))
     title = f"Looked at {len(seen)} of about {max(about, len(seen))} dead letters"
     ops.tell(groups, show.groups(title, groups, ops.now))
-    return TROUBLE if seen else FINE
+    return TROUBLE if ops.missed() or seen else FINE
 
 
 @dlq.command("show")
@@ -371,7 +381,7 @@ def dlq_redrive(
         chosen = (one for ones in ops.walk("Looking") for one in ones if selection.takes(one))
         groups = dead_letters.grouped(chosen)
         ops.tell(groups, show.groups("Would be sent", groups, ops.now))
-        return FINE
+        return TROUBLE if ops.missed() else FINE
     which = "all" if selection.is_all else "the chosen ones"
     ops.agree(f"Redrive {which} of about {ops.letters.about()} dead letters?", yes=yes)
     if selection.is_all and ops.letters.start_move(rate=rate):
@@ -387,7 +397,7 @@ def dlq_redrive(
         f"Sent {done.sent}. Not sent, and still dead letters: {done.not_sent}. "
         f"Sent but not deleted, to be delivered twice: {done.not_deleted}.",
     )
-    return TROUBLE if done.not_sent or done.not_deleted else FINE
+    return TROUBLE if ops.missed() or done.not_sent or done.not_deleted else FINE
 
 
 def _follow(ops: _Ops) -> int:
@@ -417,7 +427,7 @@ def dlq_save(file: Path, error_type: Sequence[str], source_message_id: Sequence[
             saved.write(dead_letters.written(letter))
             count += 1
     ops.tell({"saved": count}, f"Saved {count} to {file}, which holds personal data.")
-    return FINE
+    return TROUBLE if ops.missed() else FINE
 
 
 @dlq.command("purge")
@@ -446,7 +456,7 @@ def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> in
             left = ops.letters.delete(chosen)
             deleted, failed = deleted + len(chosen) - left, failed + left
     ops.tell({"deleted": deleted, "failed": failed}, f"Deleted {deleted}. Failed: {failed}.")
-    return TROUBLE if failed else FINE
+    return TROUBLE if ops.missed() or failed else FINE
 
 
 # --- mending ---

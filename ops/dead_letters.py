@@ -139,6 +139,8 @@ class DeadLetters:
         self._sleep = sleep
         self._held: dict[str, str] = {}  # receipt handles, by message id
         self._sent: set[str] = set()  # ids of messages sent
+        self.missed = 0
+        """About how many letters the last walk did not find, as somebody else looks at them."""
 
     def about(self) -> int:
         """Return about how many letters there are, whether somebody looks at them or not."""
@@ -156,6 +158,8 @@ class DeadLetters:
 
         To be closed, so that those not deleted are given back.
         """
+        self.missed = 0
+        before = self.about()
         seen: set[str] = set()
         started: float | None = None
         quiet = 0
@@ -184,6 +188,9 @@ class DeadLetters:
                 if letters:
                     quiet = 0
                     yield letters
+            if most is None or len(seen) < most:
+                # Neither those that were deleted meanwhile, nor those that came.
+                self.missed = max(0, min(before - len(seen), self.about() - len(self._held)))
         finally:
             self._give_back()
 

@@ -182,6 +182,14 @@ def sqs():
         stubbed.assert_no_pending_responses()
 
 
+def count(stubbed, *, waiting, hidden=0):
+    counts = {
+        "ApproximateNumberOfMessages": str(waiting),
+        "ApproximateNumberOfMessagesNotVisible": str(hidden),
+    }
+    stubbed.add_response("get_queue_attributes", {"Attributes": counts})
+
+
 def test_sqs_redrives_everything_by_itself_where_it_offers_to(sqs) -> None:
     client, stubbed = sqs
     stubbed.add_response(
@@ -246,6 +254,7 @@ def test_what_was_not_sent_is_not_deleted(sqs) -> None:
         }
         for name in ("a", "b")
     ]
+    count(stubbed, waiting=2)
     stubbed.add_response("receive_message", {"Messages": received, "ResponseMetadata": DATE})
     stubbed.add_response(
         "send_message_batch",
@@ -305,6 +314,7 @@ def test_what_sqs_itself_moved_has_no_reason_whatever_it_carries(sqs, system, to
         "Attributes": {"SentTimestamp": "1", **system},
         "MessageAttributes": ATTRIBUTES,
     }
+    count(stubbed, waiting=1)
     stubbed.add_response(
         "receive_message",
         {"Messages": [received], "ResponseMetadata": DATE},
@@ -532,6 +542,50 @@ def test_an_error_type_that_is_there_or_might_be_is_taken(holding, error_type) -
 
     assert status == FINE
     assert {one.error_type for one in letters.redriven} <= {error_type}
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("list", "Looked at 1 of about 3"),
+        ("save {folder}/new", "Saved 1"),
+        ("redrive --yes", "Sent 1"),
+        ("redrive --dry-run", "Would be sent"),
+        ("purge --error-type NoIdentity --yes", "Deleted 1"),
+    ],
+)
+def test_letters_that_somebody_else_looks_at_are_told_of(
+    holding, command, told, tmp_path, capsys
+) -> None:
+    arguments = ["dlq", *command.format(folder=tmp_path).split()]
+    holding(letter(), missed=2)
+
+    status = run(arguments)
+
+    out, note = capsys.readouterr()
+    assert status == TROUBLE
+    assert told in out
+    assert "About 2 more are hidden" in note
+    assert "2 minutes" in note
+
+
+def test_what_a_walk_did_not_find_is_counted(sqs) -> None:
+    client, stubbed = sqs
+    received = {
+        "MessageId": "a",
+        "ReceiptHandle": "handle",
+        "Body": "{}",
+        "Attributes": {"SentTimestamp": "1"},
+    }
+    count(stubbed, waiting=1, hidden=3)
+    stubbed.add_response("receive_message", {"Messages": [received], "ResponseMetadata": DATE})
+    stubbed.add_response("receive_message", {"ResponseMetadata": DATE})
+    count(stubbed, waiting=0, hidden=3)  # ours, and two; one has been deleted meanwhile
+    stubbed.add_response("change_message_visibility_batch", {"Successful": [], "Failed": []})
+    letters = DeadLetters(client, STACK, sleep=lambda _: None)
+
+    assert [len(ones) for ones in letters.walk()] == [1]
+    assert letters.missed == 2
 
 
 def test_the_error_types_are_those_of_the_function() -> None:
