@@ -223,13 +223,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 @cli.command()
-@click.option("--since", default=60, show_default=True, help="Minutes of the log to read.")
+@click.option(
+    "--since",
+    type=click.IntRange(1, 14 * 24 * 60),
+    default=60,
+    show_default=True,
+    help="Minutes to look back.",
+)
 @_shared
 def status(since: int) -> int:
     """The stack at a glance: queues, mapping, alarms, and what went wrong lately."""
     ops = _ops()
-    found = statuses.look(ops.aws, ops.stack, since=timedelta(minutes=since))
-    ops.tell(found, show.status(found, since))
+    with ops.progress() as bar:
+        task = bar.add_task("Reading the logs, lines", total=None)
+        found = statuses.look(
+            ops.aws,
+            ops.stack,
+            since=timedelta(minutes=since),
+            on_lines=lambda count: bar.advance(task, count),
+        )
+    ops.tell(found, show.status(found, ops.now))
     return FINE if found.is_well else TROUBLE
 
 

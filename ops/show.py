@@ -58,7 +58,7 @@ def since(moment: float, now: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC ({age(now - moment)} ago)"
 
 
-def status(found: Status, minutes: int) -> Group:
+def status(found: Status, now: float) -> Group:
     """Return the stack at a glance."""
     dead = found.dead_letters
     rows = [
@@ -68,13 +68,22 @@ def status(found: Status, minutes: int) -> Group:
         (mark(is_ok=found.mapping == "Enabled"), "event source mapping", found.mapping),
         (mark(is_ok=not found.ringing), "alarms", "\n".join(found.ringing) or "none rings"),
     ]
+    if found.ingress:
+        asked = f"{found.ingress.count} requests, {found.ingress.failed} of them failed"
+        rows.append((mark(is_ok=True), "ingress", asked))
     parts: list[Any] = [table("Now", "", "", "", rows=rows)]
     if found.troubles:
-        seen = [(one.count, one.event, one.error_type, one.reason) for one in found.troubles]
-        title = f"Logged in the last {minutes} minutes"
-        parts.append(table(title, "times", "event", "error type", "reason", rows=seen))
+        columns = ("times", "function", "event", "error type", "reason")
+        seen = [
+            (one.count, one.function, one.event, one.error_type, one.reason)
+            for one in found.troubles
+        ]
+        title = f"Logged since {since(found.logged_since, now)}"
+        parts.append(table(title, *columns, rows=seen))
     else:
-        parts.append(Text(f"Nothing went wrong in the last {minutes} minutes."))
+        parts.append(Text(f"Nothing went wrong since {since(found.logged_since, now)}."))
+    if found.is_cut_off:
+        parts.append(Text("What was logged before that is more than is read here."))
     return Group(*parts, *(Text(f"→ {step}") for step in found.next_steps))
 
 

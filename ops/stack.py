@@ -25,8 +25,17 @@ _CONFIG: Final = Config(
 
 
 @dataclass(frozen=True, slots=True)
+class Ingress:
+    """mParticle's own door; `arn` is what it invokes."""
+
+    arn: str
+    function_name: str
+    log_group: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack: the names and URLs of what it made."""
+    """A deployed stack: the names and URLs of what it made; `ingress` None where it has none."""
 
     name: str
     status: str
@@ -38,6 +47,7 @@ class Stack:
     function_name: str
     log_group: str
     alarm_names: tuple[str, ...]
+    ingress: Ingress | None = None
 
 
 class Aws:
@@ -69,12 +79,12 @@ class Aws:
 
     @cached_property
     def functions(self) -> LambdaClient:
-        """The function and its mapping."""
+        """The functions and the mapping."""
         return self._session.client("lambda", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        """The function's log."""
+        """The functions' logs."""
         return self._session.client("logs", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
@@ -111,4 +121,7 @@ def find(aws: Aws, name: str) -> Stack:
             for one in resources
             if one["ResourceType"] == "AWS::CloudWatch::Alarm"
         ),
+        ingress=Ingress(outputs["IngressArn"], made["IngressFunction"], made["IngressLogGroup"])
+        if "IngressArn" in outputs
+        else None,
     )

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from ops.stack import Aws, Stack
+    from mypy_boto3_logs.client import CloudWatchLogsClient
 
-_MOST_LINES: Final = 10_000  # of the log that are read for each of the terms
-_TERMS: Final = ("WARNING", "ERROR")  # what such lines hold, whoever wrote them
-_RAISED: Final = re.compile(r"\[ERROR\] (\w+): ([^\n\r]*)")
+    from ops.stack import Aws, Ingress, Stack
+
+Function = Literal["forwarder", "ingress"]
+
+_MOST_LINES: Final = 10_000  # of a function's log that are read for each of the terms
+_LEVELS: Final = ("WARNING", "ERROR")
+# What lines of trouble hold, whoever wrote them; the last two are Lambda's own.
+_TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"')
+_RAISED: Final = re.compile(r"\[ERROR\] ([\w.]+)(?:: ([^\n\r]*))?")
+_TIMED_OUT: Final = re.compile(r"Task timed out after [\d.]+ seconds")
+_EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,9 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One kind of line that the function logged."""
+    """One kind of line that a function, or Lambda of it, logged."""
 
+    function: Function
     event: str
     error_type: str
     reason: str
@@ -39,15 +48,35 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Requests:
+    """What mParticle asked of the ingress, about; those that failed it sends again."""
+
+    count: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Lines of a function's log: all of what is sought for from `complete_since` on."""
+
+    lines: Sequence[str]
+    complete_since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """The stack at a glance."""
+    """The stack at a glance; `troubles` as of `logged_since`, in Unix seconds."""
 
     stack: str
     queue: Depth
     dead_letters: Depth
     mapping: str
+    ingress: Requests | None
     ringing: tuple[str, ...]
     troubles: tuple[Trouble, ...]
+    logged_since: float
+    is_cut_off: bool
+    """Whether what was logged before is more than is read."""
 
     @property
     def is_well(self) -> bool:
@@ -58,7 +87,8 @@ class Status:
     @property
     def next_steps(self) -> list[str]:
         """Tell what to do now, each with its section of docs/operations.md."""
-        events = {trouble.event for trouble in self.troubles}
+        events = {one.event for one in self.troubles if one.function == "forwarder"}
+        of_ingress = {one.event for one in self.troubles if one.function == "ingress"}
         steps = {
             "`ops check` has the command that enables the mapping; see: Changes wait too long": (
                 self.mapping != "Enabled"
@@ -68,6 +98,9 @@ class Status:
             ),
             "`ops check` finds what is not in order; see: The function fails": (
                 "invocation.failed" in events
+            ),
+            "`ops check` looks at the ingress too; see: The ingress fails": (
+                "invocation.failed" in of_ingress
             ),
             "wait, or mend what the reasons say; see: Changes are retried": (
                 "message.retried" in events and "credentials.refused" not in events
@@ -79,54 +112,115 @@ class Status:
         return [step for step, is_due in steps.items() if is_due]
 
 
-def look(aws: Aws, stack: Stack, *, since: timedelta) -> Status:
-    """Return how the stack is, with what went wrong `since` so long ago."""
+def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], None]) -> Status:
+    """Return how the stack is, with what went wrong `since` so long ago.
+
+    `on_lines` is told how many lines of the logs have been read, again and again.
+    """
+    start = (datetime.now(UTC) - since).timestamp()
     mappings = aws.functions.list_event_source_mappings(FunctionName=stack.function_name)
     states = [one.get("State", "") for one in mappings["EventSourceMappings"]]
+    groups: dict[Function, str] = {"forwarder": stack.log_group}
+    if stack.ingress:
+        groups["ingress"] = stack.ingress.log_group
+    logs = {
+        function: read_log(aws.logs, group, since=start, most=_MOST_LINES, on_lines=on_lines)
+        for function, group in groups.items()
+    }
+    found = [one for function, log in logs.items() for one in troubles(function, log.lines)]
+    logged_since = max(log.complete_since for log in logs.values())
     return Status(
         stack=stack.status,
         queue=_depth(aws, stack.queue_url),
         dead_letters=_depth(aws, stack.dead_letter_queue_url),
         mapping=" ".join(states) or "none",
+        ingress=_requests(aws, stack.ingress, since) if stack.ingress else None,
         ringing=_ringing(aws, stack),
-        troubles=tuple(troubles(_lines(aws, stack, since))),
+        troubles=tuple(sorted(found, key=lambda one: -one.count)),
+        logged_since=logged_since,
+        is_cut_off=logged_since > start,
     )
 
 
-def troubles(lines: Iterable[str]) -> list[Trouble]:
-    """Return what went wrong in lines of the log, alike together, the most frequent first."""
+def troubles(function: Function, lines: Iterable[str]) -> list[Trouble]:
+    """Return what went wrong in lines of a log, alike together, the most frequent first."""
     counts = Counter(found for line in lines if (found := _trouble(line)))
-    return [Trouble(*told, count) for told, count in counts.most_common()]
+    return [Trouble(function, *told, count) for told, count in counts.most_common()]
 
 
 def _trouble(line: str) -> tuple[str, str, str] | None:
     try:
         told = json.loads(line)
     except ValueError:
-        raised = _RAISED.search(line)
-        return ("invocation.failed", raised[1], raised[2]) if raised else None
-    if not isinstance(told, Mapping) or told.get("level") not in {*_TERMS, "CRITICAL"}:
+        failure = _failure(line)
+        return ("invocation.failed", *failure) if failure else None
+    if not isinstance(told, Mapping) or told.get("level") not in _LEVELS:
         return None
     kind = told.get("error_type") or told.get("error") or told.get("status") or ""
     return str(told.get("message", "")), str(kind), str(told.get("reason", ""))
 
 
-def _lines(aws: Aws, stack: Stack, since: timedelta) -> Iterable[str]:
-    start = int((datetime.now(UTC) - since).timestamp() * 1000)
-    found: dict[tuple[object, ...], str] = {}  # each once, also where both terms are in it
+def _failure(line: str) -> tuple[str, str] | None:
+    """Return the kind and the reason of an invocation's end, in Lambda's own words."""
+    if timed_out := _TIMED_OUT.search(line):
+        return "Timeout", timed_out[0]
+    if exited := _EXITED.search(line):
+        return "Crash", exited[0]
+    raised = _RAISED.search(line)
+    return (raised[1], raised[2] or "") if raised else None
+
+
+def read_log(
+    logs: CloudWatchLogsClient,
+    group: str,
+    *,
+    since: float,
+    most: int,
+    on_lines: Callable[[int], None],
+) -> Log:
+    """Return the lines of trouble, the newest first until there are about so many of a term."""
+    found: dict[tuple[object, ...], str] = {}  # each once, also where two terms are in it
+    complete_since = since
     for term in _TERMS:
-        pages = aws.logs.get_paginator("filter_log_events").paginate(
-            logGroupName=stack.log_group,
-            startTime=start,
+        count = 0
+        pages = logs.get_paginator("filter_log_events").paginate(
+            logGroupName=group,
+            startTime=int(since * 1000),
             filterPattern=term,
-            PaginationConfig={"MaxItems": _MOST_LINES},
+            startFromHead=False,
         )
         for page in pages:
+            events = page["events"]
             found |= {
-                (event["logStreamName"], event["timestamp"], event["message"]): event["message"]
-                for event in page["events"]
+                (one["logStreamName"], one["timestamp"], one["message"]): one["message"]
+                for one in events
             }
-    return found.values()
+            on_lines(len(events))
+            count += len(events)
+            if count >= most and "nextToken" in page:
+                oldest = min(one["timestamp"] for one in events)
+                complete_since = max(complete_since, oldest / 1000)
+                break
+    return Log(list(found.values()), complete_since)
+
+
+def _requests(aws: Aws, ingress: Ingress, since: timedelta) -> Requests:
+    now = datetime.now(UTC)
+    minutes = int(since.total_seconds() // 60)
+
+    def total(name: str) -> int:
+        points = aws.cloudwatch.get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=name,
+            Dimensions=[{"Name": "FunctionName", "Value": ingress.function_name}],
+            StartTime=now - since,
+            EndTime=now,
+            Period=60 * (minutes // 1000 + 1),  # CloudWatch gives at most 1,440 at a time
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return int(sum(point["Sum"] for point in points))
+
+    return Requests(total("Invocations"), total("Errors"))
 
 
 def _ringing(aws: Aws, stack: Stack) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import pytest
 from local.fake_customerio.faults import Fault, FaultKind
 from local.stack import API_KEY, SITE_ID
 from ops.cli import OUT_OF_REACH, STOPPED, TROUBLE, USAGE, run
+from tests.e2e.function import post
 from tests.e2e.messages import join, memberships, somebody
 from tests.stack_template import PROJECT
 
@@ -76,6 +77,19 @@ def test_the_status_tells_what_is_set_aside_and_why(stack, ops, ops_table):
     kinds = {(one["event"], one["error_type"]) for one in told["troubles"]}
     assert ("message.set_aside", "MalformedMessage") in kinds
     assert "MalformedMessage" in shown
+
+
+def test_the_status_tells_of_the_ingress_too(stack, ops):
+    stack.ask(join(somebody()).encode())
+    stack.ask(b'{"type": "event_processing_request"}')
+    post(stack, join(somebody()), token="another-token-of-somebody")
+
+    _, told = ops("status")
+
+    assert told["ingress"]["count"] >= 2  # the emulator does not count those at the URL
+    assert told["ingress"]["failed"] >= 1
+    refused = [one for one in told["troubles"] if one["event"] == "firehose.refused"]
+    assert {(one["function"], one["error_type"]) for one in refused} == {("ingress", "401")}
 
 
 def test_dead_letters_are_listed_by_type_and_shown_without_personal_data(stack, ops, ops_table):

@@ -6,12 +6,14 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from click.testing import CliRunner
+from rich.console import Console
 
 from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
@@ -20,7 +22,7 @@ from ops.cli import FINE, TROUBLE, USAGE, _Ops, cli, run
 from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Stack
-from ops.status import Depth, Status, Trouble, troubles
+from ops.status import Depth, Requests, Status, Trouble, read_log, troubles
 from tests.builders import NOW, body, profile, state
 from tests.stack_template import PROJECT
 
@@ -344,16 +346,77 @@ def test_the_log_is_summed_up_by_what_went_wrong() -> None:
     lines = [
         json.dumps(retried | {"message_id": "1"}),
         json.dumps(retried | {"message_id": "2"}),
-        json.dumps({"level": "INFO", "message": "batch.done"}),
+        json.dumps({"level": "INFO", "message": "batch.done", "reason": "Task timed out"}),
         "[ERROR] MisconfiguredError: setting X is missing\nTraceback (most recent call last):",
         "REPORT RequestId",
         "7",
     ]
 
-    assert troubles(lines) == [
-        Trouble("message.retried", "E", "r", 2),
-        Trouble("invocation.failed", "MisconfiguredError", "setting X is missing", 1),
+    assert troubles("forwarder", lines) == [
+        Trouble("forwarder", "message.retried", "E", "r", 2),
+        Trouble("forwarder", "invocation.failed", "MisconfiguredError", "setting X is missing", 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "error_type", "reason"),
+    [
+        (
+            "2026-11-21T22:58:14.417Z 5f3c Task timed out after 60.03 seconds\n\n",
+            "Timeout",
+            "Task timed out after 60.03 seconds",
+        ),
+        (
+            "RequestId: 5f3c Error: Runtime exited with error: signal: killed\nRuntime.ExitError",
+            "Crash",
+            "Runtime exited with error: signal: killed",
+        ),
+        (
+            "[ERROR] Runtime.ImportModuleError: Unable to import module 'handler.app'",
+            "Runtime.ImportModuleError",
+            "Unable to import module 'handler.app'",
+        ),
+        ("[ERROR] MemoryError\nTraceback (most recent call last):", "MemoryError", ""),
+    ],
+)
+def test_what_lambda_itself_says_of_a_failure_counts(line, error_type, reason) -> None:
+    assert troubles("ingress", [line]) == [
+        Trouble("ingress", "invocation.failed", error_type, reason, 1)
+    ]
+
+
+@pytest.fixture
+def logs():
+    client = boto3.client("logs")
+    with Stubber(client) as stubbed:
+        yield client, stubbed
+        stubbed.assert_no_pending_responses()
+
+
+def page(*events, more=""):
+    shown = [
+        {"logStreamName": "s", "timestamp": at * 1000, "message": text} for at, text in events
+    ]
+    return {"events": shown, **({"nextToken": more} if more else {})}
+
+
+def test_the_log_is_read_newest_first_and_no_further_than_it_must(logs) -> None:
+    client, stubbed = logs
+    asked = {"logGroupName": "l", "startTime": 5000, "startFromHead": False}
+    first = asked | {"filterPattern": "WARNING"}
+    stubbed.add_response("filter_log_events", page((9, "a"), (8, "b"), more="2"), first)
+    stubbed.add_response("filter_log_events", page(more="3"), first | {"nextToken": "2"})
+    stubbed.add_response("filter_log_events", page((7, "c"), more="4"), first | {"nextToken": "3"})
+    both = asked | {"filterPattern": "ERROR"}
+    stubbed.add_response("filter_log_events", page((8, "b"), (6, "d")), both)
+    for term in ('"Task timed out"', '"Runtime exited"'):
+        stubbed.add_response("filter_log_events", page(), asked | {"filterPattern": term})
+    counted: list[int] = []
+
+    log = read_log(client, "l", since=5, most=3, on_lines=counted.append)
+
+    assert (sorted(log.lines), log.complete_since) == (["a", "b", "c", "d"], 7)
+    assert sum(counted) == 5
 
 
 @pytest.mark.parametrize(
@@ -369,9 +432,20 @@ def test_an_age_is_told_as_people_do(seconds, said) -> None:
     assert show.age(seconds) == said
 
 
-def status(*events, dead=0, mapping="Enabled"):
-    found = tuple(Trouble(event, "", "", 1) for event in events)
-    return Status("", Depth(0, 0, None), Depth(dead, 0, None), mapping, (), found)
+def status(*events, dead=0, mapping="Enabled", function="forwarder", **fields):
+    found = tuple(Trouble(function, event, "", "", 1) for event in events)
+    told: dict[str, Any] = {
+        "stack": "",
+        "queue": Depth(0, 0, None),
+        "dead_letters": Depth(dead, 0, None),
+        "mapping": mapping,
+        "ingress": None,
+        "ringing": (),
+        "troubles": found,
+        "logged_since": NOW - 3600,
+        "is_cut_off": False,
+    }
+    return Status(**told | fields)
 
 
 @pytest.mark.parametrize(
@@ -382,6 +456,7 @@ def status(*events, dead=0, mapping="Enabled"):
         (status("message.retried"), "Changes are retried"),
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
         (status("invocation.failed"), "The function fails"),
+        (status("invocation.failed", function="ingress"), "The ingress fails"),
     ],
 )
 def test_the_status_says_what_to_do_and_where_to_read(found, step) -> None:
@@ -396,6 +471,26 @@ def test_all_is_well_where_nobody_is_needed() -> None:
     assert status().is_well
     assert status().next_steps == []
     assert not status(dead=1).is_well
+
+
+def shown(status):
+    console = Console(width=140)
+    with console.capture() as captured:
+        console.print(show.status(status, NOW))
+    return captured.get()
+
+
+def test_a_log_that_was_not_read_to_its_beginning_says_so() -> None:
+    cut = status("message.retried", is_cut_off=True)
+
+    assert "Logged since 2026" in shown(status("message.retried"))
+    assert "more than is read" not in shown(status("message.retried"))
+    assert "more than is read" in shown(cut)
+
+
+def test_the_ingress_is_shown_where_there_is_one() -> None:
+    assert "ingress" not in shown(status())
+    assert "12 requests, 3 of them failed" in shown(status(ingress=Requests(12, 3)))
 
 
 def test_a_moment_is_told_in_utc() -> None:
