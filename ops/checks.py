@@ -6,15 +6,17 @@ They only look. Settings and the secret are read by the function's own rooms.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler import clock
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
-from handler.settings import Settings
+from handler.ingress import Tokens
+from handler.settings import IngressSettings, Settings
 from ops import secret
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _DEPLOY: Final = "deploy again: make deploy"
 _PUT: Final = "put valid ones: ops credentials put"
 _ENABLE: Final = "enable it: aws lambda update-event-source-mapping --enabled --uuid "
+_LONGER: Final = "put tokens of 16 characters or more: docs/connect-mparticle.md, step 5"
 _READY: Final = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
@@ -44,6 +47,7 @@ class Checks:
     stack: Stack
     settings: Settings | None = None
     workspaces: dict[str, Workspace] = field(default_factory=dict)
+    url_secret_name: str = ""
 
     def run(self) -> Iterator[Check]:
         """Look at one thing after another."""
@@ -53,6 +57,7 @@ class Checks:
         yield _checked("queue", _DEPLOY, self._queue)
         yield _checked("dead-letter queue", _DEPLOY, self._dead_letter_queue)
         yield _checked("table", "restore it to a point in time", self._table)
+        yield from self.of_ingress()
         if self.settings is None:
             return
         yield _checked("secret", _PUT, self._secret)
@@ -63,14 +68,33 @@ class Checks:
             of = f"of account {', '.join(names)}"
             yield from _customerio(workspace, of, self.settings.track_api_url)
 
+    def of_ingress(self) -> Iterator[Check]:
+        """Look at mParticle's own door, where there is one."""
+        if self.stack.ingress is None:
+            return
+        arn = self.stack.ingress.arn
+        yield _checked("ingress", _DEPLOY, lambda: self._ingress(arn))
+        if self.url_secret_name:
+            yield _checked("shared secret", _LONGER, lambda: self._tokens(self.url_secret_name))
+
+    def _ingress(self, arn: str) -> tuple[bool, str]:
+        found = self.aws.functions.get_function_configuration(FunctionName=arn)
+        settings = IngressSettings.from_environ(found["Environment"]["Variables"])
+        self.url_secret_name = settings.url_secret_name
+        return _works(found), f"{found.get('State', '')}, its settings readable"
+
+    def _tokens(self, name: str) -> tuple[bool, str]:
+        # Asked as the ingress asks, with what can be no token: it is too short.
+        tokens = Tokens(self.aws.secrets, name, now=clock.now)
+        tokens.match("Token none", time_left=lambda: 60.0)
+        return True, f"{name}: every token is long enough"
+
     def _function(self) -> tuple[bool, str]:
         found = self.aws.functions.get_function_configuration(
             FunctionName=self.stack.function_name
         )
         self.settings = Settings.from_environ(found["Environment"]["Variables"])
-        state = found.get("State", "")
-        is_ok = state in {"Active", "Inactive"} and found.get("LastUpdateStatus") != "Failed"
-        return is_ok, f"{state}, its settings readable"
+        return _works(found), f"{found.get('State', '')}, its settings readable"
 
     def _mapping(self) -> Check:
         uuid = "…"
@@ -119,6 +143,11 @@ def told(error: BotoCoreError | ClientError) -> str:
     if isinstance(error, ClientError):
         return "{Code}: {Message}".format(**error.response["Error"])
     return str(error)
+
+
+def _works(found: Mapping[str, Any]) -> bool:
+    state = found.get("State", "")
+    return state in {"Active", "Inactive"} and found.get("LastUpdateStatus") != "Failed"
 
 
 def _checked(name: str, mend: str, look: Callable[[], tuple[bool, str]]) -> Check:

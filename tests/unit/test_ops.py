@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +18,11 @@ from rich.console import Console
 from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
 from ops import dead_letters, masking, secret, show
+from ops.checks import Checks
 from ops.cli import FINE, TROUBLE, USAGE, _Ops, cli, run
 from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
-from ops.stack import Stack
+from ops.stack import Ingress, Stack
 from ops.status import Depth, Requests, Status, Trouble, read_log, troubles
 from tests.builders import NOW, body, profile, state
 from tests.stack_template import PROJECT
@@ -497,6 +498,86 @@ def test_a_moment_is_told_in_utc() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
     assert show.since(moment, moment + 5) == "2026-01-02 03:04:05 UTC (5 seconds ago)"
+
+
+# --- checks ---
+
+
+@pytest.fixture
+def ingress_checks():
+    """Checks of a stack with an ingress, and the stubs of what they ask."""
+    functions, secrets = boto3.client("lambda"), boto3.client("secretsmanager")
+    aws: Any = SimpleNamespace(functions=functions, secrets=secrets)
+    found = Checks(aws, replace(STACK, ingress=Ingress("arn:i:live", "i", "li")))
+    with Stubber(functions) as lambda_, Stubber(secrets) as secretsmanager:
+        yield found, lambda_, secretsmanager
+        lambda_.assert_no_pending_responses()
+        secretsmanager.assert_no_pending_responses()
+
+
+def configured(state="Active", **variables):
+    settings = {"QUEUE_URL": "q", "TABLE_NAME": "t"} | variables
+    return {"State": state, "Environment": {"Variables": settings}}
+
+
+ASKED = {"FunctionName": "arn:i:live"}
+
+
+def test_without_an_ingress_there_is_nothing_to_check_of_it() -> None:
+    aws: Any = SimpleNamespace()
+
+    assert list(Checks(aws, STACK).of_ingress()) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "is_ok"),
+    [
+        (configured(), True),
+        (configured("Failed"), False),
+        (configured(QUEUE_URL=""), False),
+        (None, False),
+    ],
+)
+def test_the_ingress_is_to_be_there_with_its_settings(ingress_checks, told, is_ok) -> None:
+    checks, lambda_, _ = ingress_checks
+    if told:
+        lambda_.add_response("get_function_configuration", told, ASKED)
+    else:
+        lambda_.add_client_error("get_function_configuration", "ResourceNotFoundException")
+
+    (check,) = checks.of_ingress()
+
+    assert (check.name, check.is_ok, bool(check.mend)) == ("ingress", is_ok, not is_ok)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_ok"),
+    [
+        ("a" * 16, True),
+        (f"{'a' * 16} {'b' * 20}\n", True),
+        (f"{'a' * 16} short", False),
+        (" ", False),
+        (None, False),
+    ],
+)
+def test_with_a_url_every_token_of_the_shared_secret_is_to_be_long(
+    ingress_checks, text, is_ok
+) -> None:
+    checks, lambda_, secretsmanager = ingress_checks
+    told = configured(URL_SECRET_NAME="mparticle/token")
+    lambda_.add_response("get_function_configuration", told, ASKED)
+    if text is None:
+        secretsmanager.add_client_error("get_secret_value", "ResourceNotFoundException")
+    else:
+        answer = {"SecretString": text}
+        secretsmanager.add_response("get_secret_value", answer, {"SecretId": "mparticle/token"})
+
+    _, check = checks.of_ingress()
+
+    assert (check.name, check.is_ok) == ("shared secret", is_ok)
+    assert "mparticle/token" in check.found
+    assert bool(check.mend) is not is_ok
+    assert "short" not in check.found + check.mend
 
 
 # --- people ---
