@@ -2,7 +2,8 @@
 
     cli            the commands, and the one place that asks, tells and ends
     show           tables and progress for people
-    status  checks  dead_letters  people  secret     what the commands do, each on its own
+    status  checks  dead_letters  people  secret  mapping
+                   what the commands do, each on its own
     stack          finds the deployed stack, and talks to AWS
     masking        personal data made unreadable
 

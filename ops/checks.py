@@ -17,14 +17,14 @@ from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.ingress import Tokens
 from handler.settings import IngressSettings, Settings
-from ops import secret
+from ops import mapping, secret
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
 
 _DEPLOY: Final = "deploy again: make deploy"
 _PUT: Final = "put valid ones: ops credentials put"
-_ENABLE: Final = "enable it: aws lambda update-event-source-mapping --enabled --uuid "
+_ENABLE: Final = "enable it: ops mapping enable"
 _LONGER: Final = "put tokens of 16 characters or more: docs/connect-mparticle.md, step 5"
 _READY: Final = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
@@ -53,7 +53,7 @@ class Checks:
         """Look at one thing after another."""
         yield _checked("stack", _DEPLOY, lambda: (self.stack.status in _READY, self.stack.status))
         yield _checked("function", _DEPLOY, self._function)
-        yield self._mapping()
+        yield _checked("mapping", _ENABLE, self._mapping)
         yield _checked("queue", _DEPLOY, self._queue)
         yield _checked("dead-letter queue", _DEPLOY, self._dead_letter_queue)
         yield _checked("table", "restore it to a point in time", self._table)
@@ -96,20 +96,9 @@ class Checks:
         self.settings = Settings.from_environ(found["Environment"]["Variables"])
         return _works(found), f"{found.get('State', '')}, its settings readable"
 
-    def _mapping(self) -> Check:
-        uuid = "…"
-
-        def look() -> tuple[bool, str]:
-            nonlocal uuid
-            mappings = self.aws.functions.list_event_source_mappings(
-                FunctionName=self.stack.function_name
-            )["EventSourceMappings"]
-            uuid = mappings[0]["UUID"] if mappings else uuid
-            states = [mapping.get("State", "") for mapping in mappings]
-            return states == ["Enabled"], " ".join(states) or "there is none"
-
-        check = _checked("mapping", "", look)
-        return check if check.is_ok else Check("mapping", check.is_ok, check.found, _ENABLE + uuid)
+    def _mapping(self) -> tuple[bool, str]:
+        states = [one.state for one in mapping.find(self.aws, self.stack)]
+        return states == ["Enabled"], " ".join(states) or "there is none"
 
     def _queue(self) -> tuple[bool, str]:
         attributes = self.aws.sqs.get_queue_attributes(

@@ -27,6 +27,7 @@ from handler.domain.workspace import Region, Workspace
 from handler.errors import ForwarderError
 from handler.settings import Settings
 from ops import dead_letters, people, secret, show
+from ops import mapping as mappings
 from ops import stack as stacks
 from ops import status as statuses
 from ops.checks import Checks, told
@@ -498,6 +499,40 @@ def send(file: Path, *, yes: bool) -> int:
             bar.advance(task, len(places))
     ops.tell({"sent": sent, "of": len(bodies)}, f"Sent {sent} of {len(bodies)}.")
     return FINE if sent == len(bodies) else TROUBLE
+
+
+@cli.group()
+def mapping() -> None:
+    """The event source mapping, by which the function gets messages."""
+
+
+@mapping.command("enable")
+@_yes
+@_shared
+def mapping_enable(*, yes: bool) -> int:
+    """Have the function take messages off the queue again."""
+    return _switch("Have the function take messages off the queue?", is_enabled=True, yes=yes)
+
+
+@mapping.command("disable")
+@_yes
+@_shared
+def mapping_disable(*, yes: bool) -> int:
+    """Keep the function from taking messages; SQS deletes what has waited for 4 days."""
+    question = "Keep the function from taking messages? SQS deletes what has waited for 4 days."
+    return _switch(question, is_enabled=False, yes=yes)
+
+
+def _switch(question: str, *, is_enabled: bool, yes: bool) -> int:
+    ops = _ops()
+    found = mappings.find(ops.aws, ops.stack)
+    if not found:
+        raise click.ClickException("the function has no event source mapping; make deploy")
+    ops.agree(question, yes=yes)
+    done = [mappings.switch(ops.aws, one, is_enabled=is_enabled) for one in found]
+    states = ", ".join(one.state for one in done)
+    ops.tell(done, f"The mapping is {states}; `ops status` tells when that is done.")
+    return FINE
 
 
 @cli.group()

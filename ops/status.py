@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from ops import mapping
+
 if TYPE_CHECKING:
     from mypy_boto3_logs.client import CloudWatchLogsClient
 
@@ -90,7 +92,7 @@ class Status:
         events = {one.event for one in self.troubles if one.function == "forwarder"}
         of_ingress = {one.event for one in self.troubles if one.function == "ingress"}
         steps = {
-            "`ops check` has the command that enables the mapping; see: Changes wait too long": (
+            "`ops mapping enable` has messages taken again; see: Changes wait too long": (
                 self.mapping != "Enabled"
             ),
             "`ops check` tries the credentials; see: Credentials are refused": (
@@ -118,8 +120,6 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     `on_lines` is told how many lines of the logs have been read, again and again.
     """
     start = (datetime.now(UTC) - since).timestamp()
-    mappings = aws.functions.list_event_source_mappings(FunctionName=stack.function_name)
-    states = [one.get("State", "") for one in mappings["EventSourceMappings"]]
     groups: dict[Function, str] = {"forwarder": stack.log_group}
     if stack.ingress:
         groups["ingress"] = stack.ingress.log_group
@@ -133,7 +133,7 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         stack=stack.status,
         queue=_depth(aws, stack.queue_url),
         dead_letters=_depth(aws, stack.dead_letter_queue_url),
-        mapping=" ".join(states) or "none",
+        mapping=" ".join(one.state for one in mapping.find(aws, stack)) or "none",
         ingress=_requests(aws, stack.ingress, since) if stack.ingress else None,
         ringing=_ringing(aws, stack),
         troubles=tuple(sorted(found, key=lambda one: -one.count)),

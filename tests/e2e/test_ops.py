@@ -278,23 +278,43 @@ def test_refused_credentials_are_found_and_mended(stack, ops, secret, monkeypatc
 
 
 def test_checks_tell_what_is_not_in_order_and_its_mend(stack, ops, ops_table, secret):
+    stack.secrets.put_secret_value(SecretId=secret, SecretString="{}")
+
+    status, checks = ops("check")
+    _, shown = ops_table("check")
+
+    assert status == TROUBLE
+    (failed,) = (check for check in checks if not check["is_ok"])
+    assert failed["name"] == "secret"
+    assert "site_id" in failed["found"]
+    assert "ops credentials put" in shown
+
+
+@pytest.fixture
+def enabled(stack):
+    """Have the mapping enabled after the test."""
+    yield
     (mapping,) = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)[
         "EventSourceMappings"
     ]
-    stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    stack.secrets.put_secret_value(SecretId=secret, SecretString="{}")
-    try:
-        status, checks = ops("check")
-        _, shown = ops_table("check")
-    finally:
-        stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+    stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
 
-    assert status == TROUBLE
-    failed = {check["name"]: check for check in checks if not check["is_ok"]}
-    assert failed.keys() == {"mapping", "secret"}
-    assert mapping["UUID"] in failed["mapping"]["mend"]
-    assert "site_id" in failed["secret"]["found"]
-    assert "ops credentials put" in shown
+
+def test_the_mapping_is_disabled_and_enabled_after_a_question(stack, ops, enabled, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers
+    asked, _ = ops("mapping", "disable")
+    assert ops("check")[0] == 0
+
+    disabled, (state,) = ops("mapping", "disable", "--yes")
+    status, checks = ops("check")
+    (failed,) = (check for check in checks if not check["is_ok"])
+    enabled_again, _ = ops("mapping", "enable", "--yes")
+
+    assert (asked, disabled, enabled_again) == (STOPPED, 0, 0)
+    assert state["state"] in {"Disabling", "Disabled"}
+    assert (status, failed["name"]) == (TROUBLE, "mapping")
+    assert failed["mend"].endswith("ops mapping enable")
+    assert ops("check")[0] == 0
 
 
 def test_a_stack_that_is_not_there_is_out_of_reach(ops):

@@ -453,7 +453,7 @@ def status(*events, dead=0, mapping="Enabled", function="forwarder", **fields):
     ("found", "step"),
     [
         (status(dead=1), "ops dlq list"),
-        (status(mapping="Disabled"), "ops check"),
+        (status(mapping="Disabled"), "ops mapping enable"),
         (status("message.retried"), "Changes are retried"),
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
         (status("invocation.failed"), "The function fails"),
@@ -764,6 +764,19 @@ def test_what_a_walk_did_not_find_is_counted(sqs) -> None:
     assert letters.missed == 2
 
 
+@pytest.mark.parametrize("command", ["enable", "disable"])
+def test_a_mapping_that_is_not_there_cannot_be_switched(monkeypatch, capsys, command) -> None:
+    aws = SimpleNamespace(functions=boto3.client("lambda"))
+    monkeypatch.setattr(_Ops, "aws", aws)
+    monkeypatch.setattr(_Ops, "stack", STACK)
+    with Stubber(aws.functions) as stubbed:
+        stubbed.add_response("list_event_source_mappings", {"EventSourceMappings": []})
+
+        assert run(["mapping", command, "--yes"]) == TROUBLE
+
+    assert "make deploy" in capsys.readouterr().err
+
+
 def test_the_error_types_are_those_of_the_function() -> None:
     assert {"MalformedMessage", "RejectedByCustomerIo", "none"} <= dead_letters.ERROR_TYPES
     assert len(dead_letters.ERROR_TYPES) == 8
@@ -796,6 +809,7 @@ def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_
 @pytest.mark.parametrize(
     "command",
     ["", "status", "check", "person show", "send", "credentials put"]
+    + ["mapping enable", "mapping disable"]
     + [f"dlq {name}" for name in ("list", "show", "redrive", "save", "purge")],
 )
 def test_a_command_explains_itself(command) -> None:
