@@ -50,7 +50,8 @@ Ends with
   3  AWS, Customer.io or the stack is out of reach, or refused; nothing more was done
   4  you said no, or pressed Ctrl-C
 
-Everything but `dlq redrive`, `dlq purge`, `send` and `credentials put` only looks.
+Everything but `dlq redrive`, `dlq purge`, `send`, `credentials put`, `mapping` and
+`person erase` only looks; these ask first, unless told `--yes`.
 What to do about what you see: docs/operations.md.
 """
 
@@ -58,6 +59,8 @@ _ERROR_TYPES: Final = (
     f"One of {', '.join(sorted(dead_letters.ERROR_TYPES))}, or of an older version; "
     f"`{dead_letters.MOVED_BY_SQS}`: what SQS moved."
 )
+
+_NOBODY: Final = "Nobody is known by that."
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -262,11 +265,31 @@ def person() -> None:
     """What is known of a person."""
 
 
+def _who(command: _Command) -> _Command:
+    """Give a command the options that name a person."""
+    for option in (
+        click.option(
+            "--site-id", multiple=True, help="Workspace; by default those in the secret."
+        ),
+        click.option("--mpid", type=int, help="mParticle's id."),
+        click.option("--email", help="The email, of a person without a customer id."),
+        click.option("--id", "customer_id", help="The customer id."),
+    ):
+        command = option(command)
+    return command
+
+
+def _found(ops: _Ops, sought: people.Sought, site_id: Sequence[str]) -> list[people.Found]:
+    if [sought.customer_id, sought.email, sought.mpid].count(None) != 2:
+        raise click.UsageError("give one of --id, --email and --mpid")
+    if not site_id:
+        known = secret.workspaces(ops.aws, ops.settings.credentials_secret_name).values()
+        site_id = list(dict.fromkeys(workspace.site_id for workspace in known))
+    return people.find(ops.aws, ops.stack, sought, site_id)
+
+
 @person.command("show")
-@click.option("--id", "customer_id", help="The customer id.")
-@click.option("--email", help="The email, of a person without a customer id.")
-@click.option("--mpid", type=int, help="mParticle's id.")
-@click.option("--site-id", multiple=True, help="Workspace; by default those in the secret.")
+@_who
 @_reveal
 @_shared
 def person_show(
@@ -281,18 +304,39 @@ def person_show(
 
     The table keeps neither names nor, of a person with a customer id, the email.
     """
-    if [customer_id, email, mpid].count(None) != 2:
-        raise click.UsageError("give one of --id, --email and --mpid")
     ops = _ops()
-    if not site_id:
-        known = secret.workspaces(ops.aws, ops.settings.credentials_secret_name).values()
-        site_id = list(dict.fromkeys(workspace.site_id for workspace in known))
-    sought = people.Sought(customer_id, email, mpid)
     found = [
-        _person(one, reveal=reveal) for one in people.find(ops.aws, ops.stack, sought, site_id)
+        _person(one, reveal=reveal)
+        for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)
     ]
-    ops.tell(found, *map(show.pretty, found) if found else ["Nobody is known by that."])
+    ops.tell(found, *map(show.pretty, found) if found else [_NOBODY])
     return FINE if found else TROUBLE
+
+
+@person.command("erase")
+@_who
+@_yes
+@_shared
+def person_erase(
+    customer_id: str | None,
+    email: str | None,
+    mpid: int | None,
+    site_id: Sequence[str],
+    *,
+    yes: bool,
+) -> int:
+    """Delete what the table holds of a person, for good.
+
+    Customer.io, the queues, mParticle and the table's backups keep what they hold of them.
+    """
+    ops = _ops()
+    keys = [one.key for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)]
+    if keys:
+        ops.agree(f"Delete what the table holds of {', '.join(keys)} for good?", yes=yes)
+    for key in keys:
+        people.erase(ops.aws, ops.stack, key)
+    ops.tell({"erased": keys}, *[f"Erased {key}." for key in keys] or [_NOBODY])
+    return FINE if keys else TROUBLE
 
 
 def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:

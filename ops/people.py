@@ -1,4 +1,4 @@
-"""People: what the table holds of a person, and what would be sent of them now."""
+"""People: what the table holds of a person, what would be sent of them now, and erasing it."""
 
 from __future__ import annotations
 
@@ -72,6 +72,11 @@ def find(aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str]) -> lis
         if state.version:
             found.append(Found(key, state, would_be_sent(state)))
     return found
+
+
+def erase(aws: Aws, stack: Stack, key: str) -> None:
+    """Delete a person's item, as it is by now; the next message of them makes a new one."""
+    aws.dynamodb.delete_item(TableName=stack.table_name, Key={"pk": {"S": key}})
 
 
 def would_be_sent(state: PersonState) -> list[Any]:

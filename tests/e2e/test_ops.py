@@ -245,6 +245,24 @@ def test_a_person_is_found_by_what_names_them(stack, ops, ops_table):
     assert ops("person", "show")[0] == USAGE
 
 
+def test_a_person_is_erased_after_a_question_and_nobody_else(stack, ops, monkeypatch):
+    customer_id, neighbour = somebody(), somebody()
+    stack.send([join(customer_id), join(neighbour)])
+    stack.wait_until_drained()
+    _, (known,) = ops("person", "show", "--id", customer_id)
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers
+
+    asked, _ = ops("person", "erase", "--id", customer_id)
+    assert ops("person", "show", "--id", customer_id)[0] == 0
+    erased, told = ops("person", "erase", "--id", customer_id, "--yes")
+
+    assert (asked, erased, told) == (STOPPED, 0, {"erased": [known["key"]]})
+    assert ops("person", "show", "--id", customer_id)[0] == TROUBLE
+    assert ops("person", "show", "--id", neighbour)[0] == 0
+    assert ops("person", "erase", "--id", customer_id, "--yes")[0] == TROUBLE
+    assert ops("person", "erase", "--yes")[0] == USAGE
+
+
 @pytest.fixture
 def secret(stack):
     """The credentials secret, put back after the test, at Customer.io too."""

@@ -808,7 +808,7 @@ def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_
 
 @pytest.mark.parametrize(
     "command",
-    ["", "status", "check", "person show", "send", "credentials put"]
+    ["", "status", "check", "person show", "person erase", "send", "credentials put"]
     + ["mapping enable", "mapping disable"]
     + [f"dlq {name}" for name in ("list", "show", "redrive", "save", "purge")],
 )
