@@ -334,9 +334,9 @@ def _without_metric_math(template: Path) -> Path:
     content["Resources"] = {name: one for name, one in resources.items() if name not in left_out}
     for resource in content["Resources"].values():
         if resource["Type"] == "AWS::CloudWatch::Dashboard":
-            body = resource["Properties"]["DashboardBody"]
+            body = resource["Properties"]["DashboardBody"]["Fn::Sub"]
             for name in left_out:
-                body["Fn::Sub"] = body["Fn::Sub"].replace(f"${{{name}.Arn}}", name)
+                body[0] = body[0].replace(f"${{{name}.Arn}}", name)
     changed = template.with_name("template-for-the-emulator.yaml")
     changed.write_text(yaml.safe_dump(content))
     return changed

@@ -5,6 +5,7 @@ It emits neither the metrics of SQS nor those that the function writes to its lo
 here. It knows no metric math: the alarm on the share set aside is tested by its expression.
 """
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -68,3 +69,6 @@ def test_the_dashboard_names_what_was_deployed(deployed, cloudwatch):
     assert "${" not in body
     assert f'"{deployed.function_name}"' in body
     assert '"audience-forwarder-dead-letters"' in body
+    assert f'"{deployed.physical_name("IngressFunction")}"' in body
+    titles = [one["properties"].get("title", "") for one in json.loads(body)["widgets"]]
+    assert titles[-1].startswith("Requests at the URL")

@@ -16,17 +16,34 @@ QUEUE = properties("Queue")
 DEAD_LETTER_QUEUE = properties("DeadLetterQueue")
 ALARMS = [name for name, resource in RESOURCES.items() if resource["Type"].endswith("::Alarm")]
 
-# The dashboard's body with ${Name} for what the stack fills in; a bare number stands for itself.
-WIDGETS = json.loads(
-    re.sub(r"\$(\{\w+\})(?!\")", "0", properties("Dashboard")["DashboardBody"]["Fn::Sub"]).replace(
-        "${", "{"
-    )
-)["widgets"]
+
+def filled(value, conditions):
+    """A text of the template, as a stack makes it in which these conditions hold."""
+    match value:
+        case {"Fn::If": [condition, text, other]}:
+            return filled(text if condition in conditions else other, conditions)
+        case {"Fn::Sub": [text, values]}:
+            for name, one in values.items():
+                text = text.replace(f"${{{name}}}", filled(one, conditions))
+            return text
+        case {"Fn::Sub": text}:
+            return text
+    return value
+
+
+def widgets(*conditions):
+    """The dashboard's, with {Name} for what the stack fills in; a bare number is 0."""
+    body = filled(properties("Dashboard")["DashboardBody"], conditions)
+    return json.loads(re.sub(r"\$(\{\w+\})(?!\")", "0", body).replace("${", "{"))["widgets"]
+
+
+WIDGETS = widgets("HasIngress", "HasIngressUrl")
 GRAPHS = [one for one in WIDGETS if one["type"] == "metric"]
 
 # What AWS emits, as far as it is used here, by namespace and dimension. Sources, of
 # docs.aws.amazon.com: AWSSimpleQueueService/latest/SQSDeveloperGuide/
-# sqs-available-cloudwatch-metrics.html, lambda/latest/dg/monitoring-metrics-types.html,
+# sqs-available-cloudwatch-metrics.html, lambda/latest/dg/monitoring-metrics-types.html and
+# urls-monitoring.html,
 # amazondynamodb/latest/developerguide/metrics-dimensions.html.
 AWS_METRICS = {
     ("AWS/SQS", "QueueName"): {
@@ -34,7 +51,10 @@ AWS_METRICS = {
         "ApproximateNumberOfMessagesNotVisible",
         "ApproximateNumberOfMessagesVisible",
     },
-    ("AWS/Lambda", "FunctionName"): {"ConcurrentExecutions", "Duration", "Errors", "Throttles"},
+    ("AWS/Lambda", "FunctionName"): {
+        *("ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"),
+        *("Url4xxCount", "Url5xxCount", "UrlRequestCount"),
+    },
     ("AWS/DynamoDB", "TableName"): {"ReadThrottleEvents", "WriteThrottleEvents"},
 }
 NAMED_BY = {
@@ -484,17 +504,34 @@ def test_every_alarm_is_in_the_readme_and_in_the_runbook():
         assert f"`{name}`" in operations
 
 
-def test_the_dashboard_shows_every_alarm_that_every_stack_has():
-    (widget,) = (one for one in WIDGETS if one["type"] == "alarm")
-    alarms = [name for name in ALARMS if "Condition" not in RESOURCES[name]]
+ROWS = [(), ("HasIngress",), ("HasIngress", "HasIngressUrl")]
+
+
+@pytest.mark.parametrize("conditions", ROWS)
+def test_the_dashboard_shows_every_alarm_that_the_stack_has(conditions):
+    (widget,) = (one for one in widgets(*conditions) if one["type"] == "alarm")
+    alarms = [name for name in ALARMS if RESOURCES[name].get("Condition") in {None, *conditions}]
 
     assert sorted(widget["properties"]["alarms"]) == sorted(f"{{{name}.Arn}}" for name in alarms)
 
 
-def test_the_dashboard_fills_its_screen_without_overlaps():
+def test_the_ingress_has_a_row_where_there_is_one():
+    of_ingress = {name for _, name, _, value in shown() if value == "IngressFunction"}
+
+    assert of_ingress == {
+        *("Invocations", "Errors", "Throttles", "Duration"),
+        *("UrlRequestCount", "Url4xxCount", "Url5xxCount"),
+    }
+    assert "Ingress" not in json.dumps(widgets())
+    assert "IngressFunction" in json.dumps(widgets("HasIngress"))
+    assert "Url4xxCount" not in json.dumps(widgets("HasIngress"))
+
+
+@pytest.mark.parametrize("conditions", ROWS)
+def test_the_dashboard_fills_its_screen_without_overlaps(conditions):
     cells = [
         (x, y)
-        for one in WIDGETS
+        for one in widgets(*conditions)
         for x in range(one["x"], one["x"] + one["width"])
         for y in range(one["y"], one["y"] + one["height"])
     ]
