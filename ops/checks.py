@@ -60,7 +60,7 @@ class Checks:
         yield from self.of_ingress()
         if self.settings is None:
             return
-        yield _checked("secret", _PUT, self._secret)
+        yield _checked("credentials secret", _PUT, self._secret)
         accounts: dict[Workspace, list[str]] = {}
         for account, workspace in self.workspaces.items():
             accounts.setdefault(workspace, []).append(account)
@@ -75,7 +75,9 @@ class Checks:
         arn = self.stack.ingress.arn
         yield _checked("ingress", _DEPLOY, lambda: self._ingress(arn))
         if self.url_secret_name:
-            yield _checked("shared secret", _LONGER, lambda: self._tokens(self.url_secret_name))
+            yield _checked(
+                "secret of the URL", _LONGER, lambda: self._tokens(self.url_secret_name)
+            )
 
     def _ingress(self, arn: str) -> tuple[bool, str]:
         found = self.aws.functions.get_function_configuration(FunctionName=arn)

@@ -45,8 +45,9 @@ _HELP: Final = """See what is wrong with a deployed audience forwarder, and mend
 \b
 Ends with
   0  done, and all is well
-  1  done, and something is wrong: a check failed, a message was left, nobody was found
-  2  wrong usage
+  1  done, and something is wrong: a check failed, messages are set aside, were left or are
+     hidden by somebody else, nobody was found
+  2  wrong usage, or a file that cannot be used; nothing was done
   3  AWS, Customer.io or the stack is out of reach, or refused; nothing more was done
   4  you said no, or pressed Ctrl-C
 
@@ -61,8 +62,13 @@ _ERROR_TYPES: Final = (
 )
 
 _NOBODY: Final = "Nobody is known by that."
+_NOT_ERASED: Final = (
+    "Customer.io, mParticle, the queues and the table's backups keep what they hold of them: "
+    'docs/operations.md, "To erase a person".'
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Content = TypeVar("_Content")
 
 
 @dataclass(slots=True)
@@ -190,9 +196,18 @@ def _selected(
         if unknown - found:
             raise click.UsageError(
                 f"there is no error type {', '.join(sorted(unknown - found))}; "
-                f"in the dead-letter queue: {', '.join(sorted(found)) or 'nothing'}"
+                f"in the dead-letter queue: {', '.join(sorted(found)) or 'nothing'}; "
+                f"known: {', '.join(sorted(dead_letters.ERROR_TYPES))}"
             )
     return Selection(frozenset(error_type), frozenset(source_message_id))
+
+
+def _read(file: Path, read: Callable[[str], _Content]) -> _Content:
+    """Return what a file holds, or refuse it."""
+    try:
+        return read(file.read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.UsageError(f"{file}: cannot be read: {type(error).__name__}") from error
 
 
 _reveal = click.option("--reveal", is_flag=True, help="Show personal data.")
@@ -327,7 +342,7 @@ def person_erase(
 ) -> int:
     """Delete what the table holds of a person, for good.
 
-    Customer.io, the queues, mParticle and the table's backups keep what they hold of them.
+    It touches nothing else: docs/operations.md, "To erase a person".
     """
     ops = _ops()
     keys = [one.key for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)]
@@ -335,7 +350,8 @@ def person_erase(
         ops.agree(f"Delete what the table holds of {', '.join(keys)} for good?", yes=yes)
     for key in keys:
         people.erase(ops.aws, ops.stack, key)
-    ops.tell({"erased": keys}, *[f"Erased {key}." for key in keys] or [_NOBODY])
+    told = [*(f"Erased {key} from the table." for key in keys), _NOT_ERASED] if keys else [_NOBODY]
+    ops.tell({"erased": keys}, *told)
     return FINE if keys else TROUBLE
 
 
@@ -349,7 +365,7 @@ def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
             known_as.kind if known_as else "": identifier if reveal else masked(identifier)
         },
         "version": state.version,
-        "newest timestamp sent": show.since(state.timestamp, time.time()),
+        "newest timestamp given": show.since(state.timestamp, time.time()),
         "audiences": {
             str(audience): f"{'in' if is_member(word) else 'left'} since {_date(word)}"
             for audience, word in sorted(state.memberships.items())
@@ -400,6 +416,7 @@ def dlq_show(source_message_id: str | None, error_type: Sequence[str], *, reveal
     with closing(ops.walk("Looking")) as walk:
         letter = next((one for ones in walk for one in ones if selection.takes(one)), None)
     if letter is None:
+        ops.missed()
         raise click.ClickException("no such message is in the dead-letter queue")
     shown = asdict(letter) | {"body": letter.body if reveal else masked_body(letter.body)}
     rows = [(name, value) for name, value in shown.items() if name not in {"body", "sent_at"}]
@@ -479,7 +496,7 @@ def dlq_save(file: Path, error_type: Sequence[str], source_message_id: Sequence[
     try:
         file.touch(mode=0o600, exist_ok=False)
     except OSError as error:
-        raise click.ClickException(f"{file}: {error.strerror}") from error
+        raise click.UsageError(f"{file}: {error.strerror}") from error
     with file.open("w", encoding="utf-8") as saved, closing(ops.walk("Saving")) as walk:
         for letter in (one for ones in walk for one in ones if selection.takes(one)):
             saved.write(dead_letters.written(letter))
@@ -500,7 +517,7 @@ def dlq_save(file: Path, error_type: Sequence[str], source_message_id: Sequence[
 def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> int:
     """Delete messages of an error type for good; `dlq save` them first."""
     ops = _ops()
-    ids = None if saved is None else dead_letters.saved_ids(saved.read_text("utf-8"))
+    ids = None if saved is None else _read(saved, dead_letters.saved_ids)
     selection = _selected(ops, error_type)
     ops.agree(f"Delete every dead letter of type {', '.join(error_type)} for good?", yes=yes)
     deleted = failed = 0
@@ -530,10 +547,7 @@ def send(file: Path, *, yes: bool) -> int:
     Saved dead letters that you have mended, a sample event of events/, or a message.
     """
     ops = _ops()
-    try:
-        bodies = dead_letters.read_bodies(file.read_text("utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.ClickException(f"{file}: cannot be read: {type(error).__name__}") from error
+    bodies = _read(file, dead_letters.read_bodies)
     ops.agree(f"Send {len(bodies)} messages to {ops.stack.queue_url}?", yes=yes)
     sent = 0
     with ops.progress() as bar:
@@ -542,7 +556,10 @@ def send(file: Path, *, yes: bool) -> int:
             sent += len(ops.letters.send([bodies[place] for place in places]))
             bar.advance(task, len(places))
     ops.tell({"sent": sent, "of": len(bodies)}, f"Sent {sent} of {len(bodies)}.")
-    return FINE if sent == len(bodies) else TROUBLE
+    if sent == len(bodies):
+        return FINE
+    click.echo("Send the file again: what is sent twice does no harm.", err=True)
+    return TROUBLE
 
 
 @cli.group()
@@ -575,7 +592,7 @@ def _switch(question: str, *, is_enabled: bool, yes: bool) -> int:
     ops.agree(question, yes=yes)
     done = [mappings.switch(ops.aws, one, is_enabled=is_enabled) for one in found]
     states = ", ".join(one.state for one in done)
-    ops.tell(done, f"The mapping is {states}; `ops status` tells when that is done.")
+    ops.tell(done, f"The mapping is {states}, as `ops status` shows too.")
     return FINE
 
 
@@ -619,11 +636,15 @@ def credentials_put(
     if not untried:
         told = secret.region(workspace, track_api_url=ops.settings.track_api_url)
         workspace = Workspace(site_id, api_key, workspace_region or told)
+    before = secret.read(ops.aws, name)
     try:
-        content = secret.renewed(secret.read(ops.aws, name), workspace, account=account)
+        content = secret.renewed(before, workspace, account=account)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    ops.agree(f"Replace the credentials of site id {site_id} in the secret {name}?", yes=yes)
+    question = f"Replace the credentials of site id {site_id} in the secret {name}?"
+    if not before:
+        question = f"The secret {name} cannot be read: replace all of it by site id {site_id}?"
+    ops.agree(question, yes=yes)
     secret.write(ops.aws, name, content)
     ops.tell(
         {"secret": name},

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 import boto3
 from botocore.config import Config
 
+from handler.errors import MisconfiguredError
+
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
     from mypy_boto3_cloudwatch.client import CloudWatchClient
@@ -101,10 +103,18 @@ class Aws:
 
 
 def find(aws: Aws, name: str) -> Stack:
-    """Return the stack of this name; botocore's ClientError where there is none."""
+    """Return the stack of this name.
+
+    Raises botocore's ClientError where there is none, and MisconfiguredError where it is none of
+    ours, or none that was ever deployed to its end.
+    """
     described = aws.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     outputs = {item["OutputKey"]: item["OutputValue"] for item in described.get("Outputs", ())}
     resources = aws.cloudformation.describe_stack_resources(StackName=name)["StackResources"]
+    if "DeadLetterQueueArn" not in outputs:
+        raise MisconfiguredError(
+            f"stack {name} is {described['StackStatus']}, without an audience forwarder's outputs"
+        )
     made = {one["LogicalResourceId"]: one.get("PhysicalResourceId", "") for one in resources}
     return Stack(
         name=name,

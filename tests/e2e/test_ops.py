@@ -221,7 +221,7 @@ def test_letters_are_saved_purged_and_sent_after_all(stack, ops, tmp_path, monke
 
     assert memberships(stack, customer_id) == "'30001'"
     assert file.stat().st_mode & 0o077 == 0
-    assert ops("dlq", "save", file)[0] == TROUBLE  # it is there already
+    assert ops("dlq", "save", file)[0] == USAGE  # it is there already
 
 
 def test_a_person_is_found_by_what_names_them(stack, ops, ops_table):
@@ -303,7 +303,7 @@ def test_checks_tell_what_is_not_in_order_and_its_mend(stack, ops, ops_table, se
 
     assert status == TROUBLE
     (failed,) = (check for check in checks if not check["is_ok"])
-    assert failed["name"] == "secret"
+    assert failed["name"] == "credentials secret"
     assert "site_id" in failed["found"]
     assert "ops credentials put" in shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
 from ops import dead_letters, masking, secret, show
 from ops.checks import Checks
-from ops.cli import FINE, TROUBLE, USAGE, _Ops, cli, run
+from ops.cli import FINE, OUT_OF_REACH, STOPPED, TROUBLE, USAGE, _Ops, cli, run
 from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Ingress, Stack
@@ -574,7 +575,7 @@ def test_with_a_url_every_token_of_the_shared_secret_is_to_be_long(
 
     _, check = checks.of_ingress()
 
-    assert (check.name, check.is_ok) == ("shared secret", is_ok)
+    assert (check.name, check.is_ok) == ("secret of the URL", is_ok)
     assert "mparticle/token" in check.found
     assert bool(check.mend) is not is_ok
     assert "short" not in check.found + check.mend
@@ -672,6 +673,9 @@ class Letters:
         self.redriven += letters
         yield Moved(len(letters), 0, 0)
 
+    def send(self, bodies):
+        return [0]  # SQS takes the first of them
+
     def delete(self, letters):
         self.letters = [one for one in self.letters if one not in letters]
         return 0
@@ -704,7 +708,7 @@ def test_an_error_type_that_nobody_knows_is_refused_with_those_there_are(
     told = capsys.readouterr().err
     assert status == USAGE
     assert "Noidentity" in told
-    assert "NoIdentity, OfAnOlderVersion" in told
+    assert "in the dead-letter queue: NoIdentity, OfAnOlderVersion" in " ".join(told.split())
     assert len(letters.letters) == 2
     assert not letters.redriven
     assert not [*tmp_path.iterdir()]
@@ -762,6 +766,91 @@ def test_what_a_walk_did_not_find_is_counted(sqs) -> None:
 
     assert [len(ones) for ones in letters.walk()] == [1]
     assert letters.missed == 2
+
+
+def test_a_letter_that_is_not_found_may_be_in_somebody_elses_hands(holding, capsys) -> None:
+    holding(letter(), missed=1)
+
+    assert run(["dlq", "show", "m-2"]) == TROUBLE
+    assert "About 1 more are hidden" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["no json", '{"id": 1}\n{"id"', "[1]", "\udcff"])
+@pytest.mark.parametrize(
+    "command", ["send --yes {file}", "dlq purge --error-type none --yes --saved {file}"]
+)
+def test_a_file_that_cannot_be_read_is_refused_before_anything_is_done(
+    holding, tmp_path, capsys, command, content
+) -> None:
+    letters = holding(letter("none"))
+    file = tmp_path / "letters"
+    file.write_text(content, "utf-8", "surrogateescape")
+
+    assert run(command.format(file=file).split()) == USAGE
+    assert str(file) in capsys.readouterr().err
+    assert len(letters.letters) == 1
+
+
+def test_what_sqs_did_not_take_is_to_be_sent_again(holding, monkeypatch, tmp_path, capsys) -> None:
+    holding()
+    monkeypatch.setattr(_Ops, "stack", STACK)
+    file = tmp_path / "event"
+    file.write_text(json.dumps({"Records": [{"body": "a"}, {"body": "b"}]}))
+
+    assert run(["send", str(file), "--yes"]) == TROUBLE
+
+    told = capsys.readouterr()
+    assert "Sent 1 of 2" in told.out
+    assert "Send the file again" in told.err
+
+
+def test_a_file_that_is_there_is_not_written_over(holding, tmp_path) -> None:
+    holding(letter())
+    file = tmp_path / "letters"
+    file.write_text("mine")
+
+    assert run(["dlq", "save", str(file)]) == USAGE
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("held", "asked"),
+    [
+        (json.dumps(OLD), "Replace the credentials of site id site-a in the secret s?"),
+        ("no json", "The secret s cannot be read: replace all of it"),
+    ],
+)
+def test_what_is_replaced_in_the_secret_is_asked(monkeypatch, capsys, held, asked) -> None:
+    aws = SimpleNamespace(secrets=boto3.client("secretsmanager"))
+    monkeypatch.setattr(_Ops, "aws", aws)
+    monkeypatch.setattr(_Ops, "settings", SimpleNamespace(credentials_secret_name="s"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with Stubber(aws.secrets) as stubbed:
+        stubbed.add_response("get_secret_value", {"SecretString": held})
+
+        status = run(
+            ["credentials", "put", "--untried", "--site-id", "site-a", "--api-key", "new-key"]
+        )
+
+    assert status == STOPPED
+    assert asked in capsys.readouterr().err
+
+
+def test_a_stack_that_is_another_is_out_of_reach(monkeypatch, capsys) -> None:
+    aws = SimpleNamespace(cloudformation=boto3.client("cloudformation"))
+    monkeypatch.setattr(_Ops, "aws", aws)
+    described = {
+        "StackName": "audience-forwarder",
+        "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
+        "StackStatus": "ROLLBACK_COMPLETE",
+    }
+    with Stubber(aws.cloudformation) as stubbed:
+        stubbed.add_response("describe_stacks", {"Stacks": [described]})
+        stubbed.add_response("describe_stack_resources", {"StackResources": []})
+
+        assert run(["status"]) == OUT_OF_REACH
+
+    assert "ROLLBACK_COMPLETE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["enable", "disable"])
