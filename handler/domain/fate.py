@@ -72,12 +72,15 @@ class Fate:
             return []
         opened = self.opened
         if opened is None:
-            body = without_secrets(self.message.body)
-            return [] if self.error is None else [Letter(body, self.error, self.message.id, 0)]
-        alike: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+            if self.error is None:
+                return []
+            return [Letter(without_secrets(self.message.body), self.error, self.message.id, 0)]
         refused = self.refused
         if self.error is not None:
             refused = dict.fromkeys(range(len(opened.profiles)), self.error)
+        if not refused:
+            return []
+        alike: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for place, error in sorted(refused.items(), key=itemgetter(0)):
             alike[error.error_type, str(error)].append(place)
         return [

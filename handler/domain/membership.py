@@ -143,7 +143,7 @@ def merge(known: PersonState, updates: Iterable[Update], *, now: float) -> Perso
         identifier=identifier,
         memberships=kept,
         set_at=set_at,
-        continuations=max(known.continuations, len(membership_values(kept)) - 1),
+        continuations=max(known.continuations, _continuations(kept)),
     )
 
 
@@ -165,6 +165,15 @@ def membership_values(memberships: Memberships) -> list[str]:
         cut = texts[-1].rindex(",", 0, MAX_VALUE_BYTES + 1)
         texts[-1:] = [texts[-1][:cut], texts[-1][cut + 1 :]]
     return texts
+
+
+_LONGEST_ID: Final = len("'-9223372036854775808',")
+
+
+def _continuations(memberships: Memberships) -> int:
+    if len(memberships) * _LONGEST_ID <= MAX_VALUE_BYTES:
+        return 0  # as for most: they need not be written down to be counted
+    return len(membership_values(memberships)) - 1
 
 
 def values(update: Update) -> dict[str, str | None]:
