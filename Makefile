@@ -110,6 +110,13 @@ RUNS_ON = PythonRuntime=$(PYTHON_RUNTIME) Architecture=$(ARCHITECTURE)
 # is. Of botocore's data only that of the clients used is kept: 3 MB to upload instead of 19.
 WHEEL_PLATFORM ?= manylinux2014_$(patsubst arm64,aarch64,$(ARCHITECTURE))
 CLIENTS := dynamodb secretsmanager sqs sts
+# The endpoints of all other services, a megabyte of JSON, would be read by every cold start.
+ENDPOINTS := 'import json, sys; \
+  path = "botocore/data/endpoints.json"; \
+  told = json.load(open(path)); \
+  [one.update(services={name: one["services"][name] for name in sys.argv[1:] \
+    if name in one["services"]}) for one in told["partitions"]]; \
+  json.dump(told, open(path, "w"))'
 # Where this Python is the runtime's, bytecode goes along: the function cannot write its own, and
 # without it a cold start imports twice as long.
 MINOR := 'import sys; print("python%d.%d" % sys.version_info[:2])'
@@ -124,7 +131,8 @@ build-ForwarderFunction build-IngressFunction:
 	  --platform $(WHEEL_PLATFORM) --target "$(ARTIFACTS_DIR)" --requirement requirements.txt
 	cd "$(ARTIFACTS_DIR)" && find botocore/data -mindepth 1 -maxdepth 1 -type d \
 	  $(CLIENTS:%=! -name %) -exec rm -r {} +
-	cd "$(ARTIFACTS_DIR)" && rm -r boto3/data boto3/examples bin
+	cd "$(ARTIFACTS_DIR)" && $(PYTHON) -c $(ENDPOINTS) $(CLIENTS)
+	cd "$(ARTIFACTS_DIR)" && rm -r bin
 	cd "$(ARTIFACTS_DIR)" && if [ "$$($(PYTHON) -c $(MINOR))" = "$(PYTHON_RUNTIME)" ]; then \
 	  $(PYTHON) -m compileall -q -j 0 --invalidation-mode unchecked-hash . ; fi
 

@@ -6,20 +6,16 @@ import functools
 import gc
 import os
 import random
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import boto3
-import urllib3
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
-from botocore.config import Config
 
-from handler import clock, queue
+from handler import aws, clock, queue
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi, full_jitter
 from handler.forwarder import Forwarder
+from handler.secret import Secret
 from handler.settings import Settings
 from handler.store import Store
 from handler.suspension import Marks
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
 
 AWS_THREADS = 12
 POSTS_IN_FLIGHT = 4
+CREDENTIALS_KEPT_S = 300
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -52,16 +49,9 @@ def telemetry() -> Telemetry:
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
     settings = Settings.from_environ(os.environ)
-    # One try: whoever calls tries again while there is time. See clock.AWS_CALL_S.
-    config = Config(
-        connect_timeout=1,
-        read_timeout=2,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        max_pool_connections=AWS_THREADS,
-        parameter_validation=False,  # a fifth of the CPU of a batch call
-    )
-    session = boto3.session.Session()
-    dynamodb = session.client("dynamodb", config=config)
+    pool = aws.connections(AWS_THREADS)
+    client = aws.clients(pool)
+    dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)
     wired = Forwarder(
@@ -73,11 +63,15 @@ def forwarder() -> Forwarder:
             sleep=clock.sleep,
         ),
         credentials=Credentials(
-            SecretsProvider(boto3_client=session.client("secretsmanager", config=config)),
-            settings.credentials_secret_name,
+            Secret(
+                client("secretsmanager"),
+                settings.credentials_secret_name,
+                kept_s=CREDENTIALS_KEPT_S,
+                now=clock.now,
+            )
         ),
         customerio=TrackApi(
-            urllib3.PoolManager(maxsize=POSTS_IN_FLIGHT, ssl_context=ssl.create_default_context()),
+            pool,
             ThreadPoolExecutor(POSTS_IN_FLIGHT, thread_name_prefix="customerio"),
             telemetry(),
             draw=random.uniform,
@@ -85,7 +79,7 @@ def forwarder() -> Forwarder:
             url=settings.track_api_url,
         ),
         queue=queue.Queue(
-            session.client("sqs", config=config),
+            client("sqs"),
             aws_threads,
             queue_url=settings.queue_url,
             dead_letter_queue_url=settings.dead_letter_queue_url,
@@ -100,7 +94,6 @@ def forwarder() -> Forwarder:
     )
     # What is wired lives as long as the environment: the collector need not look at it again, nor
     # at every few people of a batch.
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
     return wired

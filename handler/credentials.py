@@ -1,40 +1,23 @@
-"""Credentials: the Customer.io workspace of each mParticle account, from Secrets Manager.
-
-The secret is kept for five minutes, and read afresh at once when asked.
-"""
+"""Credentials: the Customer.io workspace of each mParticle account, from a secret."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final, Protocol
 
 import msgspec
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-from botocore.exceptions import ClientError
 
-from handler.clock import AWS_CALL_S, TimeLeft
+from handler.clock import TimeLeft
 from handler.domain.workspace import Workspace
-from handler.errors import (
-    MisconfiguredError,
-    OutOfTimeError,
-    UnavailableError,
-    UnknownAccountError,
-)
-
-KEPT_S: Final = 300
-
-_FOR_A_HUMAN: Final = {
-    "AccessDeniedException",
-    "DecryptionFailure",
-    "InvalidRequestException",
-    "ResourceNotFoundException",
-}
+from handler.errors import MisconfiguredError, UnknownAccountError
 
 
-class Secrets(Protocol):
-    """Powertools' SecretsProvider, as far as it is used."""
+class Secret(Protocol):
+    """The credentials secret; see secret.py."""
 
-    def get(self, name: str, *, max_age: int, force_fetch: bool) -> object:
-        """Return the secret's text."""
+    name: str
+
+    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
+        """Return its text; `afresh`: read now."""
 
 
 _TEXT: Final = r"^[!-~]+$"  # printable ASCII
@@ -54,15 +37,14 @@ class _Several(msgspec.Struct):
 class Credentials:
     """The workspaces that the credentials secret names."""
 
-    def __init__(self, secrets: Secrets, secret_name: str) -> None:
+    def __init__(self, secret: Secret) -> None:
         """Keep where to read; nothing is read yet."""
-        self._secrets = secrets
-        self._name = secret_name
+        self._secret = secret
 
     def workspace(
         self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
     ) -> Workspace:
-        """Return the workspace of an mParticle account, in a secret at most five minutes old.
+        """Return the workspace of an mParticle account, as the secret has it.
 
         With `afresh` the secret is read again, as it is where it does not know the account.
         Raises UnknownAccountError, UnavailableError, OutOfTimeError, or MisconfiguredError that
@@ -76,9 +58,7 @@ class Credentials:
             return self._find(account_id, time_left, afresh=True)
 
     def _find(self, account_id: int | None, time_left: TimeLeft, *, afresh: bool) -> Workspace:
-        if time_left() < AWS_CALL_S:
-            raise OutOfTimeError("no time left to read the credentials")
-        entries = self._read(afresh=afresh)
+        entries = self._entries(self._secret.text(time_left=time_left, afresh=afresh))
         entry = entries.get(str(account_id)) or entries.get("default")
         if entry is None:
             raise UnknownAccountError("the credentials secret has no entry for the account")
@@ -86,27 +66,14 @@ class Credentials:
             case "us" | "eu" | "auto":
                 return Workspace(entry.site_id, entry.api_key, entry.region)
             case _:
-                raise MisconfiguredError(f"secret {self._name}: region: expected us, eu or auto")
+                reason = f"secret {self._secret.name}: region: expected us, eu or auto"
+                raise MisconfiguredError(reason)
 
-    def _read(self, *, afresh: bool) -> dict[str, _Entry]:
-        try:
-            text = str(self._secrets.get(self._name, max_age=KEPT_S, force_fetch=afresh))
-        except GetParameterError as error:
-            raise self._reading_failed(error.__context__) from None
+    def _entries(self, text: str) -> dict[str, _Entry]:
         try:
             accounts = msgspec.json.decode(text, type=_Several).accounts
             if accounts is None:
                 return {"default": msgspec.json.decode(text, type=_Entry)}
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise MisconfiguredError(f"secret {self._name}: {error}") from None
+            raise MisconfiguredError(f"secret {self._secret.name}: {error}") from None
         return accounts
-
-    def _reading_failed(
-        self, cause: BaseException | None
-    ) -> MisconfiguredError | UnavailableError:
-        code = type(cause).__name__
-        if isinstance(cause, ClientError):
-            code = cause.response["Error"]["Code"]
-        if code in _FOR_A_HUMAN:
-            return MisconfiguredError(f"secret {self._name} cannot be read: {code}")
-        return UnavailableError(f"Secrets Manager: {code}")

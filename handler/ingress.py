@@ -22,23 +22,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
 from aws_lambda_powertools import Logger
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from handler import clock
-from handler.clock import AWS_CALL_S, Now, TimeLeft
+from handler import aws, clock
+from handler.clock import Now, TimeLeft
 from handler.domain import firehose
 from handler.domain.firehose import RequestType
-from handler.errors import MisconfiguredError, OutOfTimeError, PermanentError, UnavailableError
+from handler.errors import MisconfiguredError, PermanentError
 from handler.queue import Entrance
+from handler.secret import Secret
 from handler.settings import IngressSettings
 from handler.suspension import Marks
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
-    from mypy_boto3_secretsmanager import SecretsManagerClient
 
 MAX_BODY_BYTES: Final = 4_000_000
 """Of a request over HTTP. Lambda takes 6 MB, of which base64 may take a quarter."""
@@ -77,14 +74,14 @@ def ingress() -> Ingress:
     settings = IngressSettings.from_environ(os.environ)
     return Ingress(
         Entrance(
-            _client("sqs"),
+            _client()("sqs"),
             # It starts no thread before a request is too large for a single call.
             ThreadPoolExecutor(SENDS_IN_FLIGHT, thread_name_prefix="sqs"),
             queue_url=settings.queue_url,
             draw=random.uniform,
             sleep=clock.sleep,
         ),
-        Marks(_client("dynamodb"), settings.table_name) if settings.suspends else None,
+        Marks(_client()("dynamodb"), settings.table_name) if settings.suspends else None,
         logger(),
         now=clock.now,
         new_id=lambda: str(uuid.uuid4()),
@@ -97,20 +94,13 @@ def url_door() -> UrlDoor:
     name = IngressSettings.from_environ(os.environ).url_secret_name
     if not name:
         raise MisconfiguredError("setting URL_SECRET_NAME is missing: there is to be no URL")
-    tokens = Tokens(_client("secretsmanager"), name, now=clock.now)
-    return UrlDoor(ingress(), tokens, logger())
+    secret = Secret(_client()("secretsmanager"), name, kept_s=0, now=clock.now)
+    return UrlDoor(ingress(), Tokens(secret, now=clock.now), logger())
 
 
-def _client(service: str) -> Any:
-    # One try: whoever calls tries again while there is time. See clock.AWS_CALL_S.
-    config = Config(
-        connect_timeout=1,
-        read_timeout=2,
-        max_pool_connections=SENDS_IN_FLIGHT,
-        retries={"mode": "standard", "total_max_attempts": 1},
-        parameter_validation=False,  # it would quote what it refuses
-    )
-    return boto3.client(service, config=config)  # type: ignore[call-overload]  # any of three
+@functools.cache
+def _client() -> Callable[[str], Any]:
+    return aws.clients(aws.connections(SENDS_IN_FLIGHT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +200,9 @@ class _RefusedError(Exception):
 class Tokens:
     """The shared secret: one token, or while it is changed several, parted by white space."""
 
-    def __init__(self, secretsmanager: SecretsManagerClient, name: str, *, now: Now) -> None:
+    def __init__(self, secret: Secret, *, now: Now) -> None:
         """Keep where to read; nothing is read yet."""
-        self._secretsmanager = secretsmanager
-        self._name = name
+        self._secret = secret
         self._now = now
         self._kept: list[bytes] = []
         self._kept_until = 0.0
@@ -240,19 +229,11 @@ class Tokens:
         return None if _is_one_of(self._read(time_left), given) else wrong
 
     def _read(self, time_left: TimeLeft) -> Sequence[bytes]:
-        if time_left() < AWS_CALL_S:
-            raise OutOfTimeError("no time left to read the shared secret")
         self._tried_at = self._now()
-        try:
-            text = self._secretsmanager.get_secret_value(SecretId=self._name)["SecretString"]
-        except (BotoCoreError, ClientError, KeyError) as error:
-            code = type(error).__name__
-            if isinstance(error, ClientError):
-                code = error.response["Error"]["Code"]
-            raise UnavailableError(f"secret {self._name} cannot be read: {code}") from None
+        text = self._secret.text(time_left=time_left, afresh=True)
         tokens = text.encode("utf-8", "replace").split()
         if not tokens or min(map(len, tokens)) < MIN_TOKEN_LENGTH:
-            reason = f"secret {self._name}: every token needs {MIN_TOKEN_LENGTH} characters"
+            reason = f"secret {self._secret.name}: every token needs {MIN_TOKEN_LENGTH} characters"
             raise MisconfiguredError(reason)
         self._kept, self._kept_until = tokens, self._now() + TOKENS_KEPT_S
         return tokens

@@ -8,21 +8,23 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import urllib3
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
+from handler import clock
 from handler.credentials import Credentials
 from handler.customerio.client import REGION_URLS
 from handler.customerio.wire import read_region
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError, UnavailableError
+from handler.secret import Secret
 
 if TYPE_CHECKING:
     from ops.stack import Aws
 
 DEFAULT: Final = "default"
 _PATIENCE_S: Final = 10.0
+_KEPT_S: Final = 60.0
 _MOST_BYTES: Final = 10_000  # of an answer that is to name a region
 
 Content = Mapping[str, Any]
@@ -42,7 +44,7 @@ def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
 
     Raises MisconfiguredError, or another ForwarderError, which says what is wrong.
     """
-    credentials = Credentials(SecretsProvider(boto3_client=aws.secrets), name)
+    credentials = Credentials(Secret(aws.secrets, name, kept_s=_KEPT_S, now=clock.now))
     found = {}
     accounts = read(aws, name).get("accounts")
     for account in accounts if isinstance(accounts, Mapping) and accounts else [DEFAULT]:

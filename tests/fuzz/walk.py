@@ -23,6 +23,7 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 
 from handler import queue
+from handler.clock import TimeLeft
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
 from handler.errors import RetryableError
@@ -203,10 +204,12 @@ class Answer:
     close = release_conn
 
 
-class Secrets:
-    """Secrets Manager, with the credentials of account 1001 alone."""
+class Secret:
+    """The credentials secret, with an entry for account 1001 alone."""
 
-    def get(self, name: str, *, max_age: int, force_fetch: bool) -> object:
+    name = "credentials"
+
+    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
         entry = {"site_id": SITE_ID, "api_key": API_KEY}
         return json.dumps({"accounts": {"1001": entry}})
 
@@ -232,7 +235,7 @@ class Walk:
         world: Any = self
         self._forwarder = Forwarder(
             store=Store(world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep),
-            credentials=Credentials(Secrets(), "credentials"),
+            credentials=Credentials(Secret()),
             customerio=TrackApi(
                 world.customerio, at_once, self._telemetry, draw=_middle, sleep=_no_sleep
             ),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from contextlib import closing
 from typing import Any
 
 import boto3
 import pytest
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.config import Config
 
 from handler.credentials import Credentials
@@ -20,6 +20,7 @@ from handler.errors import (
     UnavailableError,
     UnknownAccountError,
 )
+from handler.secret import Secret
 
 PLENTY: Any = {"time_left": lambda: 60.0}
 ONE = {"site_id": "s1te", "api_key": "k3y", "region": "eu"}
@@ -34,20 +35,24 @@ def secretsmanager(aws):
 
 @pytest.fixture
 def secret(secretsmanager):
-    class Secret:
+    class Kept:
         name = f"customerio/{uuid.uuid4()}"
 
         def put(self, text):
             secretsmanager.put_secret_value(SecretId=self.name, SecretString=text)
 
-    made = Secret()
+    made = Kept()
     secretsmanager.create_secret(Name=made.name, SecretString=json.dumps(ONE))
     return made
 
 
 @pytest.fixture
 def credentials(secretsmanager, secret):
-    return Credentials(SecretsProvider(boto3_client=secretsmanager), secret.name)
+    return credentials_in(secretsmanager, secret.name)
+
+
+def credentials_in(secretsmanager, name):
+    return Credentials(Secret(secretsmanager, name, kept_s=300, now=time.time))
 
 
 @pytest.mark.parametrize("account_id", [None, 1, 1001])
@@ -79,6 +84,26 @@ def test_a_secret_is_kept_until_it_is_asked_for_afresh(credentials, secret) -> N
     assert credentials.workspace(1, **PLENTY).site_id == "s1te"
     assert credentials.workspace(1, afresh=True, **PLENTY).site_id == "other"
     assert credentials.workspace(1, **PLENTY).site_id == "other"
+
+
+def test_a_secret_is_read_again_once_it_is_old(secretsmanager, secret) -> None:
+    now = [1000.0]
+    kept = Secret(secretsmanager, secret.name, kept_s=300, now=lambda: now[0])
+    kept.text(**PLENTY)
+    secret.put("new")
+
+    now[0] = 1299.0
+    assert kept.text(**PLENTY) == json.dumps(ONE)
+    now[0] = 1300.0
+    assert kept.text(**PLENTY) == "new"
+
+
+def test_a_secret_without_a_text_names_itself(secretsmanager) -> None:
+    name = f"binary/{uuid.uuid4()}"
+    secretsmanager.create_secret(Name=name, SecretBinary=b"s3cret")
+
+    with pytest.raises(MisconfiguredError, match=f"{name} holds no text"):
+        Secret(secretsmanager, name, kept_s=300, now=time.time).text(**PLENTY)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +142,7 @@ def test_no_account_at_all_is_unknown(credentials, secret) -> None:
 
 
 def test_a_secret_that_is_not_there_is_for_a_human(secretsmanager) -> None:
-    lost = Credentials(SecretsProvider(boto3_client=secretsmanager), "no-such")
+    lost = credentials_in(secretsmanager, "no-such")
 
     with pytest.raises(MisconfiguredError, match="no-such cannot be read: ResourceNotFound"):
         lost.workspace(1, **PLENTY)
@@ -128,8 +153,8 @@ def test_a_secrets_manager_out_of_reach_is_retryable(aws) -> None:
     config = Config(connect_timeout=1, retries={"total_max_attempts": 1})
 
     with closing(boto3.client("secretsmanager", config=config, **options)) as client:
-        lost = Credentials(SecretsProvider(boto3_client=client), "x")
-        with pytest.raises(UnavailableError, match="Secrets Manager"):
+        lost = credentials_in(client, "x")
+        with pytest.raises(UnavailableError, match="secret x cannot be read"):
             lost.workspace(1, **PLENTY)
 
 

@@ -1,0 +1,59 @@
+"""Secret: one secret of Secrets Manager, read when it is needed and kept for a while."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.clock import AWS_CALL_S, Now, TimeLeft
+from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+_FOR_A_HUMAN: Final = {
+    "AccessDeniedException",
+    "DecryptionFailure",
+    "InvalidRequestException",
+    "ResourceNotFoundException",
+}
+
+
+class Secret:
+    """A secret's text."""
+
+    def __init__(
+        self, secretsmanager: SecretsManagerClient, name: str, *, kept_s: float, now: Now
+    ) -> None:
+        """Keep where to read; nothing is read yet."""
+        self.name = name
+        self._secretsmanager = secretsmanager
+        self._kept_s = kept_s
+        self._now = now
+        self._text = ""
+        self._kept_until = 0.0
+
+    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
+        """Return the text, read at most `kept_s` seconds ago; `afresh`: read now.
+
+        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
+        """
+        if afresh or self._now() >= self._kept_until:
+            self._text = self._read(time_left)
+            self._kept_until = self._now() + self._kept_s
+        return self._text
+
+    def _read(self, time_left: TimeLeft) -> str:
+        if time_left() < AWS_CALL_S:
+            raise OutOfTimeError(f"no time left to read secret {self.name}")
+        try:
+            return self._secretsmanager.get_secret_value(SecretId=self.name)["SecretString"]
+        except KeyError:
+            raise MisconfiguredError(f"secret {self.name} holds no text") from None
+        except (BotoCoreError, ClientError) as error:
+            code = type(error).__name__
+            if isinstance(error, ClientError):
+                code = error.response["Error"]["Code"]
+            kind = MisconfiguredError if code in _FOR_A_HUMAN else UnavailableError
+            raise kind(f"secret {self.name} cannot be read: {code}") from None

@@ -1,0 +1,117 @@
+"""The clients of AWS on the wire: answers, and what goes wrong by botocore's names."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+import pytest
+import urllib3
+from botocore import exceptions
+
+from handler import aws
+
+ASKED: Any = {"RequestItems": {"people": {"Keys": [{"pk": {"S": "s3cret"}}]}}}
+SILENCE = None
+
+
+@pytest.fixture
+def pool():
+    pool = aws.connections(1)
+    yield pool
+    pool.clear()
+
+
+@pytest.fixture
+def dynamodb(pool, monkeypatch):
+    """A client of what is at a URL, with little patience."""
+    monkeypatch.setattr(aws, "_TIMEOUT", urllib3.Timeout(connect=5.0, read=0.2))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+    def at(url: str) -> Any:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        return aws.clients(pool)("dynamodb")
+
+    return at
+
+
+@contextmanager
+def answering(answer: bytes | None):
+    """A server that takes one request and answers it so."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with closing(connection), suppress(ConnectionError):
+                if answer is not SILENCE:
+                    connection.sendall(answer)
+                    connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):
+                    pass  # until the client is done
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+
+
+def http(status: str, told: object) -> bytes:
+    body = json.dumps(told).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+def test_an_answer_comes_over_the_pool_and_reads_as_botocores(dynamodb, pool) -> None:
+    told = {"Responses": {"people": [{"pk": {"S": "p"}, "memberships": {"B": "AAE="}}]}}
+
+    with answering(http("200 OK", told)) as place:
+        answer = dynamodb(f"http://{place}").batch_get_item(**ASKED)
+
+    assert answer["Responses"] == {"people": [{"pk": {"S": "p"}, "memberships": {"B": b"\0\1"}}]}
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert len(pool.pools) == 1
+
+
+def test_a_refusal_has_its_code(dynamodb) -> None:
+    told = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "m"}
+
+    with (
+        answering(http("400 Bad Request", told)) as place,
+        pytest.raises(exceptions.ClientError) as refused,
+    ):
+        dynamodb(f"http://{place}").batch_get_item(**ASKED)
+
+    assert refused.value.response["Error"]["Code"] == "ThrottlingException"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "raised"),
+    [
+        ("http", SILENCE, exceptions.ReadTimeoutError),
+        ("http", b"", exceptions.ConnectionClosedError),
+        (
+            "http",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+            exceptions.ConnectionClosedError,
+        ),
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", exceptions.SSLError),
+    ],
+)
+def test_trouble_on_the_wire_has_botocores_name_and_nothing_of_the_request(
+    dynamodb, scheme, answer, raised
+) -> None:
+    with answering(answer) as place, pytest.raises(raised) as failed:
+        dynamodb(f"{scheme}://{place}").batch_get_item(**ASKED)
+
+    assert "s3cret" not in str(failed.value)
+    assert failed.value.__cause__ is None
+
+
+def test_nobody_there_is_told_so(dynamodb) -> None:
+    with pytest.raises(exceptions.EndpointConnectionError):
+        dynamodb("http://127.0.0.1:1").batch_get_item(**ASKED)
