@@ -319,8 +319,8 @@ class Measured:
         least = "import boto3; boto3.client('dynamodb')"
         taken: dict[str, list[tuple[float, float]]] = {ours: [], least: []}
         for _ in range(self.sizes.starts + 1):
-            for code, artifact in ((ours, self.bench.artifact), (least, self.bench.compiled)):
-                taken[code].append(self.bench.started(code, artifact, self.fast))
+            for code, artifact in ((ours, self.bench.artifact), (least, None)):
+                taken[code].append(self.bench.started(code, self.fast, artifact=artifact))
         for place, kind in enumerate(("CPU", "wall")):
             spreads = [
                 Spread([one[place] * 1000 for one in taken[code][1:]]) for code in (ours, least)
@@ -340,8 +340,8 @@ class Measured:
         taken: dict[str, list[float]] = {wired: [], least: [], "warm": [], "large": []}
         away = self.bench.server(f"--sqs-ms={SQS_MS}")
         for _ in range(self.sizes.starts + 1):
-            for code in (wired, least):
-                taken[code].append(self.bench.started(code, self.bench.artifact, self.fast)[1])
+            for code, artifact in ((wired, self.bench.artifact), (least, None)):
+                taken[code].append(self.bench.started(code, self.fast, artifact=artifact)[1])
             # The queue is the emulator's: most of a warm answer is its.
             taken["warm"].append(self._answered(_QUEUE + _ANSWERED, profiles=1, answers=50))
             taken["large"].append(
@@ -374,8 +374,8 @@ class Measured:
         one, many = (
             self.bench.started(
                 code.format(profiles=profiles, times=times),
-                self.bench.artifact,
                 self.fast,
+                artifact=self.bench.artifact,
                 aws=aws,
             )[1]
             for times in (1, 1 + answers)
