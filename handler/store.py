@@ -6,7 +6,7 @@ RetryableError that stood in the way, so that one throttled item takes no other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -47,6 +47,7 @@ _PASSING: Final = {
 }
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Store:
@@ -104,18 +105,24 @@ class Store:
 
         VersionConflictError: someone else wrote that version first. `now` is in Unix seconds.
         """
-        written = self._executor.map(
+        written = self._map(
             lambda batch: self._write(dict(batch), now, time_left),
             _batches(list(states.items()), WRITE_BATCH),
         )
         return {key: error for failures in written for key, error in failures.items()}
+
+    def _map(
+        self, call: Callable[[Sequence[_Item]], _Result], batches: Sequence[Sequence[_Item]]
+    ) -> Iterable[_Result]:
+        # One alone is called here: handing it to a thread and back costs more than it saves.
+        return map(call, batches) if len(batches) == 1 else self._executor.map(call, batches)
 
     # --- reading ---
 
     def _read(
         self, keys: Sequence[str], time_left: TimeLeft, **how: Any
     ) -> dict[str, Mapping[str, Any] | RetryableError]:
-        batches = self._executor.map(
+        batches = self._map(
             lambda batch: self._read_batch(batch, time_left, how), _batches(keys, READ_BATCH)
         )
         return {key: item for batch in batches for key, item in batch.items()}

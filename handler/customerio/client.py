@@ -107,8 +107,11 @@ class TrackApi:
         After a chunk has run out of tries or of time, those not yet started are not tried.
         """
         try:
-            asked = self._executor.submit(self._base_url, workspace, time_left)
-            visit = _Visit(workspace, asked.result(max(0.0, time_left())), time_left)
+            url = self._known_url(workspace)
+            if url is None:
+                asked = self._executor.submit(self._ask_region, workspace, time_left)
+                url = asked.result(max(0.0, time_left()))
+            visit = _Visit(workspace, url, time_left)
         except RetryableError as error:
             return [error] * len(persons)
         except TimeoutError:
@@ -155,14 +158,16 @@ class TrackApi:
             for place, (owner, entity) in enumerate(zip(chunk.owners, chunk.entities, strict=True))
         ]
 
-    def _base_url(self, workspace: Workspace, time_left: TimeLeft) -> str:
+    def _known_url(self, workspace: Workspace) -> str | None:
         if self._url or workspace.region != "auto":
             return self._url or self._region_urls[workspace.region]
-        if workspace not in self._regions_found:
-            visit = _Visit(workspace, self._region_urls["us"], time_left)
-            region = self._ask(visit, "/api/v1/accounts/region", wire.read_region)
-            self._regions_found[workspace] = self._region_urls[region]
-        return self._regions_found[workspace]
+        return self._regions_found.get(workspace)
+
+    def _ask_region(self, workspace: Workspace, time_left: TimeLeft) -> str:
+        visit = _Visit(workspace, self._region_urls["us"], time_left)
+        region = self._ask(visit, "/api/v1/accounts/region", wire.read_region)
+        self._regions_found[workspace] = self._region_urls[region]
+        return self._region_urls[region]
 
     def _ask(
         self,
