@@ -41,7 +41,7 @@ PEERS: Final = {
 
 _SECRET: Final = json.dumps({"site_id": SITE_ID, "api_key": API_KEY})
 # Other people, and as many as it takes to open all connections: the function's, a peer's.
-_WARM_UP: Final = Shape(1000, first=50_000_000)
+WARM_UP: Final = Shape(1000, first=50_000_000)
 _PEERS_WARM_UP: Final = Shape(10, first=50_000_000)
 
 
@@ -159,15 +159,19 @@ class Bench:
         *,
         table: str,
         aws: Server | None = None,
-        warm_ups: int = 1,
+        warm_up: Sequence[Shape] | None = None,
     ) -> Took:
-        """Invoke a handler with an event in a new process, warmed up by some other people."""
+        """Invoke a handler with an event in a new process.
+
+        It is warmed up before, by events of some other people where none are given.
+        """
         result = self.folder / "result.json"
         is_ours = handler == OURS
-        warm_up = [self.event(_WARM_UP if is_ours else _PEERS_WARM_UP) for _ in range(warm_ups)]
+        shapes = [WARM_UP if is_ours else _PEERS_WARM_UP] if warm_up is None else warm_up
+        before = [self.event(shape) for shape in shapes]
         places = [self.artifact, PROJECT] if is_ours else [PROJECT]
         done = subprocess.run(
-            [PYTHON, "-m", "bench.invoked", handler, event, result, *warm_up],
+            [PYTHON, "-m", "bench.invoked", handler, event, result, *before],
             cwd=self.folder,
             env=self.environ(customerio, table, aws)
             | {"PYTHONPATH": os.pathsep.join(map(str, places))},
