@@ -1,6 +1,7 @@
 """Ops: the tool of whoever is on call, `python -m ops`.
 
-    cli            the commands, and the one place that asks, tells and ends
+    cli            all commands under one name, and what `run` ends with
+    commands       each group of them, and the one place that asks and tells
     show           tables and progress for people
     status  checks  dead_letters  people  secret  mapping
                    what the commands do, each on its own

@@ -1,4 +1,4 @@
-"""Show: what a person at a terminal sees; cli.py decides what, and what a machine gets instead."""
+"""Show: what a person at a terminal sees; commands/ decides what, and what a machine gets."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import pytest
 
 from local.fake_customerio.faults import Fault, FaultKind
 from local.stack import API_KEY, SITE_ID
-from ops.cli import OUT_OF_REACH, STOPPED, TROUBLE, USAGE, run
+from ops.cli import run
+from ops.commands.context import OUT_OF_REACH, STOPPED, TROUBLE, USAGE
 from tests.e2e.function import post
 from tests.e2e.messages import join, memberships, somebody
 from tests.stack_template import PROJECT

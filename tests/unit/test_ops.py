@@ -20,7 +20,8 @@ from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
 from ops import dead_letters, masking, secret, show
 from ops.checks import Checks
-from ops.cli import FINE, OUT_OF_REACH, STOPPED, TROUBLE, USAGE, _Ops, cli, run
+from ops.cli import cli, run
+from ops.commands.context import FINE, OUT_OF_REACH, STOPPED, TROUBLE, USAGE, Ops
 from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Ingress, Stack
@@ -686,7 +687,7 @@ def holding(monkeypatch):
 
     def hold(*held, missed=0):
         letters = Letters(*held, missed=missed)
-        monkeypatch.setattr(_Ops, "letters", letters)
+        monkeypatch.setattr(Ops, "letters", letters)
         return letters
 
     return hold
@@ -792,7 +793,7 @@ def test_a_file_that_cannot_be_read_is_refused_before_anything_is_done(
 
 def test_what_sqs_did_not_take_is_to_be_sent_again(holding, monkeypatch, tmp_path, capsys) -> None:
     holding()
-    monkeypatch.setattr(_Ops, "stack", STACK)
+    monkeypatch.setattr(Ops, "stack", STACK)
     file = tmp_path / "event"
     file.write_text(json.dumps({"Records": [{"body": "a"}, {"body": "b"}]}))
 
@@ -821,8 +822,8 @@ def test_a_file_that_is_there_is_not_written_over(holding, tmp_path) -> None:
 )
 def test_what_is_replaced_in_the_secret_is_asked(monkeypatch, capsys, held, asked) -> None:
     aws = SimpleNamespace(secrets=boto3.client("secretsmanager"))
-    monkeypatch.setattr(_Ops, "aws", aws)
-    monkeypatch.setattr(_Ops, "settings", SimpleNamespace(credentials_secret_name="s"))
+    monkeypatch.setattr(Ops, "aws", aws)
+    monkeypatch.setattr(Ops, "settings", SimpleNamespace(credentials_secret_name="s"))
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     with Stubber(aws.secrets) as stubbed:
         stubbed.add_response("get_secret_value", {"SecretString": held})
@@ -837,7 +838,7 @@ def test_what_is_replaced_in_the_secret_is_asked(monkeypatch, capsys, held, aske
 
 def test_a_stack_that_is_another_is_out_of_reach(monkeypatch, capsys) -> None:
     aws = SimpleNamespace(cloudformation=boto3.client("cloudformation"))
-    monkeypatch.setattr(_Ops, "aws", aws)
+    monkeypatch.setattr(Ops, "aws", aws)
     described = {
         "StackName": "audience-forwarder",
         "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
@@ -855,8 +856,8 @@ def test_a_stack_that_is_another_is_out_of_reach(monkeypatch, capsys) -> None:
 @pytest.mark.parametrize("command", ["enable", "disable"])
 def test_a_mapping_that_is_not_there_cannot_be_switched(monkeypatch, capsys, command) -> None:
     aws = SimpleNamespace(functions=boto3.client("lambda"))
-    monkeypatch.setattr(_Ops, "aws", aws)
-    monkeypatch.setattr(_Ops, "stack", STACK)
+    monkeypatch.setattr(Ops, "aws", aws)
+    monkeypatch.setattr(Ops, "stack", STACK)
     with Stubber(aws.functions) as stubbed:
         stubbed.add_response("list_event_source_mappings", {"EventSourceMappings": []})
 
@@ -883,7 +884,7 @@ def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_
         start_move=lambda *, rate: True,
         follow_move=lambda: iter([Move("RUNNING", 1, 3), end]),
     )
-    monkeypatch.setattr(_Ops, "letters", letters)
+    monkeypatch.setattr(Ops, "letters", letters)
 
     status = run(["dlq", "redrive", "--yes", "--json"])
     told = json.loads(capsys.readouterr().out)

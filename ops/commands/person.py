@@ -1,0 +1,125 @@
+"""Person: the commands for what the table holds of somebody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from handler.domain.membership import is_member
+from ops import people, secret, show
+from ops.commands import options
+from ops.commands.context import FINE, TROUBLE, Ops
+from ops.masking import masked, masked_json
+
+_NOBODY: Final = "Nobody is known by that."
+_NOT_ERASED: Final = (
+    "Customer.io, mParticle, the queues and the table's backups keep what they hold of them: "
+    'docs/operations.md, "To erase a person".'
+)
+
+
+def _who(command: options.Command) -> options.Command:
+    """Give a command the options that name a person."""
+    for option in (
+        click.option(
+            "--site-id", multiple=True, help="Workspace; by default those in the secret."
+        ),
+        click.option("--mpid", type=int, help="mParticle's id."),
+        click.option("--email", help="The email, of a person without a customer id."),
+        click.option("--id", "customer_id", help="The customer id."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def person() -> None:
+    """What is known of a person."""
+
+
+@person.command("show")
+@_who
+@options.reveal
+@options.shared
+def person_show(
+    customer_id: str | None,
+    email: str | None,
+    mpid: int | None,
+    site_id: Sequence[str],
+    *,
+    reveal: bool,
+) -> int:
+    """What the table holds of a person, and what would be sent of them.
+
+    The table keeps neither names nor, of a person with a customer id, the email.
+    """
+    ops = Ops.current()
+    found = [
+        _person(one, reveal=reveal)
+        for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)
+    ]
+    ops.tell(found, *map(show.pretty, found) if found else [_NOBODY])
+    return FINE if found else TROUBLE
+
+
+@person.command("erase")
+@_who
+@options.yes
+@options.shared
+def person_erase(
+    customer_id: str | None,
+    email: str | None,
+    mpid: int | None,
+    site_id: Sequence[str],
+    *,
+    yes: bool,
+) -> int:
+    """Delete what the table holds of a person, for good.
+
+    It touches nothing else: docs/operations.md, "To erase a person".
+    """
+    ops = Ops.current()
+    keys = [one.key for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)]
+    if keys:
+        ops.agree(f"Delete what the table holds of {', '.join(keys)} for good?", yes=yes)
+    for key in keys:
+        people.erase(ops.aws, ops.stack, key)
+    told = [*(f"Erased {key} from the table." for key in keys), _NOT_ERASED] if keys else [_NOBODY]
+    ops.tell({"erased": keys}, *told)
+    return FINE if keys else TROUBLE
+
+
+def _found(ops: Ops, sought: people.Sought, site_id: Sequence[str]) -> list[people.Found]:
+    if [sought.customer_id, sought.email, sought.mpid].count(None) != 2:
+        raise click.UsageError("give one of --id, --email and --mpid")
+    if not site_id:
+        known = secret.workspaces(ops.aws, ops.settings.credentials_secret_name).values()
+        site_id = list(dict.fromkeys(workspace.site_id for workspace in known))
+    return people.find(ops.aws, ops.stack, sought, site_id)
+
+
+def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
+    state = found.state
+    known_as = state.identifier
+    identifier = known_as.value if known_as else ""
+    return {
+        "key": found.key,
+        "known as": {
+            known_as.kind if known_as else "": identifier if reveal else masked(identifier)
+        },
+        "version": state.version,
+        "newest timestamp given": show.since(state.timestamp, time.time()),
+        "audiences": {
+            str(audience): f"{'in' if is_member(word) else 'left'} since {_date(word)}"
+            for audience, word in sorted(state.memberships.items())
+        },
+        "set or cleared": {name: _date(word) for name, word in state.set_at.items()},
+        "would be sent": found.entities if reveal else masked_json(list(found.entities)),
+    }
+
+
+def _date(word: int) -> str:
+    return show.since((word >> 1) / 1000, time.time())
