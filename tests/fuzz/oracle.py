@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
-
-import msgspec
 
 from handler.errors import PermanentError
 from tests.builders import audience, body, profile
@@ -33,7 +31,7 @@ def judge(
     answers_400: bool = False,
     secrets: tuple[str, ...] = (),
     may_heal: bool = False,
-    good: Iterable[str] = (),
+    good: Sequence[str] = (),
 ) -> Walk:
     """Send a body between two good ones, and what was set aside once more; return the world.
 
@@ -52,24 +50,16 @@ def judge(
         assert (person in walk.customerio.people) is not is_set_aside, person
     for letter in walk.sqs.letters:
         assert not [secret for secret in secrets if secret in letter["MessageBody"]]
-        # What could not be read may have stood in the place of a setting, and is blanked with it.
-        heals = (
-            _attributes(letter)["ErrorType"] == "MalformedMessage"
-            and not _is_json(text)
-            and _is_json(letter["MessageBody"])
-        )
-        _judge_again(letter, refusal, answers_400=answers_400, may_heal=may_heal or heals)
+        if _may_be_healed(text, letter):
+            judge(letter["MessageBody"], refusal=refusal, answers_400=answers_400, good=good)
+        else:
+            _judge_again(letter, refusal, answers_400=answers_400, may_heal=may_heal)
     return walk
 
 
-def _is_json(text: str) -> bool:
-    """Tell whether a body, and the message in it where it is an envelope, is JSON throughout."""
-    try:
-        told = msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return False
-    inner = told.get("Message") if isinstance(told, dict) and "type" not in told else None
-    return _is_json(inner) if isinstance(inner, str) else True
+def _may_be_healed(text: str, letter: Any) -> bool:
+    """Tell whether what could not be read may have been blanked, as the setting it stood for."""
+    return _attributes(letter)["ErrorType"] == "MalformedMessage" and letter["MessageBody"] != text
 
 
 def _judge_again(letter: Any, refusal: Refusal, *, answers_400: bool, may_heal: bool) -> None:
