@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
-from handler.domain.message import MessageType, unsupported, without_secrets
+from handler.domain.message import MessageType, one_attribute_setting, unsupported
 from handler.errors import MalformedMessageError
 
 MAX_PART_BYTES: Final = 60_000
@@ -100,14 +100,50 @@ def _parts(request: Mapping[str, Any]) -> Iterable[str]:
         return
     if kind is RequestType.SUBSCRIPTION or not isinstance(profiles, list | None):
         # What is no list of profiles is for the forwarder to refuse, and to set aside.
-        yield without_secrets(_written(request))
+        yield _written(_without_secrets(request))
         return
     if not profiles:
         return
     rest = {name: value for name, value in request.items() if name != "user_profiles"}
-    head = without_secrets(_written(rest)).removesuffix("}") + ',"user_profiles":['
+    head = _written(_without_secrets(rest)).removesuffix("}") + ',"user_profiles":['
     for some in _packed(map(_written, profiles), MAX_PART_BYTES - len(head) - len("]}")):
         yield f"{head}{','.join(some)}]}}"
+
+
+def _without_secrets(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request with everything emptied that may be a secret: of its account, and of what
+    is named like that, only the id and the one setting that is read keep their values.
+    """
+    blanked = {
+        name: _emptied(value) if _ACCOUNT.fullmatch(name) else value
+        for name, value in request.items()
+    }
+    account = request.get("account")
+    if isinstance(account, Mapping):
+        blanked["account"] = {
+            name: value if name == "account_id" and _is_flat(value) else _emptied(value)
+            for name, value in account.items()
+        }
+        settings = account.get("account_settings")
+        if isinstance(settings, Mapping):
+            blanked["account"]["account_settings"] = {
+                name: "" if one_attribute_setting({name: value}) is None else value
+                for name, value in settings.items()
+            }
+    return blanked
+
+
+# In whatever case and spelling.
+_ACCOUNT: Final = re.compile(r"\W*account([\W_]*settings?)?\W*", re.IGNORECASE)
+
+
+def _is_flat(value: object) -> bool:
+    return not isinstance(value, dict | list)
+
+
+def _emptied(value: Any) -> Any:
+    """Return an empty value of the same type: it is refused where the value would be."""
+    return type(value)()
 
 
 def _packed(texts: Iterable[str], room: int) -> Iterable[Sequence[str]]:

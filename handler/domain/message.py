@@ -98,7 +98,7 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
         message_id=str(head.id)[:64],
         sent_at_ms=head.timestamp_ms,
         account_id=head.account.account_id,
-        one_attribute_per_audience=_one_attribute_setting(head.account.account_settings or {}),
+        one_attribute_per_audience=one_attribute_setting(head.account.account_settings or {}),
         profiles=profiles,
     )
 
@@ -273,9 +273,10 @@ def _head(fields: Mapping[str, msgspec.Raw]) -> _Head:
 
 _ONE_ATTRIBUTE = re.compile(r"(create)?one(user)?attributeper(segment|audience)")
 _SWITCH = {"true": True, "false": False}
+_IS_SWITCH = re.compile(rb'(?P<quote>"?)\s*(?:true|false)\s*(?P=quote)', re.IGNORECASE).fullmatch
 
 
-def _one_attribute_setting(settings: Mapping[str, Any]) -> bool | None:
+def one_attribute_setting(settings: Mapping[str, Any]) -> bool | None:
     """Return what the account says of one attribute per audience; None for nothing readable."""
     for name, value in settings.items():
         if _ONE_ATTRIBUTE.fullmatch(_letters(name)):
@@ -458,7 +459,7 @@ def _blanked_settings(settings: msgspec.Raw) -> msgspec.Raw:
         empty = {b"[": b"[]", b'"': b'""'}.get(bytes(settings)[:1])
         return settings if empty is None else msgspec.Raw(empty)
     blanked = {
-        name: value if _ONE_ATTRIBUTE.fullmatch(_letters(name)) else _NOTHING
+        name: value if _ONE_ATTRIBUTE.fullmatch(_letters(name)) and _IS_SWITCH(value) else _NOTHING
         for name, value in named.items()
     }
     return msgspec.Raw(msgspec.json.encode(blanked))

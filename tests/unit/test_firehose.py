@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -148,6 +149,71 @@ def test_no_part_has_a_secret() -> None:
     assert len(parts) > 1
     assert not [part for part in parts if "hush" in part]
     assert all(json.loads(part)["account"]["account_id"] == 1001 for part in parts)
+
+
+def having_hush(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from([ONE_ATTRIBUTE, "apiKey", "site_id", "colour", "\ud83d", "account_id"])
+    beside = st.dictionaries(names, st.booleans() | st.just("\ud83d"), max_size=2)
+    return st.one_of(
+        st.builds(lambda one, more: [*more, one], inner, st.lists(st.booleans(), max_size=2)),
+        st.builds(lambda name, one, more: {**more, name: one}, names, inner, beside),
+    )
+
+
+ONE_ATTRIBUTE = "createOneUserAttributePerAudience"
+HUSH = st.recursive(st.just("hush") | st.just(4757511), having_hush, max_leaves=4)
+ACCOUNTS = st.one_of(
+    st.builds(
+        lambda name, hush: {"account_id": 1001, "\udc00": 1, name: hush},
+        st.sampled_from(["account_settings", "Account_Settings", "accountSettings", "settings"]),
+        HUSH,
+    ),
+    HUSH.map(lambda hush: [hush]),
+    st.just("hush"),
+)
+ACCOUNT_NAMES = st.sampled_from(["account", "Account", "ACCOUNT", "account_settings"])
+
+
+@given(ACCOUNT_NAMES, ACCOUNTS, st.sampled_from([[profile()] * 2, {}, "text", 0]))
+def test_no_part_has_a_secret_wherever_in_the_settings_it_was(name, account, profiles) -> None:
+    for request in (change(user_profiles=profiles), SUBSCRIPTION):
+        (part,) = firehose.parts({**request, name: account})
+
+        assert "hush" not in part
+        assert "4757511" not in part
+
+
+@pytest.mark.parametrize("account_id", [1001, "1001", 1001.0])
+def test_the_account_is_told_whatever_its_settings_are(account_id) -> None:
+    account = {"account_id": account_id, "account_settings": None, "Account_Settings": "hush"}
+
+    (part,) = firehose.parts(change(profile(), account=account))
+
+    assert read_message(part, now=NOW).account_id == 1001
+
+
+@pytest.mark.parametrize("account", [["hush"], "hush", 7, {"account_settings": ["hush"]}])
+def test_an_account_that_is_refused_is_still_refused_without_its_secrets(account) -> None:
+    with pytest.raises(MalformedMessageError) as refused:
+        read_message(body(profile(), account=account), now=NOW)
+
+    (part,) = firehose.parts(change(profile(), account=account))
+
+    with pytest.raises(MalformedMessageError, match=re.escape(str(refused.value))):
+        read_message(part, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(True, True), ("TRUE", True), (" false ", False), ("hush", None), ({"a": "hush"}, None)],
+)
+def test_the_one_setting_that_is_read_is_kept_where_it_is_a_switch(value, read) -> None:
+    account = {"account_settings": {ONE_ATTRIBUTE: value}}
+
+    (part,) = firehose.parts(change(profile(), account=account))
+
+    assert read_message(part, now=NOW).one_attribute_per_audience is read
+    assert "hush" not in part
 
 
 def test_characters_that_sqs_refuses_and_half_pairs_are_escaped() -> None:

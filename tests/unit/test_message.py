@@ -450,7 +450,12 @@ def test_secrets_in_account_settings_are_blanked_and_the_rest_is_kept() -> None:
 def test_a_body_that_is_refused_whole_loses_the_secrets_of_its_settings_and_nothing_else(
     secret, wrapped
 ) -> None:
-    settings = {"apiKey": secret, "Site  ID": secret, "plain": {"nested": secret}}
+    settings = {
+        "apiKey": secret,
+        "Site  ID": secret,
+        "plain": {"nested": secret},
+        "createOneUserAttributePerAudience": secret,
+    }
     names = [{"key": "$FirstName", "value": "Ann", "action": "upsert"}]
     told = profile(audience(11, user_attributes=names))
     text = body(told, at_ms=NOW_MS * 2, account={"account_id": 1, "account_settings": settings})
@@ -459,7 +464,7 @@ def test_a_body_that_is_refused_whole_loses_the_secrets_of_its_settings_and_noth
         json.dumps({"Type": "Notification", "Message": text}) if wrapped else text
     )
 
-    blank = {"apiKey": "", "Site  ID": "", "plain": ""}
+    blank = dict.fromkeys(settings, "")
     account = {"account_id": 1, "account_settings": blank}
     assert json.loads(back) == json.loads(text) | {"account": account}
 
