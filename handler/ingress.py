@@ -57,9 +57,14 @@ def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     """Answer one of mParticle's requests, invoked with it or by the function's URL."""
     logger().append_keys(function_request_id=context.aws_request_id)
     time_left = clock.time_left(context)
-    if isinstance(event, dict) and "http" in (event.get("requestContext") or {}):
+    if _came_over_http(event):
         return url_door().answer(event, time_left=time_left)
     return ingress().answer(event, time_left=time_left)
+
+
+def _came_over_http(event: Any) -> bool:
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(context, dict) and isinstance(context.get("http"), dict)
 
 
 @functools.cache

@@ -458,7 +458,14 @@ def test_over_http_a_request_needs_a_secret_to_be_named(environ, monkeypatch) ->
     assert room.lambda_handler(event, CONTEXT)["statusCode"] == 200
 
 
-@pytest.mark.parametrize("event", ["text", [], None, {"requestContext": None}])
+@pytest.mark.parametrize(
+    "event",
+    [
+        *("text", [], None),
+        *({"requestContext": context} for context in (None, 5, True, "http", ["http"])),
+        *({"requestContext": {"http": http}} for http in (None, 5, "POST")),
+    ],
+)
 def test_any_other_event_is_an_error_of_its_own(environ, event) -> None:
     with pytest.raises(MalformedMessageError):
         room.lambda_handler(event, CONTEXT)
