@@ -29,6 +29,17 @@ LAST_DELAY_S: Final = 15 * 60
 MAX_ROUNDS: Final = 4  # of sending what SQS did not take
 FIRST_PAUSE_S: Final = 0.1  # at most, before the second of them; doubling
 
+# What sending again cannot mend. SQS has a prefix for some, as AWS.SimpleQueueService.
+_FOR_A_HUMAN: Final = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "BatchRequestTooLong",
+    "InvalidMessageContents",
+    "KmsAccessDenied",
+    "NonExistentQueue",
+    "QueueDoesNotExist",
+}
+
 _Sendable = TypeVar("_Sendable")
 
 
@@ -150,6 +161,7 @@ class Entrance:
         """Return once SQS has said of every body that it has it, in whatever order.
 
         Raises UnavailableError or OutOfTimeError where it has not; some may be there even so.
+        What can pass is tried again before, while there is time.
         """
         waiting = list(bodies)
         for number in range(MAX_ROUNDS):
@@ -159,11 +171,13 @@ class Entrance:
             waiting = [body for left, _ in answers for body in left]
             if not waiting:
                 return
+            codes = sorted((code for left, code in answers if left), key=_can_pass)
+            if not _can_pass(codes[0]):
+                break
             if time_left() < AWS_CALL_S:
                 raise OutOfTimeError("no time left to put all messages on the queue")
-        code = next(code for left, code in answers if left)
         # The queue's answers may quote what was sent: the code is enough.
-        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {code}"
+        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
         raise UnavailableError(reason)
 
     def _send_all(
@@ -193,6 +207,10 @@ class Entrance:
         codes = [entry["Code"] for entry in answer.get("Failed", ())]
         left = [body for place, body in enumerate(request) if place not in taken]
         return left, codes[0] if codes else "not said"
+
+
+def _can_pass(code: str) -> bool:
+    return code.rpartition(".")[2] not in _FOR_A_HUMAN
 
 
 def _requests(

@@ -19,6 +19,9 @@ MAX_PART_BYTES: Final = 60_000
 """Of the messages that a large request is cut into. SQS charges by 64 KiB, so smaller ones cost
 more; and what fails later fails, and is tried again, with fewer neighbours than in larger ones."""
 
+MAX_MESSAGE_BYTES: Final = 1_048_576
+"""SQS's limit on a message."""
+
 FIREHOSE_VERSION: Final = "3.2.0"
 """The version of the format that this was written for: answered where a request names none."""
 
@@ -76,7 +79,8 @@ def parts(request: Mapping[str, Any]) -> list[str]:
 
     Each has all of the request but other profiles, in their order, and no secret; together they
     have all profiles. One is larger than `MAX_PART_BYTES` only where a single profile makes it so.
-    Raises MalformedMessageError for a request that cannot be written again.
+    Raises MalformedMessageError for a request that cannot be written again, or that SQS cannot
+    hold: it names the profile that is too large.
     """
     try:
         return list(_parts(request))
@@ -100,14 +104,26 @@ def _parts(request: Mapping[str, Any]) -> Iterable[str]:
         return
     if kind is RequestType.SUBSCRIPTION or not isinstance(profiles, list | None):
         # What is no list of profiles is for the forwarder to refuse, and to set aside.
-        yield _written(_without_secrets(request))
+        yield _bounded(_written(_without_secrets(request)), "$")
         return
     if not profiles:
         return
     rest = {name: value for name, value in request.items() if name != "user_profiles"}
     head = _written(_without_secrets(rest)).removesuffix("}") + ',"user_profiles":['
-    for some in _packed(map(_written, profiles), MAX_PART_BYTES - len(head) - len("]}")):
+    beside = len(_bounded(head, "$: without profiles")) + len("]}")
+    texts = (
+        _bounded(_written(profile), f"$.user_profiles[{place}]", beside)
+        for place, profile in enumerate(profiles)
+    )
+    for some in _packed(texts, MAX_PART_BYTES - beside):
         yield f"{head}{','.join(some)}]}}"
+
+
+def _bounded(text: str, path: str, beside: int = 0) -> str:
+    """Return a text that SQS can hold with so many bytes beside it."""
+    if beside + len(text) > MAX_MESSAGE_BYTES:
+        raise MalformedMessageError(f"{path}: over the {MAX_MESSAGE_BYTES} bytes of a message")
+    return text
 
 
 def _without_secrets(request: Mapping[str, Any]) -> dict[str, Any]:

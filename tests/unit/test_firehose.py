@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain import firehose
-from handler.domain.firehose import MAX_PART_BYTES, RequestType
+from handler.domain.firehose import MAX_MESSAGE_BYTES, MAX_PART_BYTES, RequestType
 from handler.domain.message import read_message, read_profile
 from handler.errors import MalformedMessageError, UnsupportedMessageError
 from tests.builders import NOW, NOW_MS, audience, body, profile
@@ -231,6 +231,33 @@ def test_a_large_profile_goes_alone() -> None:
     counts = [len(json.loads(part)["user_profiles"]) for part in firehose.parts(request)]
 
     assert counts == [1, 1, 1]
+
+
+LARGE = "x" * MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("request_", "path"),
+    [
+        (change(profile(), profile(note=LARGE), profile()), "$.user_profiles[1]"),
+        (change(profile(), extra=LARGE), "$: without profiles"),
+        ({**SUBSCRIPTION, "extra": LARGE}, "$"),
+    ],
+)
+def test_what_no_message_can_hold_is_refused_whole_with_its_place(request_, path) -> None:
+    with pytest.raises(MalformedMessageError) as refused:
+        firehose.parts(request_)
+
+    assert str(refused.value) == f"{path}: over the 1048576 bytes of a message"
+
+
+def test_the_largest_message_is_not_refused() -> None:
+    (small,) = firehose.parts(change(profile(note="")))
+    largest = change(profile(note="x" * (MAX_MESSAGE_BYTES - len(small))))
+
+    (part,) = firehose.parts(largest)
+
+    assert len(part) == MAX_MESSAGE_BYTES
 
 
 def test_nesting_without_end_is_malformed() -> None:

@@ -176,7 +176,8 @@ def entrance(sqs, slept=None, executor=None) -> queue.Entrance:
     )
 
 
-REFUSED = ClientError({"Error": {"Code": "AccessDenied"}}, "SendMessageBatch")
+def refused(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code}}, "SendMessageBatch")
 
 
 @given(SIZES)
@@ -207,7 +208,7 @@ def test_bodies_that_sqs_did_not_take_are_sent_again_and_no_others() -> None:
     [
         (lambda entries: taken(entries, "0"), "InternalError"),
         (lambda _: {}, "not said"),
-        (REFUSED, "AccessDenied"),
+        (refused("RequestThrottled"), "RequestThrottled"),
         (EndpointConnectionError(endpoint_url="https://hush"), "EndpointConnectionError"),
     ],
 )
@@ -223,6 +224,28 @@ def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, pla
 
     assert "hush" not in str(caught.value)
     assert len(sqs.sent) > 4
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "AccessDenied",
+        "AWS.SimpleQueueService.BatchRequestTooLong",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 2])
+def test_what_cannot_pass_is_an_error_at_once(code, place) -> None:
+    answers: list[Any] = [refused("RequestThrottled")] * 3
+    answers[place] = refused(code)
+    sqs = ScriptedSqs(*answers)
+    slept: list[float] = []
+
+    with pytest.raises(UnavailableError, match=f"30 of 30 messages: {code}"):
+        entrance(sqs, slept).enqueue(["x" * 25_000] * 30, time_left=lambda: 30.0)
+
+    assert len(sqs.sent) == 3
+    assert slept == []
 
 
 class MeetingSqs(ScriptedSqs):
