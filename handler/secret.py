@@ -12,6 +12,7 @@ from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+_TRIES: Final = 2  # a throttle, or a connection that was kept for too long, is gone by the second
 _FOR_A_HUMAN: Final = {
     "AccessDeniedException",
     "DecryptionFailure",
@@ -45,15 +46,20 @@ class Secret:
         return self._text
 
     def _read(self, time_left: TimeLeft) -> str:
-        if time_left() < AWS_CALL_S:
-            raise OutOfTimeError(f"no time left to read secret {self.name}")
-        try:
-            return self._secretsmanager.get_secret_value(SecretId=self.name)["SecretString"]
-        except KeyError:
-            raise MisconfiguredError(f"secret {self.name} holds no text") from None
-        except (BotoCoreError, ClientError) as error:
-            code = type(error).__name__
-            if isinstance(error, ClientError):
+        code = ""
+        for _ in range(_TRIES):
+            if time_left() < AWS_CALL_S:
+                break
+            try:
+                return self._secretsmanager.get_secret_value(SecretId=self.name)["SecretString"]
+            except KeyError:
+                raise MisconfiguredError(f"secret {self.name} holds no text") from None
+            except BotoCoreError as error:
+                code = type(error).__name__
+            except ClientError as error:
                 code = error.response["Error"]["Code"]
-            kind = MisconfiguredError if code in _FOR_A_HUMAN else UnavailableError
-            raise kind(f"secret {self.name} cannot be read: {code}") from None
+            if code in _FOR_A_HUMAN:
+                raise MisconfiguredError(f"secret {self.name} cannot be read: {code}")
+        if not code:
+            raise OutOfTimeError(f"no time left to read secret {self.name}")
+        raise UnavailableError(f"secret {self.name} cannot be read: {code}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import subprocess
 import sys
 import uuid
@@ -58,11 +59,12 @@ class MemorySecrets:
     def __init__(self) -> None:
         self.text: str | None = TOKEN
         self.trouble: Exception | None = None
+        self.passes_after: float = math.inf
         self.reads = 0
 
     def get_secret_value(self, *, SecretId):  # noqa: N803
         self.reads += 1
-        if self.trouble:
+        if self.trouble and self.reads <= self.passes_after:
             raise self.trouble
         return {} if self.text is None else {"SecretString": self.text}
 
@@ -358,14 +360,14 @@ def test_a_known_token_is_let_in_however_often_others_are_tried(house) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "raised"),
+    ("trouble", "raised", "reads"),
     [
-        (EndpointConnectionError(endpoint_url="hush"), UnavailableError),
-        (None, MisconfiguredError),
+        (EndpointConnectionError(endpoint_url="hush"), UnavailableError, 3),
+        (None, MisconfiguredError, 2),
     ],
 )
 def test_no_token_is_said_to_be_wrong_while_the_secret_cannot_be_read(
-    house, trouble, raised
+    house, trouble, raised, reads
 ) -> None:
     with_token(house, TOKEN)
     house.secrets.trouble = trouble
@@ -376,7 +378,7 @@ def test_no_token_is_said_to_be_wrong_while_the_secret_cannot_be_read(
         with_token(house, NEW_TOKEN)
     assert with_token(house, NEW_TOKEN) == 503
     assert with_token(house, TOKEN) == 200
-    assert house.secrets.reads == 2
+    assert house.secrets.reads == reads
     house.now += 5
     with pytest.raises(OutOfTimeError):
         with_token(house, NEW_TOKEN, time_left=3.0)
@@ -396,19 +398,49 @@ def test_a_secret_that_could_be_guessed_lets_nobody_in(house, text) -> None:
         house.post(change(), headers={"authorization": f"Token {text.strip() or 'x'}"})
 
 
-@pytest.mark.parametrize(
-    ("trouble", "code"),
-    [
-        (ClientError({"Error": {"Code": "Throttled", "Message": "hush"}}, "Get"), "Throttled"),
-        (EndpointConnectionError(endpoint_url="hush"), "EndpointConnectionError"),
-    ],
-)
+THROTTLED = ClientError({"Error": {"Code": "Throttled", "Message": "hush"}}, "Get")
+DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "hush"}}, "Get")
+UNREACHED = EndpointConnectionError(endpoint_url="hush")
+TROUBLES = [(THROTTLED, "Throttled"), (UNREACHED, "EndpointConnectionError")]
+
+
+@pytest.mark.parametrize(("trouble", "code"), TROUBLES)
 def test_a_secret_that_cannot_be_read_is_tried_again_by_the_sender(house, trouble, code) -> None:
     house.secrets.trouble = trouble
-    house.secrets.text = None
 
     with pytest.raises(UnavailableError, match=f"secret the-secret cannot be read: {code}"):
         house.post(change())
+
+    assert house.secrets.reads == 2
+
+
+@pytest.mark.parametrize("trouble", [THROTTLED, UNREACHED])
+def test_what_passes_lets_a_token_in_all_the_same(house, trouble) -> None:
+    house.secrets.trouble = trouble
+    house.secrets.passes_after = 1
+
+    assert house.post(change())["statusCode"] == 200
+    assert house.secrets.reads == 2
+
+
+def test_a_secret_that_may_not_be_read_is_not_tried_again(house) -> None:
+    house.secrets.trouble = DENIED
+
+    with pytest.raises(MisconfiguredError, match="cannot be read: AccessDenied") as refused:
+        house.post(change())
+
+    assert house.secrets.reads == 1
+    assert "hush" not in str(refused.value)
+
+
+def test_a_secret_is_not_read_again_without_time(house) -> None:
+    house.secrets.trouble = THROTTLED
+    left = iter([5.0, 3.0])
+
+    with pytest.raises(UnavailableError, match="Throttled"):
+        house.door.answer(posted(change()), time_left=left.__next__)
+
+    assert house.secrets.reads == 1
 
 
 def test_a_secret_is_not_read_without_time(house) -> None:
