@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import botocore.session
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from botocore.model import Shape
 
 _TIMEOUT: Final = urllib3.Timeout(connect=1.0, read=2.0)  # seconds; see clock.AWS_CALL_S
+_LAST_READ_S: Final = 2.0  # after a call's start, as the read timeout is that of each read
 
 
 def connections(each: int) -> urllib3.PoolManager:
@@ -109,6 +112,7 @@ _RAISED: Final[Sequence[tuple[type[HTTPError], Callable[..., BotoCoreError]]]] =
 
 
 def _sent(pool: urllib3.PoolManager, request: AWSPreparedRequest) -> AWSResponse:
+    started = time.monotonic()
     try:
         response: Any = pool.urlopen(
             request.method,
@@ -121,12 +125,22 @@ def _sent(pool: urllib3.PoolManager, request: AWSPreparedRequest) -> AWSResponse
             preload_content=False,
             decode_content=False,
         )
-        answer = AWSResponse(request.url, response.status, response.headers, response)
+        raw = SimpleNamespace(stream=lambda: _pieces(response, request.url, started))
+        answer = AWSResponse(request.url, response.status, response.headers, raw)
         answer.content  # noqa: B018 - read now, where a failure is still named
     except HTTPError as error:
         raised = next(raised for kind, raised in _RAISED if isinstance(error, kind))
         raise raised(endpoint_url=request.url, error=type(error).__name__) from None
     return answer
+
+
+def _pieces(response: urllib3.BaseHTTPResponse, url: str, started: float) -> Iterator[bytes]:
+    while piece := response.read1(1 << 16):
+        yield piece
+        if response.length_remaining != 0 and time.monotonic() > started + _LAST_READ_S:
+            response.close()
+            raise exceptions.ReadTimeoutError(endpoint_url=url)
+    response.release_conn()
 
 
 # --- reading ---

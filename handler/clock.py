@@ -19,8 +19,9 @@ Sleep = Callable[[float], None]
 """Wait for so many seconds."""
 
 AWS_CALL_S: Final = 4.0
-"""How long a call to AWS can take, with the timeouts that aws.py gives (1 s to connect,
-2 s to answer, one try) and some for TLS. None is started with less time left."""
+"""How long a call to AWS can take, with what aws.py gives it: one try, 1 s to connect, 2 s for
+each read of the answer, and none begun later than 2 s after the start. None is started with less
+time left."""
 
 now: Now = time.time
 sleep: Sleep = time.sleep

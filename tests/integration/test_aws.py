@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
@@ -110,6 +111,53 @@ def test_trouble_on_the_wire_has_botocores_name_and_nothing_of_the_request(
 
     assert "s3cret" not in str(failed.value)
     assert failed.value.__cause__ is None
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_an_answer_that_trickles_in_is_not_waited_for(dynamodb, monkeypatch, length) -> None:
+    monkeypatch.setattr(aws, "_LAST_READ_S", 0.3)
+    stop = threading.Event()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with closing(connection), suppress(ConnectionError):
+                connection.sendall(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode())
+                while not stop.wait(0.05):
+                    connection.sendall(b" " if "Content" in length else b"1\r\n \r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        begun = time.monotonic()
+        with pytest.raises(exceptions.ReadTimeoutError):
+            dynamodb(f"http://127.0.0.1:{server.getsockname()[1]}").batch_get_item(**ASKED)
+        took = time.monotonic() - begun
+        stop.set()
+        thread.join(10)
+
+    assert 0.3 < took < 5
+
+
+def test_a_connection_is_used_again(dynamodb, pool) -> None:
+    told = http("200 OK", {"Responses": {}}).replace(b"Connection: close\r\n", b"")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()  # and no other
+            with closing(connection):
+                for _ in range(2):
+                    asked = b""
+                    while b"s3cret" not in asked:
+                        asked += connection.recv(1 << 16)
+                    connection.sendall(told)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = dynamodb(f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert client.batch_get_item(**ASKED)["Responses"] == {}
+        assert client.batch_get_item(**ASKED)["Responses"] == {}
+        thread.join(10)
 
 
 def test_nobody_there_is_told_so(dynamodb) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import functools
+import io
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import botocore.session
 import pytest
+import urllib3
 from botocore.parsers import JSONParser
 from botocore.serialize import JSONSerializer
 from hypothesis import given
@@ -96,7 +97,7 @@ class Wire:
 
     def urlopen(self, method: str, url: str, **sent: Any) -> Any:
         self.sent.append({"method": method, "url": url, **sent})
-        return SimpleNamespace(status=200, headers={}, stream=lambda: [b"{}"])
+        return urllib3.HTTPResponse(io.BytesIO(b"{}"), status=200, preload_content=False)
 
 
 @functools.cache
