@@ -46,7 +46,8 @@ class Credentials:
     ) -> Workspace:
         """Return the workspace of an mParticle account, as the secret has it.
 
-        With `afresh` the secret is read again, as it is where it does not know the account.
+        With `afresh` the secret is read again, as it is where it does not know the account or
+        makes no sense.
         Raises UnknownAccountError, UnavailableError, OutOfTimeError, or MisconfiguredError that
         names the secret.
         """
@@ -54,7 +55,8 @@ class Credentials:
             return self._find(account_id, time_left, afresh=True)
         try:
             return self._find(account_id, time_left, afresh=False)
-        except UnknownAccountError:
+        except (MisconfiguredError, UnknownAccountError):
+            # It may have been mended meanwhile.
             return self._find(account_id, time_left, afresh=True)
 
     def _find(self, account_id: int | None, time_left: TimeLeft, *, afresh: bool) -> Workspace:

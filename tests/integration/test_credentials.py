@@ -77,6 +77,17 @@ def test_an_unknown_account_is_looked_for_in_a_secret_read_afresh(credentials, s
         credentials.workspace(1003, **PLENTY)
 
 
+def test_a_secret_that_made_no_sense_is_read_afresh_for_the_next_batch(
+    credentials, secret
+) -> None:
+    secret.put("not JSON")
+    with pytest.raises(MisconfiguredError):
+        credentials.workspace(1, **PLENTY)
+    secret.put(json.dumps(ONE))
+
+    assert credentials.workspace(1, **PLENTY).site_id == "s1te"
+
+
 def test_a_secret_is_kept_until_it_is_asked_for_afresh(credentials, secret) -> None:
     credentials.workspace(1, **PLENTY)
     secret.put(json.dumps(OTHER))
