@@ -125,8 +125,10 @@ class Ingress:
         of it is on the queue.
         """
         kind = firehose.request_type(request)
-        bodies = firehose.parts(request)
+        bodies, refusal = firehose.parts(request)
         self.entrance.enqueue(bodies, time_left=time_left)
+        if refusal is not None:
+            raise refusal
         suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._suspended(request, time_left)
         self.logger.info(
             "firehose.answered",

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from handler.domain.message import MessageType, one_attribute_setting, unsupported
 from handler.errors import MalformedMessageError
@@ -74,16 +74,24 @@ def account_id(request: Mapping[str, Any]) -> int | None:
 # --- what goes on the queue ---
 
 
-def parts(request: Mapping[str, Any]) -> list[str]:
+class Parts(NamedTuple):
+    """The messages for a request, and why profiles of it are in none of them."""
+
+    bodies: list[str]
+    refusal: MalformedMessageError | None = None
+
+
+def parts(request: Mapping[str, Any]) -> Parts:
     """Return the messages to be enqueued for a request: none, itself, or one for some profiles.
 
     Each has all of the request but other profiles, in their order, and no secret; together they
-    have all profiles. One is larger than `MAX_PART_BYTES` only where a single profile makes it so.
+    have all profiles but those that no message can hold. One is larger than `MAX_PART_BYTES` only
+    where a single profile makes it so.
     Raises MalformedMessageError for a request that cannot be written again, or that SQS cannot
-    hold: it names the profile that is too large.
+    hold whatever its profiles.
     """
     try:
-        return list(_parts(request))
+        return _parts(request)
     except RecursionError:
         raise MalformedMessageError("$: nested too deeply") from None
     except ValueError:
@@ -97,33 +105,36 @@ def parts(request: Mapping[str, Any]) -> list[str]:
 _written = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
-def _parts(request: Mapping[str, Any]) -> Iterable[str]:
+def _parts(request: Mapping[str, Any]) -> Parts:
     kind = request_type(request)
     profiles = request.get("user_profiles")
     if kind is RequestType.REGISTRATION:
-        return
+        return Parts([])
     if kind is RequestType.SUBSCRIPTION or not isinstance(profiles, list | None):
         # What is no list of profiles is for the forwarder to refuse, and to set aside.
-        yield _bounded(_written(_without_secrets(request)), "$")
-        return
+        return Parts([_bounded(_written(_without_secrets(request)), "$")])
     if not profiles:
-        return
+        return Parts([])
     rest = {name: value for name, value in request.items() if name != "user_profiles"}
     head = _written(_without_secrets(rest)).removesuffix("}") + ',"user_profiles":['
     beside = len(_bounded(head, "$: without profiles")) + len("]}")
-    texts = (
-        _bounded(_written(profile), f"$.user_profiles[{place}]", beside)
-        for place, profile in enumerate(profiles)
-    )
-    for some in _packed(texts, MAX_PART_BYTES - beside):
-        yield f"{head}{','.join(some)}]}}"
+    texts = [_written(profile) for profile in profiles]
+    fitting = [text for text in texts if beside + len(text) <= MAX_MESSAGE_BYTES]
+    bodies = [f"{head}{','.join(some)}]}}" for some in _packed(fitting, MAX_PART_BYTES - beside)]
+    if len(fitting) == len(texts):
+        return Parts(bodies)
+    place = next(n for n, text in enumerate(texts) if beside + len(text) > MAX_MESSAGE_BYTES)
+    return Parts(bodies, _too_large(f"$.user_profiles[{place}]"))
 
 
-def _bounded(text: str, path: str, beside: int = 0) -> str:
-    """Return a text that SQS can hold with so many bytes beside it."""
-    if beside + len(text) > MAX_MESSAGE_BYTES:
-        raise MalformedMessageError(f"{path}: over the {MAX_MESSAGE_BYTES} bytes of a message")
+def _bounded(text: str, path: str) -> str:
+    if len(text) > MAX_MESSAGE_BYTES:
+        raise _too_large(path)
     return text
+
+
+def _too_large(path: str) -> MalformedMessageError:
+    return MalformedMessageError(f"{path}: over the {MAX_MESSAGE_BYTES} bytes of a message")
 
 
 def _without_secrets(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_the_account_is_found_where_there_is_one(account, account_id) -> None:
 def test_a_small_request_is_one_message() -> None:
     request = change(profile(), profile(customer_id="43"))
 
-    (part,) = firehose.parts(request)
+    (part,) = firehose.parts(request).bodies
 
     assert json.loads(part) == request
 
@@ -118,11 +118,11 @@ def test_a_small_request_is_one_message() -> None:
     ],
 )
 def test_nothing_to_do_is_no_message(request_) -> None:
-    assert firehose.parts(request_) == []
+    assert firehose.parts(request_).bodies == []
 
 
 def test_a_subscription_is_one_message_without_its_secrets() -> None:
-    (part,) = firehose.parts(SUBSCRIPTION)
+    (part,) = firehose.parts(SUBSCRIPTION).bodies
 
     settings = {"apiKey": "", "Colour": ""}
     account = {"account_id": 1001, "account_settings": settings}
@@ -131,7 +131,7 @@ def test_a_subscription_is_one_message_without_its_secrets() -> None:
 
 @pytest.mark.parametrize("profiles", [{}, "text", {"a": 1}, 0, False])
 def test_what_is_no_list_of_profiles_is_left_to_the_forwarder_to_refuse(profiles) -> None:
-    (part,) = firehose.parts(change(user_profiles=profiles))
+    (part,) = firehose.parts(change(user_profiles=profiles)).bodies
 
     with pytest.raises(MalformedMessageError, match="user_profiles"):
         read_message(part, now=NOW)
@@ -144,7 +144,7 @@ def test_no_part_has_a_secret() -> None:
     account = {"account_id": 1001, "account_settings": SETTINGS}
     request = change(*[profile(note="x" * 25_000)] * 5, account=account)
 
-    parts = firehose.parts(request)
+    parts = firehose.parts(request).bodies
 
     assert len(parts) > 1
     assert not [part for part in parts if "hush" in part]
@@ -177,7 +177,7 @@ ACCOUNT_NAMES = st.sampled_from(["account", "Account", "ACCOUNT", "account_setti
 @given(ACCOUNT_NAMES, ACCOUNTS, st.sampled_from([[profile()] * 2, {}, "text", 0]))
 def test_no_part_has_a_secret_wherever_in_the_settings_it_was(name, account, profiles) -> None:
     for request in (change(user_profiles=profiles), SUBSCRIPTION):
-        (part,) = firehose.parts({**request, name: account})
+        (part,) = firehose.parts({**request, name: account}).bodies
 
         assert "hush" not in part
         assert "4757511" not in part
@@ -187,7 +187,7 @@ def test_no_part_has_a_secret_wherever_in_the_settings_it_was(name, account, pro
 def test_the_account_is_told_whatever_its_settings_are(account_id) -> None:
     account = {"account_id": account_id, "account_settings": None, "Account_Settings": "hush"}
 
-    (part,) = firehose.parts(change(profile(), account=account))
+    (part,) = firehose.parts(change(profile(), account=account)).bodies
 
     assert read_message(part, now=NOW).account_id == 1001
 
@@ -197,7 +197,7 @@ def test_an_account_that_is_refused_is_still_refused_without_its_secrets(account
     with pytest.raises(MalformedMessageError) as refused:
         read_message(body(profile(), account=account), now=NOW)
 
-    (part,) = firehose.parts(change(profile(), account=account))
+    (part,) = firehose.parts(change(profile(), account=account)).bodies
 
     with pytest.raises(MalformedMessageError, match=re.escape(str(refused.value))):
         read_message(part, now=NOW)
@@ -210,7 +210,7 @@ def test_an_account_that_is_refused_is_still_refused_without_its_secrets(account
 def test_the_one_setting_that_is_read_is_kept_where_it_is_a_switch(value, read) -> None:
     account = {"account_settings": {ONE_ATTRIBUTE: value}}
 
-    (part,) = firehose.parts(change(profile(), account=account))
+    (part,) = firehose.parts(change(profile(), account=account)).bodies
 
     assert read_message(part, now=NOW).one_attribute_per_audience is read
     assert "hush" not in part
@@ -219,7 +219,7 @@ def test_the_one_setting_that_is_read_is_kept_where_it_is_a_switch(value, read) 
 def test_characters_that_sqs_refuses_and_half_pairs_are_escaped() -> None:
     request = change(profile(audience(7, audience_name="\uffff \ud83d \x00")))
 
-    (part,) = firehose.parts(request)
+    (part,) = firehose.parts(request).bodies
 
     assert part.isascii()
     assert json.loads(part) == request
@@ -228,7 +228,7 @@ def test_characters_that_sqs_refuses_and_half_pairs_are_escaped() -> None:
 def test_a_large_profile_goes_alone() -> None:
     request = change(profile(), profile(note="x" * 100_000), profile())
 
-    counts = [len(json.loads(part)["user_profiles"]) for part in firehose.parts(request)]
+    counts = [len(json.loads(part)["user_profiles"]) for part in firehose.parts(request).bodies]
 
     assert counts == [1, 1, 1]
 
@@ -239,7 +239,6 @@ LARGE = "x" * MAX_MESSAGE_BYTES
 @pytest.mark.parametrize(
     ("request_", "path"),
     [
-        (change(profile(), profile(note=LARGE), profile()), "$.user_profiles[1]"),
         (change(profile(), extra=LARGE), "$: without profiles"),
         ({**SUBSCRIPTION, "extra": LARGE}, "$"),
     ],
@@ -251,11 +250,22 @@ def test_what_no_message_can_hold_is_refused_whole_with_its_place(request_, path
     assert str(refused.value) == f"{path}: over the 1048576 bytes of a message"
 
 
+def test_a_profile_that_no_message_can_hold_is_refused_without_the_others() -> None:
+    profiles = [profile(note=note) for note in ("a", LARGE, "b", LARGE)]
+
+    parts = firehose.parts(change(*profiles))
+
+    (part,) = parts.bodies
+    assert json.loads(part)["user_profiles"] == [profiles[0], profiles[2]]
+    assert str(parts.refusal) == "$.user_profiles[1]: over the 1048576 bytes of a message"
+    assert firehose.parts(change(profile())).refusal is None
+
+
 def test_the_largest_message_is_not_refused() -> None:
-    (small,) = firehose.parts(change(profile(note="")))
+    (small,) = firehose.parts(change(profile(note=""))).bodies
     largest = change(profile(note="x" * (MAX_MESSAGE_BYTES - len(small))))
 
-    (part,) = firehose.parts(largest)
+    (part,) = firehose.parts(largest).bodies
 
     assert len(part) == MAX_MESSAGE_BYTES
 
@@ -302,7 +312,7 @@ PROFILES = st.lists(
 def test_the_parts_together_are_the_whole_in_order_and_none_is_too_large(profiles, filling):
     request = change(*profiles, extra="x" * filling)
 
-    parts = firehose.parts(request)
+    parts = firehose.parts(request).bodies
 
     read = [read_message(part, now=NOW) for part in parts]
     together = [json.loads(bytes(one)) for message in read for one in message.profiles]
@@ -319,7 +329,7 @@ def test_the_parts_together_are_the_whole_in_order_and_none_is_too_large(profile
 
 @given(PROFILES)
 def test_no_two_neighbouring_parts_would_have_been_one(profiles) -> None:
-    parts = firehose.parts(change(*profiles))
+    parts = firehose.parts(change(*profiles)).bodies
 
     for one, next_one in itertools.pairwise(parts):
         first_of_next = json.dumps(json.loads(next_one)["user_profiles"][0], separators=(",", ":"))
@@ -386,6 +396,6 @@ def test_the_registered_setting_is_the_one_that_messages_are_read_for(label, val
     (setting,) = answer(REGISTRATION)["audience_processing_registration"]["account_settings"]
     account = {"account_id": 1001, "account_settings": {setting[label]: value}}
 
-    (part,) = firehose.parts(change(profile(), account=account))
+    (part,) = firehose.parts(change(profile(), account=account)).bodies
 
     assert read_message(part, now=NOW).one_attribute_per_audience is read
