@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DEPLOY: Final = "deploy again: make deploy"
 _PUT: Final = "put valid ones: ops credentials put"
+_PUT_OR_REMOVE: Final = f"{_PUT}; or take an account's entry out: ops credentials remove"
 _ENABLE: Final = "enable it: ops mapping enable"
 _LONGER: Final = (
     f"see step 5 of docs/connect-mparticle.md: put tokens of {MIN_TOKEN_LENGTH} characters into "
@@ -61,7 +62,7 @@ class Checks:
         yield from self.of_ingress()
         if self.settings is None:
             return
-        yield _checked("credentials secret", _PUT, self._secret)
+        yield _checked("credentials secret", _PUT_OR_REMOVE, self._secret)
         accounts: dict[Workspace, list[str]] = {}
         for account, workspace in self.workspaces.items():
             accounts.setdefault(workspace, []).append(account)

@@ -25,8 +25,8 @@ Ends with
   3  AWS, Customer.io or the stack is out of reach, or refused; nothing more was done
   4  you said no, or pressed Ctrl-C
 
-Everything but `dlq redrive`, `dlq purge`, `send`, `credentials put`, `mapping` and
-`person erase` only looks; these ask first, unless told `--yes`.
+Everything but `dlq redrive`, `dlq purge`, `send`, `credentials`, `mapping` and `person erase`
+only looks; these ask first, unless told `--yes`.
 What to do about what you see: docs/operations.md.
 """
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import urllib3
@@ -12,6 +14,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
 from handler import clock
+from handler.clock import TimeLeft
 from handler.credentials import Credentials
 from handler.customerio.client import REGION_URLS
 from handler.customerio.wire import read_region
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
     from ops.stack import Aws
 
 DEFAULT: Final = "default"
+ACCOUNT: Final = re.compile(r"default|0|-?[1-9][0-9]*")
+"""What the function finds an entry by: the number as mParticle writes it, or `default`."""
+
 _PATIENCE_S: Final = 10.0
-_KEPT_S: Final = 60.0
 _MOST_BYTES: Final = 10_000  # of an answer that is to name a region
 
 Content = Mapping[str, Any]
@@ -32,27 +37,64 @@ Content = Mapping[str, Any]
 
 def read(aws: Aws, name: str) -> Content:
     """Return what the secret holds; nothing of what is no JSON object."""
+    return _object(aws.secrets.get_secret_value(SecretId=name).get("SecretString", ""))
+
+
+def _object(text: str) -> Content:
     try:
-        content = json.loads(aws.secrets.get_secret_value(SecretId=name)["SecretString"])
-    except (KeyError, ValueError):
+        content = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def text(content: Content) -> str:
+    """Return the content as the secret's text."""
+    return json.dumps(content)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A secret's text that is not read from anywhere."""
+
+    name: str
+    held: str
+
+    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:  # noqa: ARG002
+        return self.held
 
 
 def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     """Return the workspace of each mParticle account, as the function reads them.
 
-    Raises MisconfiguredError, or another ForwarderError, which says what is wrong.
+    Raises MisconfiguredError, or another ForwarderError, which says what is wrong, and with which
+    account.
     """
-    credentials = Credentials(Secret(aws.secrets, name, kept_s=_KEPT_S, now=clock.now))
-    found = {}
-    accounts = read(aws, name).get("accounts")
-    for account in accounts if isinstance(accounts, Mapping) and accounts else [DEFAULT]:
-        if account != DEFAULT and not account.lstrip("-").isdecimal():
-            raise MisconfiguredError(f"secret {name}: an account is neither a number nor default")
-        number = None if account == DEFAULT else int(account)
-        found[account] = credentials.workspace(number, time_left=lambda: 60.0)
-    return found
+    text = Secret(aws.secrets, name, kept_s=0, now=clock.now).text(time_left=_no_haste)
+    return understood(name, text)
+
+
+def understood(name: str, text: str) -> dict[str, Workspace]:
+    """Return what `workspaces` would, were this the secret's text."""
+    accounts = _object(text).get("accounts")
+    if not isinstance(accounts, Mapping) or not accounts:
+        credentials = Credentials(_Held(name, text))
+        return {DEFAULT: credentials.workspace(None, time_left=_no_haste)}
+    return {account: _of_account(name, account, entry) for account, entry in accounts.items()}
+
+
+def _of_account(name: str, account: str, entry: object) -> Workspace:
+    of = f"{name}: account {account}"
+    if not ACCOUNT.fullmatch(account):
+        raise MisconfiguredError(f"secret {of}: neither a number nor default")
+    # Alone, so that what is wrong is said of it.
+    alone = Credentials(_Held(of, text({"accounts": {account: entry}})))
+    number = None if account == DEFAULT else int(account)
+    return alone.workspace(number, time_left=_no_haste)
+
+
+def _no_haste() -> float:
+    return 60.0
 
 
 def region(workspace: Workspace, *, track_api_url: str) -> Literal["us", "eu"]:
@@ -119,8 +161,22 @@ def _replaced(accounts: Content, names: Iterable[str], entry: Content) -> Conten
     }
 
 
+def without(content: Content, account: str) -> Content:
+    """Return the secret's content without the entry of an account, and all else as it was.
+
+    Raises ValueError where there is no such entry, or no other.
+    """
+    accounts = content.get("accounts")
+    if not isinstance(accounts, Mapping) or account not in accounts:
+        raise ValueError(f"the secret has no entry of account {account}")
+    left = {name: entry for name, entry in accounts.items() if name != account}
+    if not left:
+        raise ValueError("it is the only entry: put other credentials in its place")
+    return {**content, "accounts": left}
+
+
 def write(aws: Aws, name: str, content: Content) -> None:
     """Put the content into the secret; the function finds it within five minutes, or at once
     after a refusal.
     """
-    aws.secrets.put_secret_value(SecretId=name, SecretString=json.dumps(content))
+    aws.secrets.put_secret_value(SecretId=name, SecretString=text(content))

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from handler.domain.attributes import person
 from handler.domain.workspace import Workspace
+from handler.errors import MisconfiguredError
 from ops import dead_letters, masking, secret, show
 from ops.checks import Checks
 from ops.cli import cli, run
@@ -648,6 +649,47 @@ def test_credentials_of_no_known_workspace_need_an_account() -> None:
         secret.renewed({"accounts": {"8": OTHER}}, NEW, account=None)
 
 
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({**OTHER, "site_id": "local:x"}, "account 77: .*site_id"),
+        ({**OTHER, "region": "mars"}, "account 77: region"),
+        ("no entry", "account 77: "),
+    ],
+)
+def test_the_account_is_named_whose_entry_the_function_cannot_read(entry, told) -> None:
+    text = secret.text({"accounts": {"default": OLD, "77": entry}})
+
+    with pytest.raises(MisconfiguredError, match=told):
+        secret.understood("s", text)
+
+
+@pytest.mark.parametrize("account", ["l001", "007", "--7", "\u0667", "", "-0", "7\n"])
+def test_an_entry_that_the_function_would_never_find_is_told_of(account) -> None:
+    with pytest.raises(MisconfiguredError, match="neither a number nor default"):
+        secret.understood("s", secret.text({"accounts": {account: OLD}}))
+
+
+def test_the_entries_are_understood_as_the_function_does() -> None:
+    old = Workspace("site-a", "old-key", "us")
+
+    assert secret.understood("s", secret.text(OLD)) == {"default": old}
+    found = secret.understood("s", secret.text({"accounts": {"-7": OLD, "default": OTHER}}))
+    assert (found["-7"], found["default"].site_id) == (old, "site-b")
+
+
+def test_an_account_is_taken_out_and_nothing_else() -> None:
+    content = {"accounts": {"7": OLD, "8": OTHER}, "owner": "o"}
+
+    assert secret.without(content, "7") == {"accounts": {"8": OTHER}, "owner": "o"}
+
+
+@pytest.mark.parametrize("content", [{}, OLD, {"accounts": {"8": OLD}}, {"accounts": {"7": OLD}}])
+def test_an_entry_that_is_not_there_or_is_the_only_one_is_not_taken_out(content) -> None:
+    with pytest.raises(ValueError, match="entry"):
+        secret.without(content, "7")
+
+
 # --- commands ---
 
 
@@ -836,6 +878,80 @@ def test_what_is_replaced_in_the_secret_is_asked(monkeypatch, capsys, held, aske
     assert asked in capsys.readouterr().err
 
 
+@pytest.fixture
+def held_secret(monkeypatch):
+    """Have the commands find the secret `s`: `hold` says what it holds, and what is put, if so."""
+    aws = SimpleNamespace(secrets=boto3.client("secretsmanager"))
+    monkeypatch.setattr(Ops, "aws", aws)
+    monkeypatch.setattr(Ops, "settings", SimpleNamespace(credentials_secret_name="s"))
+    with Stubber(aws.secrets) as stubbed:
+
+        def hold(content, put=None):
+            stubbed.add_response("get_secret_value", {"SecretString": json.dumps(content)})
+            if put:
+                told = {"SecretId": "s", "SecretString": json.dumps(put)}
+                stubbed.add_response("put_secret_value", {}, told)
+
+        yield hold
+        stubbed.assert_no_pending_responses()
+
+
+PUT = ["credentials", "put", "--untried", "--yes", "--api-key", "new-key", "--site-id"]
+UNREADABLE = {"site_id": "local:x", "api_key": "k"}
+
+
+def said(capsys):
+    captured = capsys.readouterr()
+    return " ".join((captured.out + captured.err).replace("│", " ").split())
+
+
+@pytest.mark.parametrize("account", ["l001", "007", "a@b"])
+def test_an_account_that_is_no_number_is_refused(account, capsys) -> None:
+    assert run([*PUT, "site-a", "--account", account]) == USAGE
+    assert "neither a number nor `default`" in said(capsys)
+
+
+def test_what_the_function_could_not_read_is_not_put(held_secret, capsys) -> None:
+    held_secret(OLD)
+    assert run([*PUT, "local:x", "--account", "77"]) == USAGE
+    assert "account 77" in said(capsys)
+
+    held_secret({"accounts": {"default": OLD, "77": UNREADABLE}})
+    assert run([*PUT, "site-a"]) == USAGE
+    told = said(capsys)
+    assert "account 77" in told
+    assert "credentials remove" in told
+
+
+@pytest.mark.parametrize(
+    ("others", "exit_status", "told"),
+    [
+        ({"8": OLD}, FINE, "Taken out of s"),
+        ({"8": UNREADABLE}, TROUBLE, "still cannot read it: secret s: account 8"),
+    ],
+)
+def test_an_account_that_cannot_be_read_is_taken_out(
+    held_secret, capsys, others, exit_status, told
+) -> None:
+    held_secret({"accounts": {"77": UNREADABLE, **others}}, put={"accounts": others})
+
+    assert run(["credentials", "remove", "--account", "77", "--yes"]) == exit_status
+    assert told in said(capsys)
+
+
+def test_to_take_an_account_out_is_asked_and_it_has_to_be_there(
+    held_secret, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    held_secret({"accounts": {"77": OLD, "8": OLD}})
+    assert run(["credentials", "remove", "--account", "77"]) == STOPPED
+    assert "Take account 77 out of the secret s?" in said(capsys)
+
+    held_secret({"accounts": {"77": OLD, "8": OLD}})
+    assert run(["credentials", "remove", "--account", "78", "--yes"]) == USAGE
+    assert "no entry of account 78" in said(capsys)
+
+
 def test_a_stack_that_is_another_is_out_of_reach(monkeypatch, capsys) -> None:
     aws = SimpleNamespace(cloudformation=boto3.client("cloudformation"))
     monkeypatch.setattr(Ops, "aws", aws)
@@ -897,7 +1013,8 @@ def test_a_redrive_by_sqs_is_followed_to_its_end(monkeypatch, capsys, end, exit_
 
 @pytest.mark.parametrize(
     "command",
-    ["", "status", "check", "person show", "person erase", "send", "credentials put"]
+    ["", "status", "check", "person show", "person erase", "send"]
+    + ["credentials put", "credentials remove"]
     + ["mapping enable", "mapping disable"]
     + [f"dlq {name}" for name in ("list", "show", "redrive", "save", "purge")],
 )
