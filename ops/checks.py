@@ -17,6 +17,7 @@ from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.ingress import MIN_TOKEN_LENGTH
 from handler.settings import IngressSettings, Settings
 from ops import mapping, secret
+from ops.stack import READY
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
@@ -28,7 +29,6 @@ _ENABLE: Final = "enable it: ops mapping enable"
 _LONGER: Final = (
     f"see step 5 of docs/connect-mparticle.md: put tokens of {MIN_TOKEN_LENGTH} characters into "
 )
-_READY: Final = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Checks:
 
     def run(self) -> Iterator[Check]:
         """Look at one thing after another."""
-        yield _checked("stack", _DEPLOY, lambda: (self.stack.status in _READY, self.stack.status))
+        yield _checked("stack", _DEPLOY, lambda: (self.stack.status in READY, self.stack.status))
         yield _checked("function", _DEPLOY, self._function)
         yield _checked("mapping", _ENABLE, self._mapping)
         yield _checked("queue", _DEPLOY, self._queue)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ops import dead_letters
 from ops.checks import Check
-from ops.status import Depth, Status
+from ops.status import Depth, Invocations, Status
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:
@@ -62,15 +62,15 @@ def status(found: Status, now: float) -> Group:
     """Return the stack at a glance."""
     dead = found.dead_letters
     rows = [
-        (mark(is_ok=True), "stack", found.stack),
+        (mark(is_ok=found.is_ready), "stack", found.stack),
         (mark(is_ok=True), "queue", _depth(found.queue)),
         (mark(is_ok=not (dead.waiting or dead.hidden)), "dead-letter queue", _depth(dead)),
         (mark(is_ok=found.mapping == "Enabled"), "event source mapping", found.mapping),
         (mark(is_ok=not found.ringing), "alarms", "\n".join(found.ringing) or "none rings"),
+        _ran("function", "invocations", found.forwarder),
     ]
     if found.ingress:
-        asked = f"{found.ingress.count} requests, {found.ingress.failed} of them failed"
-        rows.append((mark(is_ok=True), "ingress", asked))
+        rows.append(_ran("ingress", "requests", found.ingress))
     parts: list[Any] = [table("Now", "", "", "", rows=rows)]
     if found.troubles:
         columns = ("times", "function", "event", "error type", "reason")
@@ -80,11 +80,17 @@ def status(found: Status, now: float) -> Group:
         ]
         title = f"Logged since {since(found.logged_since, now)}"
         parts.append(table(title, *columns, rows=seen))
+    elif found.failed:
+        parts.append(Text(f"The log tells of nothing since {since(found.logged_since, now)}."))
     else:
         parts.append(Text(f"Nothing went wrong since {since(found.logged_since, now)}."))
     if found.is_cut_off:
         parts.append(Text("What was logged before that is more than is read here."))
     return Group(*parts, *(Text(f"→ {step}") for step in found.next_steps))
+
+
+def _ran(name: str, what: str, ran: Invocations) -> tuple[Text, str, str]:
+    return mark(is_ok=not ran.failed), name, f"{ran.count} {what}, {ran.failed} of them failed"
 
 
 def _depth(depth: Depth) -> str:

@@ -26,6 +26,10 @@ _CONFIG: Final = Config(
 )
 
 
+READY: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
+"""The states of a stack that is as a template says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ingress:
     """mParticle's own door; `arn` is what it invokes."""

@@ -11,19 +11,22 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from ops import mapping
+from ops.stack import READY
 
 if TYPE_CHECKING:
     from mypy_boto3_logs.client import CloudWatchLogsClient
 
-    from ops.stack import Aws, Ingress, Stack
+    from ops.stack import Aws, Stack
 
 Function = Literal["forwarder", "ingress"]
 
 _MOST_LINES: Final = 10_000  # of a function's log that are read for each of the terms
 _LEVELS: Final = ("WARNING", "ERROR")
-# What lines of trouble hold, whoever wrote them; the last two are Lambda's own.
-_TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"')
-_RAISED: Final = re.compile(r"\[ERROR\] ([\w.]+)(?:: ([^\n\r]*))?")
+# What lines of trouble hold: ours, Lambda's own, and the end of a traceback that an emulator logs
+# line by line.
+_TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"', '"handler.errors."')
+_RAISED: Final = re.compile(r"(?:\[ERROR\] |^handler\.errors\.)([\w.]+)(?:: ([^\n\r]*))?")
+_NOT_WELL: Final = {"credentials.refused", "invocation.failed"}
 _TIMED_OUT: Final = re.compile(r"Task timed out after [\d.]+ seconds")
 _EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
 
@@ -48,10 +51,15 @@ class Trouble:
     reason: str
     count: int
 
+    @property
+    def is_for_good(self) -> bool:
+        """Tell whether mParticle was refused, and does not send those changes again."""
+        return (self.event, self.error_type) == ("firehose.refused", "401")
+
 
 @dataclass(frozen=True, slots=True)
-class Requests:
-    """What mParticle asked of the ingress, about; those that failed it sends again."""
+class Invocations:
+    """How often Lambda ran a function, about. What failed is tried again: by SQS, or mParticle."""
 
     count: int
     failed: int
@@ -73,7 +81,8 @@ class Status:
     queue: Depth
     dead_letters: Depth
     mapping: str
-    ingress: Requests | None
+    forwarder: Invocations
+    ingress: Invocations | None
     ringing: tuple[str, ...]
     troubles: tuple[Trouble, ...]
     logged_since: float
@@ -84,7 +93,22 @@ class Status:
     def is_well(self) -> bool:
         """Tell whether nobody is needed."""
         dead = self.dead_letters
-        return not (dead.waiting or dead.hidden or self.ringing) and self.mapping == "Enabled"
+        return (
+            self.is_ready
+            and self.mapping == "Enabled"
+            and not (dead.waiting or dead.hidden or self.ringing or self.failed)
+            and not any(one.event in _NOT_WELL or one.is_for_good for one in self.troubles)
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether the stack is as a template says."""
+        return self.stack in READY
+
+    @property
+    def failed(self) -> int:
+        """Return how many invocations failed, of either function."""
+        return self.forwarder.failed + (self.ingress.failed if self.ingress else 0)
 
     @property
     def next_steps(self) -> list[str]:
@@ -92,6 +116,9 @@ class Status:
         events = {one.event for one in self.troubles if one.function == "forwarder"}
         of_ingress = {one.event for one in self.troubles if one.function == "ingress"}
         steps = {
+            "`make deploy` brings the stack up to date; see: The stack is not ready": (
+                not self.is_ready
+            ),
             "`ops mapping enable` has messages taken again; see: Changes wait too long": (
                 self.mapping != "Enabled"
             ),
@@ -99,10 +126,14 @@ class Status:
                 "credentials.refused" in events
             ),
             "`ops check` finds what is not in order; see: The function fails": (
-                "invocation.failed" in events
+                "invocation.failed" in events or self.forwarder.failed > 0
             ),
             "`ops check` looks at the ingress too; see: The ingress fails": (
                 "invocation.failed" in of_ingress
+                or (self.ingress is not None and self.ingress.failed > 0)
+            ),
+            "401: was mParticle's token changed? see: mParticle is not let in": any(
+                one.is_for_good for one in self.troubles
             ),
             "wait, or mend what the reasons say; see: Changes are retried": (
                 "message.retried" in events and "credentials.refused" not in events
@@ -134,7 +165,8 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         queue=_depth(aws, stack.queue_url),
         dead_letters=_depth(aws, stack.dead_letter_queue_url),
         mapping=" ".join(one.state for one in mapping.find(aws, stack)) or "none",
-        ingress=_requests(aws, stack.ingress, since) if stack.ingress else None,
+        forwarder=_invocations(aws, stack.function_name, since),
+        ingress=_invocations(aws, stack.ingress.function_name, since) if stack.ingress else None,
         ringing=_ringing(aws, stack),
         troubles=tuple(sorted(found, key=lambda one: -one.count)),
         logged_since=logged_since,
@@ -204,7 +236,7 @@ def read_log(
     return Log(list(found.values()), complete_since)
 
 
-def _requests(aws: Aws, ingress: Ingress, since: timedelta) -> Requests:
+def _invocations(aws: Aws, function_name: str, since: timedelta) -> Invocations:
     now = datetime.now(UTC)
     minutes = int(since.total_seconds() // 60)
 
@@ -212,7 +244,7 @@ def _requests(aws: Aws, ingress: Ingress, since: timedelta) -> Requests:
         points = aws.cloudwatch.get_metric_statistics(
             Namespace="AWS/Lambda",
             MetricName=name,
-            Dimensions=[{"Name": "FunctionName", "Value": ingress.function_name}],
+            Dimensions=[{"Name": "FunctionName", "Value": function_name}],
             StartTime=now - since,
             EndTime=now,
             Period=60 * (minutes // 1000 + 1),  # CloudWatch gives at most 1,440 at a time
@@ -220,7 +252,7 @@ def _requests(aws: Aws, ingress: Ingress, since: timedelta) -> Requests:
         )["Datapoints"]
         return int(sum(point["Sum"] for point in points))
 
-    return Requests(total("Invocations"), total("Errors"))
+    return Invocations(total("Invocations"), total("Errors"))
 
 
 def _ringing(aws: Aws, stack: Stack) -> tuple[str, ...]:

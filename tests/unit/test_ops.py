@@ -26,7 +26,7 @@ from ops.commands.context import FINE, OUT_OF_REACH, STOPPED, TROUBLE, USAGE, Op
 from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Ingress, Stack
-from ops.status import Depth, Requests, Status, Trouble, read_log, troubles
+from ops.status import Depth, Invocations, Status, Trouble, read_log, troubles
 from tests.builders import NOW, body, profile, state
 from tests.stack_template import PROJECT
 
@@ -380,6 +380,11 @@ def test_the_log_is_summed_up_by_what_went_wrong() -> None:
             "Runtime.ImportModuleError",
             "Unable to import module 'handler.app'",
         ),
+        (
+            "handler.errors.MisconfiguredError: setting X is missing",
+            "MisconfiguredError",
+            "setting X is missing",
+        ),
         ("[ERROR] MemoryError\nTraceback (most recent call last):", "MemoryError", ""),
     ],
 )
@@ -413,7 +418,7 @@ def test_the_log_is_read_newest_first_and_no_further_than_it_must(logs) -> None:
     stubbed.add_response("filter_log_events", page((7, "c"), more="4"), first | {"nextToken": "3"})
     both = asked | {"filterPattern": "ERROR"}
     stubbed.add_response("filter_log_events", page((8, "b"), (6, "d")), both)
-    for term in ('"Task timed out"', '"Runtime exited"'):
+    for term in ('"Task timed out"', '"Runtime exited"', '"handler.errors."'):
         stubbed.add_response("filter_log_events", page(), asked | {"filterPattern": term})
     counted: list[int] = []
 
@@ -436,13 +441,14 @@ def test_an_age_is_told_as_people_do(seconds, said) -> None:
     assert show.age(seconds) == said
 
 
-def status(*events, dead=0, mapping="Enabled", function="forwarder", **fields):
-    found = tuple(Trouble(function, event, "", "", 1) for event in events)
+def status(*events, dead=0, mapping="Enabled", function="forwarder", error_type="", **fields):
+    found = tuple(Trouble(function, event, error_type, "", 1) for event in events)
     told: dict[str, Any] = {
-        "stack": "",
+        "stack": "CREATE_COMPLETE",
         "queue": Depth(0, 0, None),
         "dead_letters": Depth(dead, 0, None),
         "mapping": mapping,
+        "forwarder": Invocations(9, 0),
         "ingress": None,
         "ringing": (),
         "troubles": found,
@@ -450,6 +456,9 @@ def status(*events, dead=0, mapping="Enabled", function="forwarder", **fields):
         "is_cut_off": False,
     }
     return Status(**told | fields)
+
+
+UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="401")
 
 
 @pytest.mark.parametrize(
@@ -461,6 +470,10 @@ def status(*events, dead=0, mapping="Enabled", function="forwarder", **fields):
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
         (status("invocation.failed"), "The function fails"),
         (status("invocation.failed", function="ingress"), "The ingress fails"),
+        (status(forwarder=Invocations(9, 1)), "The function fails"),
+        (status(ingress=Invocations(9, 1)), "The ingress fails"),
+        (UNKNOWN_TOKEN, "401: was mParticle's token changed?"),
+        (status(stack="UPDATE_FAILED"), "make deploy"),
     ],
 )
 def test_the_status_says_what_to_do_and_where_to_read(found, step) -> None:
@@ -474,7 +487,38 @@ def test_the_status_says_what_to_do_and_where_to_read(found, step) -> None:
 def test_all_is_well_where_nobody_is_needed() -> None:
     assert status().is_well
     assert status().next_steps == []
-    assert not status(dead=1).is_well
+    assert status("message.retried").is_well
+    assert status("firehose.refused", function="ingress", error_type="405").is_well
+    assert status(ingress=Invocations(9, 0)).is_well
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        status(dead=1),
+        status(mapping="Disabled"),
+        status(stack="UPDATE_ROLLBACK_FAILED"),
+        status(forwarder=Invocations(9, 1)),
+        status(ingress=Invocations(9, 1)),
+        status("credentials.refused"),
+        status("invocation.failed", function="ingress"),
+        UNKNOWN_TOKEN,
+    ],
+)
+def test_it_is_not_well_where_changes_do_not_get_through(found) -> None:
+    assert not found.is_well
+
+
+def test_what_failed_is_marked_and_is_never_nothing() -> None:
+    assert "✗" not in shown(status(ingress=Invocations(9, 0)))
+    assert "Nothing went wrong" in shown(status())
+    for failing in (
+        status(forwarder=Invocations(9, 1)),
+        status(ingress=Invocations(9, 1)),
+    ):
+        assert "✗" in shown(failing)
+        assert "Nothing went wrong" not in shown(failing)
+    assert "✗" in shown(status(stack="UPDATE_FAILED"))
 
 
 def shown(status):
@@ -494,7 +538,7 @@ def test_a_log_that_was_not_read_to_its_beginning_says_so() -> None:
 
 def test_the_ingress_is_shown_where_there_is_one() -> None:
     assert "ingress" not in shown(status())
-    assert "12 requests, 3 of them failed" in shown(status(ingress=Requests(12, 3)))
+    assert "12 requests, 3 of them failed" in shown(status(ingress=Invocations(12, 3)))
 
 
 def test_a_moment_is_told_in_utc() -> None:
