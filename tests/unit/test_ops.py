@@ -77,6 +77,33 @@ def test_an_attribute_of_somebody_elses_is_masked_whatever_its_name(attributes) 
         assert all(set(value) == {"•"} for value in values)
 
 
+@pytest.mark.parametrize(
+    "name", ["ada@example.com", "+1 555 123", "5551234567", "Ada Lovelace", "a" * 41, "ä", ""]
+)
+def test_a_field_whose_name_is_no_plain_word_is_masked_with_its_name(name) -> None:
+    shown = masking.masked_json({"user_identities": {name: {"type": "ann"}, "customer_id": 7}})
+
+    assert shown == {
+        "user_identities": {masking.masked(name): {"type": "•••"}, "customer_id": "•"}
+    }
+
+
+def test_fields_whose_names_look_alike_when_masked_are_all_shown() -> None:
+    shown = masking.masked_json({"a@b": 1, "c@d": 2, "e@f": 3})
+
+    assert list(shown.values()) == ["•"] * 3
+    assert not any("@" in name for name in shown)
+
+
+def test_of_the_ids_only_those_that_name_nobody_are_shown() -> None:
+    uuid = "5a90a977-95d8-4e5d-aab3-0123456789AB"
+
+    assert masking.masked_json({"id": uuid}) == {"id": uuid}
+    assert masking.masked_json({"MessageId": uuid}) == {"MessageId": uuid}
+    for other in ("555-123-4567", f"{uuid}-7", "5a90a977"):
+        assert masking.masked_json({"id": other})["id"] == masking.masked(other)
+
+
 def test_of_an_entity_the_audiences_are_shown() -> None:
     lists = {"SegmentMembership": "'11','-12'", "SegmentMembership 2": "'13'"}
     entity = {
