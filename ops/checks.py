@@ -89,7 +89,8 @@ class Checks:
         held = self.aws.secrets.get_secret_value(SecretId=self.url_secret_name)
         lengths = [len(token) for token in held.get("SecretString", "").encode().split()]
         too_short = sum(length < MIN_TOKEN_LENGTH for length in lengths)
-        return bool(lengths) and not too_short, f"{len(lengths)} tokens, {too_short} too short"
+        of_them = f"{too_short} of them too short" if too_short else "none too short"
+        return bool(lengths) and not too_short, f"tokens: {len(lengths)}, {of_them}"
 
     def _function(self) -> tuple[bool, str]:
         found = self.aws.functions.get_function_configuration(

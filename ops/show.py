@@ -120,7 +120,9 @@ def groups(title: str, found: Sequence[dead_letters.Group], now: float) -> Table
         for group in found
     ]
     columns = ("error type", "count", "oldest", "its reason", "its source message id")
-    return table(title, *columns, rows=rows)
+    shown = table(title, *columns, rows=rows)
+    shown.columns[-1].no_wrap = True  # to be copied
+    return shown
 
 
 def pretty(value: Any) -> Text:

@@ -12,6 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from handler.settings import Settings
 from ops import show
@@ -84,7 +85,9 @@ class Ops:
         if self._where.json:
             click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
         else:
-            self.console.print(*shown, sep="\n")
+            for one in shown:
+                # Texts are to be copied: only the terminal breaks their lines.
+                self.console.print(one, soft_wrap=isinstance(one, str | Text))
 
     def agree(self, question: str, *, yes: bool) -> None:
         """Go on only if the operator agrees."""

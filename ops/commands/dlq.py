@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +40,13 @@ def dlq() -> None:
 
 @dlq.command("list")
 @_selection
-@click.option("--limit", default=1000, show_default=True, help="Most messages to look at.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Most messages to look at.",
+)
 @options.shared
 def dlq_list(error_type: Sequence[str], source_message_id: Sequence[str], limit: int) -> int:
     """Messages by error type: how many, how old, and why."""
@@ -107,7 +113,7 @@ def dlq_redrive(
         chosen = (one for ones in _walk(ops, "Looking") for one in ones if selection.takes(one))
         groups = dead_letters.grouped(chosen)
         ops.tell(groups, show.groups("Would be sent", groups, ops.now))
-        return TROUBLE if _missed(ops) else FINE
+        return TROUBLE if _missed(ops) or _is_in_vain(source_message_id, len(groups)) else FINE
     which = "all" if selection.is_all else "the chosen ones"
     ops.agree(f"Redrive {which} of about {ops.letters.about()} dead letters?", yes=yes)
     if selection.is_all and ops.letters.start_move(rate=rate):
@@ -123,7 +129,8 @@ def dlq_redrive(
         f"Sent {done.sent}. Not sent, and still dead letters: {done.not_sent}. "
         f"Sent but not deleted, to be delivered twice: {done.not_deleted}.",
     )
-    return TROUBLE if _missed(ops) or done.not_sent or done.not_deleted else FINE
+    in_vain = _is_in_vain(source_message_id, done.sent + done.not_sent)
+    return TROUBLE if _missed(ops) or in_vain or done.not_sent or done.not_deleted else FINE
 
 
 def _follow(ops: Ops) -> int:
@@ -170,7 +177,10 @@ def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> in
     ops = Ops.current()
     ids = None if saved is None else options.content(saved, dead_letters.saved_ids)
     selection = _selected(ops, error_type)
-    ops.agree(f"Delete every dead letter of type {', '.join(error_type)} for good?", yes=yes)
+    which = f"every dead letter of type {', '.join(error_type)}"
+    if saved:
+        which = f"those of type {', '.join(error_type)} that are in {saved}"
+    ops.agree(f"Delete {which} for good?", yes=yes)
     deleted = failed = 0
     with closing(_walk(ops, "Deleting")) as walk:
         for letters in walk:
@@ -182,7 +192,8 @@ def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> in
             left = ops.letters.delete(chosen)
             deleted, failed = deleted + len(chosen) - left, failed + left
     ops.tell({"deleted": deleted, "failed": failed}, f"Deleted {deleted}. Failed: {failed}.")
-    return TROUBLE if _missed(ops) or failed else FINE
+    in_vain = _is_in_vain(ids, deleted + failed)
+    return TROUBLE if _missed(ops) or in_vain or failed else FINE
 
 
 def _selected(
@@ -210,6 +221,14 @@ def _walk(
         for letters in walk:
             bar.advance(task, len(letters))
             yield letters
+
+
+def _is_in_vain(named: Collection[str] | None, found: int) -> bool:
+    """Tell whether letters were named and none of them was there, and tell of it."""
+    is_in_vain = bool(named) and not found
+    if is_in_vain:
+        click.echo("Nothing matched: no dead letter is both so named and of that type.", err=True)
+    return is_in_vain
 
 
 def _missed(ops: Ops) -> int:

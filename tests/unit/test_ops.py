@@ -650,6 +650,7 @@ def test_with_a_url_every_token_of_the_shared_secret_is_to_be_long(
 
     assert (check.name, check.is_ok) == ("secret of the URL", is_ok)
     assert ("mparticle/token" in check.mend) is not is_ok
+    assert text is None or "tokens: " in check.found
     assert "tiny-token" not in check.found + check.mend
 
 
@@ -860,6 +861,58 @@ def test_letters_that_somebody_else_looks_at_are_told_of(
     assert told in out
     assert "About 2 more are hidden" in note
     assert "2 minutes" in note
+
+
+@pytest.mark.parametrize("command", ["redrive --yes", "redrive --dry-run"])
+def test_a_message_that_nothing_came_of_is_told_of(holding, command, capsys) -> None:
+    letters = holding(letter())
+
+    assert run(["dlq", *command.split(), "--source-message-id", "nope"]) == TROUBLE
+    assert "Nothing matched" in capsys.readouterr().err
+    assert not letters.redriven
+
+
+def test_a_file_of_another_type_purges_nothing_and_says_so(holding, tmp_path, capsys) -> None:
+    letters = holding(letter("NoIdentity"))
+    file = tmp_path / "letters"
+    file.write_text(dead_letters.written(letter("NoIdentity")))
+
+    status = run(["dlq", "purge", "--error-type", "none", "--saved", str(file), "--yes"])
+
+    assert status == TROUBLE
+    assert "Nothing matched" in capsys.readouterr().err
+    assert len(letters.letters) == 1
+
+
+def test_to_purge_what_was_saved_is_asked_as_such(holding, tmp_path, monkeypatch, capsys) -> None:
+    holding(letter())
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    file = tmp_path / "letters"
+    file.write_text(dead_letters.written(letter()))
+
+    assert run(["dlq", "purge", "--error-type", "NoIdentity", "--saved", str(file)]) == STOPPED
+    told = capsys.readouterr().err
+    assert f"that are in {file} for good?" in told
+    assert "every" not in told
+
+
+@pytest.mark.parametrize("limit", ["0", "-5"])
+def test_to_look_at_no_letters_is_refused(limit) -> None:
+    assert run(["dlq", "list", "--limit", limit]) == USAGE
+
+
+def test_what_is_to_be_copied_stands_on_one_line(holding, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    source = "5a90a977-95d8-4e5d-aab3-0123456789ab"
+    text = json.dumps({"name": "x" * 200})
+    holding(letter(source=source, text=text))
+
+    run(["dlq", "list"])
+    run(["dlq", "show", "--reveal"])
+
+    lines = capsys.readouterr().out.split("\n")
+    assert any(source in line for line in lines)
+    assert text in lines
 
 
 def test_what_a_walk_did_not_find_is_counted(sqs) -> None:
