@@ -20,6 +20,8 @@ _TEXT: Final = re.compile(r".*", re.DOTALL)
 _LIST_OF_AUDIENCES: Final = re.compile(r"('-?\d+'(,'-?\d+')*)?")
 _NAME_OF_A_LIST: Final = re.compile(r"SegmentMembership( \d+)?")
 
+_NAME_OF_AN_AUDIENCE: Final = re.compile(r"In [\w ()-]+")
+
 _Path = tuple[str, ...]
 """The names on the way to a field; the items of a list stand where the list does."""
 
@@ -75,7 +77,8 @@ def _masked_fields(fields: Mapping[str, Any], path: _Path) -> dict[str, Any]:
 
 
 def _is_plain(name: str, path: _Path) -> bool:
-    return bool(_NAME.fullmatch(name) or (path == ("attributes",) and _is_list(name)))
+    is_of_audiences = _is_list(name) or _NAME_OF_AN_AUDIENCE.fullmatch(name)
+    return bool(_NAME.fullmatch(name) or (path == ("attributes",) and is_of_audiences))
 
 
 def _is_list(name: str) -> bool:

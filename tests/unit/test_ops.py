@@ -88,6 +88,14 @@ def test_a_field_whose_name_is_no_plain_word_is_masked_with_its_name(name) -> No
     }
 
 
+def test_an_attribute_per_audience_keeps_its_name_in_an_entity() -> None:
+    attributes = {"In VIP (30 days)": True, "In ada@example.com": True}
+
+    shown = masking.masked_json({"attributes": attributes})["attributes"]
+
+    assert [*shown] == ["In VIP (30 days)", "•" * 12]
+
+
 def test_fields_whose_names_look_alike_when_masked_are_all_shown() -> None:
     shown = masking.masked_json({"a@b": 1, "c@d": 2, "e@f": 3})
 
