@@ -13,7 +13,7 @@ from local.fake_customerio.faults import Fault, FaultKind
 from local.stack import API_KEY, SITE_ID
 from ops.cli import run
 from ops.commands.context import OUT_OF_REACH, STOPPED, TROUBLE, USAGE
-from tests.e2e.function import post
+from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import join, memberships, somebody
 from tests.stack_template import PROJECT
 
@@ -272,6 +272,10 @@ def secret(stack):
     yield name
     stack.customerio.rotate({SITE_ID: API_KEY})
     stack.secrets.put_secret_value(SecretId=name, SecretString=text)
+    start_afresh(stack)  # it may keep what the secret held
+    stack.functions.get_waiter("function_active_v2").wait(
+        FunctionName=stack.function_name, WaiterConfig={"Delay": 1}
+    )
 
 
 def test_refused_credentials_are_found_and_mended(stack, ops, secret, monkeypatch):
@@ -294,6 +298,28 @@ def test_refused_credentials_are_found_and_mended(stack, ops, secret, monkeypatc
     assert "credentials put" in failed["mend"]
     assert (wrong, right, mended) == (OUT_OF_REACH, 0, 0)
     assert memberships(stack, customer_id) == "'30001'"
+
+
+def test_a_secret_that_cannot_be_read_shows_in_the_status_and_is_mended(stack, ops, secret):
+    good = {"site_id": SITE_ID, "api_key": API_KEY, "region": "us"}
+    broken = {"accounts": {"default": good, "77": {"site_id": "local:x", "api_key": "k"}}}
+    stack.secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(broken))
+    start_afresh(stack)
+    stack.functions.invoke(
+        FunctionName=stack.function_name, Payload=(PROJECT / "events/join.json").read_bytes()
+    )
+
+    status, told = ops("status")
+    refused, _ = ops("credentials", "put", "--site-id", SITE_ID, "--api-key", API_KEY, "--yes")
+    removed = ops("credentials", "remove", "--account", "77", "--yes")
+
+    assert (status, refused) == (TROUBLE, USAGE)
+    assert told["forwarder"]["failed"] > 0
+    assert ("invocation.failed", "MisconfiguredError") in {
+        (one["event"], one["error_type"]) for one in told["troubles"]
+    }
+    assert removed == (0, {"secret": secret, "wrong": ""})
+    assert ops("check")[0] == 0
 
 
 def test_checks_tell_what_is_not_in_order_and_its_mend(stack, ops, ops_table, secret):
