@@ -51,16 +51,17 @@ class Credentials:
         Raises UnknownAccountError, UnavailableError, OutOfTimeError, or MisconfiguredError that
         names the secret.
         """
-        if afresh:
-            return self._find(account_id, time_left, afresh=True)
+        text = self._secret.text(time_left=time_left, afresh=afresh)
         try:
-            return self._find(account_id, time_left, afresh=False)
+            return self._found(text, account_id)
         except (MisconfiguredError, UnknownAccountError):
-            # It may have been mended meanwhile.
-            return self._find(account_id, time_left, afresh=True)
+            if afresh:
+                raise
+        # It may have been mended meanwhile.
+        return self._found(self._secret.text(time_left=time_left, afresh=True), account_id)
 
-    def _find(self, account_id: int | None, time_left: TimeLeft, *, afresh: bool) -> Workspace:
-        entries = self._entries(self._secret.text(time_left=time_left, afresh=afresh))
+    def _found(self, text: str, account_id: int | None) -> Workspace:
+        entries = self._entries(text)
         entry = entries.get(str(account_id)) or entries.get("default")
         if entry is None:
             raise UnknownAccountError("the credentials secret has no entry for the account")

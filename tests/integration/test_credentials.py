@@ -159,6 +159,23 @@ def test_a_secret_that_is_not_there_is_for_a_human(secretsmanager) -> None:
         lost.workspace(1, **PLENTY)
 
 
+def test_a_secret_that_cannot_be_read_is_not_asked_for_once_more() -> None:
+    class Denied:
+        name = "denied"
+        reads = 0
+
+        def text(self, *, time_left, afresh=False):
+            self.reads += 1
+            raise MisconfiguredError("secret denied cannot be read: AccessDeniedException")
+
+    secret = Denied()
+
+    with pytest.raises(MisconfiguredError):
+        Credentials(secret).workspace(1, **PLENTY)
+
+    assert secret.reads == 1
+
+
 def test_a_secrets_manager_out_of_reach_is_retryable(aws) -> None:
     options = {**aws.client_options, "endpoint_url": "https://127.0.0.1:1"}
     config = Config(connect_timeout=1, retries={"total_max_attempts": 1})
