@@ -99,7 +99,7 @@ def url_door() -> UrlDoor:
     name = IngressSettings.from_environ(os.environ).url_secret_name
     if not name:
         raise MisconfiguredError("setting URL_SECRET_NAME is missing: there is to be no URL")
-    secret = Secret(_client()("secretsmanager"), name, kept_s=0, now=clock.now)
+    secret = Secret(_client()("secretsmanager"), name, kept_s=0, now=clock.now)  # kept as tokens
     return UrlDoor(ingress(), Tokens(secret, now=clock.now), logger())
 
 
@@ -237,13 +237,17 @@ class Tokens:
 
     def _read(self, time_left: TimeLeft) -> Sequence[bytes]:
         self._tried_at = self._now()
-        text = self._secret.text(time_left=time_left, afresh=True)
-        tokens = text.encode("utf-8", "replace").split()
+        tokens = tokens_in(self._secret.text(time_left=time_left))
         if not tokens or min(map(len, tokens)) < MIN_TOKEN_LENGTH:
             reason = f"secret {self._secret.name}: every token needs {MIN_TOKEN_LENGTH} characters"
             raise MisconfiguredError(reason)
         self._kept, self._kept_until = tokens, self._now() + TOKENS_KEPT_S
         return tokens
+
+
+def tokens_in(text: str) -> list[bytes]:
+    """Return the tokens that the shared secret's text holds."""
+    return text.encode("utf-8", "replace").split()
 
 
 def _is_one_of(tokens: Sequence[bytes], given: bytes) -> bool:

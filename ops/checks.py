@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
-from handler.ingress import MIN_TOKEN_LENGTH
+from handler.ingress import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
 from ops import mapping, secret
 from ops.stack import READY
@@ -87,7 +87,7 @@ class Checks:
 
     def _tokens(self) -> tuple[bool, str]:
         held = self.aws.secrets.get_secret_value(SecretId=self.url_secret_name)
-        lengths = [len(token) for token in held.get("SecretString", "").encode().split()]
+        lengths = [len(token) for token in tokens_in(held.get("SecretString", ""))]
         too_short = sum(length < MIN_TOKEN_LENGTH for length in lengths)
         of_them = f"{too_short} of them too short" if too_short else "none too short"
         return bool(lengths) and not too_short, f"tokens: {len(lengths)}, {of_them}"
