@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import closing
 
 import boto3
@@ -20,3 +21,26 @@ def aws(tmp_path_factory):
 def dynamodb(aws):
     with closing(boto3.client("dynamodb", **aws.client_options)) as client:
         yield client
+
+
+@pytest.fixture
+def table(dynamodb):
+    """A new table, keyed and indexed as the stack's."""
+    name = f"people-{uuid.uuid4()}"
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "identifier", "AttributeType": "S"},
+        ],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-identifier",
+                "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+    return name

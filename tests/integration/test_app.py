@@ -38,18 +38,11 @@ def queues(aws):
 
 
 @pytest.fixture
-def environ(aws, fake, queues, monkeypatch):
+def environ(aws, fake, queues, table, monkeypatch):
     name = f"app-{uuid.uuid4()}"
     credentials = json.dumps({"site_id": "site-a", "api_key": "key-a"})
     with closing(boto3.client("secretsmanager", **aws.client_options)) as secretsmanager:
         secretsmanager.create_secret(Name=name, SecretString=credentials)
-    with closing(boto3.client("dynamodb", **aws.client_options)) as dynamodb:
-        dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        )
     made = {
         **aws.variables,
         "AWS_ACCESS_KEY_ID": aws.client_options["aws_access_key_id"],
@@ -57,7 +50,7 @@ def environ(aws, fake, queues, monkeypatch):
         "AWS_DEFAULT_REGION": aws.client_options["region_name"],
         "POWERTOOLS_SERVICE_NAME": f"test-{uuid.uuid4()}",
         "POWERTOOLS_METRICS_NAMESPACE": "Test",
-        "TABLE_NAME": name,
+        "TABLE_NAME": table,
         "QUEUE_URL": queues[0],
         "DEAD_LETTER_QUEUE_URL": queues[1],
         "CREDENTIALS_SECRET_NAME": name,

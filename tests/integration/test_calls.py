@@ -32,18 +32,12 @@ def calls():
 
 
 @pytest.fixture
-def forwarder(aws, fake, calls):
+def forwarder(aws, fake, calls, table):
     with (
         closing(boto3.client("dynamodb", **aws.client_options)) as dynamodb,
         urllib3.PoolManager(maxsize=4) as pool,
         ThreadPoolExecutor(4) as threads,
     ):
-        dynamodb.create_table(
-            TableName="calls",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        )
 
         def count(request, **_):
             name = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
@@ -53,7 +47,7 @@ def forwarder(aws, fake, calls):
         dynamodb.meta.events.register("before-send.dynamodb", count)
         telemetry = RecordingTelemetry()
         yield Forwarder(
-            store=Store(dynamodb, "calls", threads, backoff=lambda _: 0.0, sleep=lambda _: None),
+            store=Store(dynamodb, table, threads, backoff=lambda _: 0.0, sleep=lambda _: None),
             credentials=FixedCredentials(),
             customerio=TrackApi(
                 pool,
@@ -70,7 +64,6 @@ def forwarder(aws, fake, calls):
             backoff=lambda _: 0.0,
             one_attribute_per_audience=False,
         )
-        dynamodb.delete_table(TableName="calls")
 
 
 def batch():

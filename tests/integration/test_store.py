@@ -18,28 +18,6 @@ PLENTY = {"time_left": lambda: 60.0}
 
 
 @pytest.fixture
-def table(dynamodb):
-    name = f"people-{uuid.uuid4()}"
-    dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "identifier", "AttributeType": "S"},
-        ],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "by-identifier",
-                "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-        ],
-    )
-    return name
-
-
-@pytest.fixture
 def real(dynamodb, table):
     with ThreadPoolExecutor(8) as executor:
         yield Store(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,18 +11,6 @@ from handler.suspension import HELD_S, Marks
 from tests.builders import NOW
 
 PLENTY = {"time_left": lambda: 60.0}
-
-
-@pytest.fixture
-def table(dynamodb):
-    name = f"marks-{uuid.uuid4()}"
-    dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-    )
-    return name
 
 
 @pytest.fixture
