@@ -37,6 +37,7 @@ _SERVICES: Final = (
     "cloudformation,cloudwatch,dynamodb,iam,kms,lambda,logs,s3,secretsmanager,sqs,sts"
 )
 _HOST: Final = "127.0.0.1"
+_PORTS_TRIED: Final = 3
 _SECONDS_TO_START: Final = 60.0
 
 
@@ -117,7 +118,23 @@ def isolate(environ: MutableMapping[str, str]) -> None:
 @contextmanager
 def running(directory: Path) -> Iterator[Emulator]:
     """Run one for as long as the block lasts; all it writes goes to the directory."""
-    port = _free_port()
+    with ExitStack() as stop:
+        yield _started(directory, stop)
+
+
+def _started(directory: Path, stop: ExitStack) -> Emulator:
+    # A port that is free now may be somebody else's by the time that the emulator listens.
+    for _ in range(_PORTS_TRIED - 1):
+        try:
+            return stop.enter_context(_running_at(_free_port(), directory))
+        except FailedError as error:
+            if "Address already in use" not in str(error):
+                raise
+    return stop.enter_context(_running_at(_free_port(), directory))
+
+
+@contextmanager
+def _running_at(port: int, directory: Path) -> Iterator[Emulator]:
     emulator = Emulator(url=f"https://{_HOST}:{port}", directory=directory)
     key = _certify(emulator)
     environ = {
