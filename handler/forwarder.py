@@ -15,9 +15,9 @@ from typing import Final, Protocol, TypeVar
 
 from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft
 from handler.domain.attributes import Person, person
-from handler.domain.fate import Fate, Letter, Message
 from handler.domain.membership import PersonState, Update, merge, person_key, renewed
 from handler.domain.message import AudienceMessage, MessageType, read_message, read_profile
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -102,23 +102,25 @@ class Marks(Protocol):
 class Queue(Protocol):
     """What SQS is told; see queue.py."""
 
-    def delay(self, messages: Sequence[Message], *, time_left: TimeLeft) -> None:
+    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
         """Hide messages for a while."""
 
-    def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> Sequence[Letter]:
+    def set_aside(
+        self, letters: Sequence[DeadLetter], *, time_left: TimeLeft
+    ) -> Sequence[DeadLetter]:
         """Send letters to the DLQ; return those that did not get there."""
 
 
 class Telemetry(Protocol):
     """What is reported; see telemetry.py."""
 
-    def message_accepted(self, message: Message, opened: AudienceMessage) -> None:
+    def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that asks for nothing to be delivered."""
 
-    def message_set_aside(self, letter: Letter) -> None:
+    def message_set_aside(self, letter: DeadLetter) -> None:
         """Report a letter that reached the DLQ."""
 
-    def message_retried(self, message: Message, error: RetryableError) -> None:
+    def message_retried(self, message: ReceivedMessage, error: RetryableError) -> None:
         """Report a message left on the queue."""
 
     def person_delivered(self, key: str, person: Person) -> None:
@@ -149,7 +151,7 @@ class Errand:
     workspace: Workspace
     account_ids: dict[int | None, None] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
-    sources: list[tuple[Fate, int]] = field(default_factory=list)
+    sources: list[tuple[MessageOutcome, int]] = field(default_factory=list)
     version: int = 0
     person: Person | None = None
     failed: bool = False
@@ -230,14 +232,14 @@ class Forwarder:
         self._one_attribute_per_audience = one_attribute_per_audience
         self._marks = marks
 
-    def process(self, messages: Sequence[Message], *, time_left: TimeLeft) -> list[str]:
+    def process(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> list[str]:
         """Forward a batch and return the ids of the messages to be left on the queue.
 
         Raises RetryableError when that is all of them, and MisconfiguredError when a human must
         act first. No text raised holds anything of a message.
         """
         report = Report(records=len(messages))
-        fates = [Fate(message) for message in messages]
+        fates = [MessageOutcome(message) for message in messages]
         try:
             with self._guarded(*fates):
                 self._forward(fates, report, _less(time_left, SETTLING_S))
@@ -246,7 +248,9 @@ class Forwarder:
             raise
         return self._settle(fates, report, time_left)
 
-    def _forward(self, fates: Sequence[Fate], report: Report, time_left: TimeLeft) -> None:
+    def _forward(
+        self, fates: Sequence[MessageOutcome], report: Report, time_left: TimeLeft
+    ) -> None:
         """Walk up to the last verifying read, and note at each message what failed."""
         to_verify = _less(time_left, VERIFYING_S)
         errands = self._read(fates, report, to_verify)
@@ -264,7 +268,9 @@ class Forwarder:
 
     # --- read ---
 
-    def _read(self, fates: Iterable[Fate], report: Report, time_left: TimeLeft) -> list[Errand]:
+    def _read(
+        self, fates: Iterable[MessageOutcome], report: Report, time_left: TimeLeft
+    ) -> list[Errand]:
         """Sort what the messages say by person; refuse what cannot be read."""
         errands: dict[str, Errand] = {}
         workspace_of = cache(partial(self._workspace, time_left=time_left))
@@ -289,7 +295,11 @@ class Forwarder:
             return error
 
     def _sort(
-        self, fate: Fate, opened: AudienceMessage, workspace: Workspace, errands: dict[str, Errand]
+        self,
+        fate: MessageOutcome,
+        opened: AudienceMessage,
+        workspace: Workspace,
+        errands: dict[str, Errand],
     ) -> None:
         one_attribute = opened.one_attribute_per_audience
         if one_attribute is None:
@@ -473,9 +483,11 @@ class Forwarder:
 
     # --- settle ---
 
-    def _settle(self, fates: Sequence[Fate], report: Report, time_left: TimeLeft) -> list[str]:
+    def _settle(
+        self, fates: Sequence[MessageOutcome], report: Report, time_left: TimeLeft
+    ) -> list[str]:
         """Set aside what was refused for good, delay what is to be tried again."""
-        letters: dict[Letter, Fate] = {}
+        letters: dict[DeadLetter, MessageOutcome] = {}
         for fate in fates:
             with self._guarded(fate):
                 letters |= dict.fromkeys(fate.letters(), fate)

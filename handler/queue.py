@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Sleep, TimeLeft
-from handler.domain.fate import Letter, Message
+from handler.domain.outcome import DeadLetter, ReceivedMessage
 from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ class Draw(Protocol):
         """Return a number from `low` to `high`."""
 
 
-def messages(event: Mapping[str, Any]) -> list[Message]:
+def messages(event: Mapping[str, Any]) -> list[ReceivedMessage]:
     """Return the messages of an SQS event. Raises MisconfiguredError for any other event."""
     try:
         return [
-            Message(
+            ReceivedMessage(
                 id=record["messageId"],
                 body=record["body"],
                 receipt_handle=record["receiptHandle"],
@@ -99,7 +99,7 @@ class Queue:
         self._dead_letter_queue_url = dead_letter_queue_url
         self._draw = draw
 
-    def delay(self, messages: Sequence[Message], *, time_left: TimeLeft) -> None:
+    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
         """Hide messages for longer the more often they were received.
 
         One that cannot be told so comes back after the queue's visibility timeout instead.
@@ -109,13 +109,13 @@ class Queue:
         ]
         list(self._executor.map(lambda batch: self._delay(batch, time_left), batches))
 
-    def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> list[Letter]:
+    def set_aside(self, letters: Sequence[DeadLetter], *, time_left: TimeLeft) -> list[DeadLetter]:
         """Send letters to the DLQ, each with its reason; return those that did not get there."""
         requests = _requests(letters, _size)
         sent = self._executor.map(lambda batch: self._send(batch, time_left), requests)
         return [letter for lost in sent for letter in lost]
 
-    def _delay(self, batch: Sequence[Message], time_left: TimeLeft) -> None:
+    def _delay(self, batch: Sequence[ReceivedMessage], time_left: TimeLeft) -> None:
         if time_left() < AWS_CALL_S:
             return
         with suppress(BotoCoreError, ClientError):
@@ -131,7 +131,7 @@ class Queue:
                 ],
             )
 
-    def _send(self, batch: Sequence[Letter], time_left: TimeLeft) -> Sequence[Letter]:
+    def _send(self, batch: Sequence[DeadLetter], time_left: TimeLeft) -> Sequence[DeadLetter]:
         if time_left() < AWS_CALL_S:
             return batch
         try:
@@ -230,12 +230,12 @@ def _requests(
         yield request
 
 
-def _size(letter: Letter) -> int:
+def _size(letter: DeadLetter) -> int:
     texts = [letter.body, *(name + "String" + text for name, text in _attributes(letter).items())]
     return sum(len(text.encode()) for text in texts)
 
 
-def _entry(place: int, letter: Letter) -> SendMessageBatchRequestEntryTypeDef:
+def _entry(place: int, letter: DeadLetter) -> SendMessageBatchRequestEntryTypeDef:
     return {
         "Id": str(place),
         "MessageBody": letter.body,
@@ -246,7 +246,7 @@ def _entry(place: int, letter: Letter) -> SendMessageBatchRequestEntryTypeDef:
     }
 
 
-def _attributes(letter: Letter) -> dict[str, str]:
+def _attributes(letter: DeadLetter) -> dict[str, str]:
     return {
         "ErrorType": letter.error.error_type,
         "ErrorMessage": str(letter.error),

@@ -16,8 +16,8 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from handler.domain.attributes import Person
-from handler.domain.fate import Letter, Message
 from handler.domain.message import AudienceMessage
+from handler.domain.outcome import DeadLetter, ReceivedMessage
 from handler.domain.report import Report
 from handler.errors import PermanentError, RetryableError
 
@@ -78,11 +78,11 @@ class Telemetry:
         """Mark the lines that follow with the invocation."""
         self._logger.append_keys(function_request_id=context.aws_request_id)
 
-    def message_accepted(self, message: Message, opened: AudienceMessage) -> None:
+    def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that asks for nothing to be delivered."""
         self._log("message.accepted", message_id=message.id, type=opened.type.value)
 
-    def message_set_aside(self, letter: Letter) -> None:
+    def message_set_aside(self, letter: DeadLetter) -> None:
         """Report a letter that reached the DLQ."""
         count = max(1, letter.profiles)
         self._count(MetricName.SetAside, count)
@@ -96,7 +96,7 @@ class Telemetry:
             },
         )
 
-    def message_retried(self, message: Message, error: RetryableError) -> None:
+    def message_retried(self, message: ReceivedMessage, error: RetryableError) -> None:
         """Report a message left on the queue."""
         self._count(MetricName.RecordsRetried)
         self._logger.warning(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from handler.domain.fate import Message
 from handler.domain.membership import Identifier, PersonState, Update, standing
 from handler.domain.message import MembershipChange, Profile
+from handler.domain.outcome import ReceivedMessage
 from handler.domain.workspace import Workspace
 
 NOW = 1_790_000_000.0
@@ -57,8 +57,8 @@ def body(*profiles: Any, at_ms: Any = NOW_MS, account_id: Any = 1001, **fields: 
     )
 
 
-def message(text: str, message_id: str = "m-1", receive_count: int = 1) -> Message:
-    return Message(message_id, text, f"handle-{message_id}", receive_count)
+def message(text: str, message_id: str = "m-1", receive_count: int = 1) -> ReceivedMessage:
+    return ReceivedMessage(message_id, text, f"handle-{message_id}", receive_count)
 
 
 def change(audience_id: int, *, joined: bool = True, name: str | None = None) -> MembershipChange:

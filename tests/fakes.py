@@ -8,8 +8,8 @@ from typing import Any
 
 from handler.clock import TimeLeft
 from handler.domain.attributes import Person
-from handler.domain.fate import Letter, Message
 from handler.domain.membership import PersonState
+from handler.domain.outcome import DeadLetter, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -147,15 +147,15 @@ class MemoryQueue:
 
     def __init__(self) -> None:
         self.delayed: list[str] = []
-        self.letters: list[Letter] = []
+        self.letters: list[DeadLetter] = []
         self.is_broken = False
         self.time_left = 0.0
 
-    def delay(self, messages: Sequence[Message], *, time_left: TimeLeft) -> None:
+    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
         self.time_left = time_left()
         self.delayed += [message.id for message in messages]
 
-    def set_aside(self, letters: Sequence[Letter], *, time_left: TimeLeft) -> list[Letter]:
+    def set_aside(self, letters: Sequence[DeadLetter], *, time_left: TimeLeft) -> list[DeadLetter]:
         if self.is_broken:
             return list(letters)
         self.letters += letters

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from handler.domain.fate import Letter, Message
+from handler.domain.outcome import DeadLetter, ReceivedMessage
 from handler.errors import MalformedMessageError, NoIdentityError
 from handler.queue import Queue
 
@@ -49,8 +49,8 @@ def receive_all(sqs, url) -> list[Any]:
     return found
 
 
-def letter(body="{}", error=None, source="m-1") -> Letter:
-    return Letter(body, error or NoIdentityError("$.user_identities: none"), source, 1)
+def letter(body="{}", error=None, source="m-1") -> DeadLetter:
+    return DeadLetter(body, error or NoIdentityError("$.user_identities: none"), source, 1)
 
 
 def test_a_letter_arrives_with_its_reason(sqs, urls, queue) -> None:
@@ -94,9 +94,9 @@ def test_nothing_is_sent_without_time(sqs, urls, queue) -> None:
     assert receive_all(sqs, urls[1]) == []
 
 
-def received(sqs, url) -> list[Message]:
+def received(sqs, url) -> list[ReceivedMessage]:
     return [
-        Message(one["MessageId"], one["Body"], one["ReceiptHandle"], 1)
+        ReceivedMessage(one["MessageId"], one["Body"], one["ReceiptHandle"], 1)
         for one in receive_all(sqs, url)
     ]
 
@@ -122,8 +122,8 @@ def test_delayed_messages_are_taken_by_sqs_ten_at_a_time(sqs, urls, queue) -> No
 
 
 def test_a_delay_that_cannot_be_told_is_left_to_the_queue(sqs, urls, queue) -> None:
-    queue.delay([Message("m", "b", "no such handle", 1)], **PLENTY)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1)], **PLENTY)
     sqs.delete_queue(QueueUrl=urls[0])
 
-    queue.delay([Message("m", "b", "no such handle", 1)], **PLENTY)
-    queue.delay([Message("m", "b", "no such handle", 1)], time_left=lambda: 0.0)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1)], **PLENTY)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1)], time_left=lambda: 0.0)

@@ -484,7 +484,7 @@ def test_a_letter_that_cannot_be_written_keeps_only_its_message(house, monkeypat
     def fail(fate):
         raise ValueError(fate)
 
-    monkeypatch.setattr("handler.domain.fate.Fate.letters", fail)
+    monkeypatch.setattr("handler.domain.outcome.MessageOutcome.letters", fail)
 
     with pytest.raises(RetryableError):
         house.process(body(profile()))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler import queue
-from handler.domain.fate import Letter, Message
+from handler.domain.outcome import DeadLetter, ReceivedMessage
 from handler.errors import (
     MisconfiguredError,
     NoIdentityError,
@@ -101,7 +101,7 @@ def told(sqs):
 
 
 def test_each_message_is_delayed_by_how_often_it_was_received(sqs, told) -> None:
-    messages = [Message("m", "", "h", receives) for receives in (1, 2)]
+    messages = [ReceivedMessage("m", "", "h", receives) for receives in (1, 2)]
 
     told.delay(messages, time_left=lambda: 60.0)
 
@@ -116,7 +116,7 @@ SIZES = st.lists(st.integers(0, 300_000), max_size=30)
 @given(SIZES)
 def test_letters_go_in_requests_that_sqs_takes_and_none_is_lost(sizes) -> None:
     sqs = RecordingSqs()
-    letters = [Letter("x" * size, NoIdentityError("none"), "m", 1) for size in sizes]
+    letters = [DeadLetter("x" * size, NoIdentityError("none"), "m", 1) for size in sizes]
     with ThreadPoolExecutor(1) as executor:
         told = queue.Queue(
             cast("SQSClient", sqs),

@@ -13,9 +13,9 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 
 from handler.domain.attributes import Person
-from handler.domain.fate import Letter
 from handler.domain.membership import Identifier
 from handler.domain.message import read_message
+from handler.domain.outcome import DeadLetter
 from handler.domain.report import Report
 from handler.errors import NoIdentityError, PermanentError, UnavailableError
 from handler.telemetry import MetricName, Telemetry
@@ -57,7 +57,7 @@ def test_a_line_carries_the_invocation(told) -> None:
 
 
 def test_what_is_set_aside_is_told_and_counted_by_type(told) -> None:
-    letter = Letter("secret body", NoIdentityError("$.user_identities: none"), "m-1", 3)
+    letter = DeadLetter("secret body", NoIdentityError("$.user_identities: none"), "m-1", 3)
 
     told.telemetry.message_set_aside(letter)
 

@@ -1,4 +1,4 @@
-"""Fate: what becomes of one message, as its profiles are gone through one by one.
+"""Outcome: what becomes of one message, as its profiles are gone through one by one.
 
 Messages come in from queue.py; the forwarder notes what happens to each profile. What is to be
 set aside comes out as letters for the DLQ.
@@ -15,7 +15,7 @@ from handler.errors import PermanentError, RetryableError
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ReceivedMessage:
     """One SQS message as it was received."""
 
     id: str
@@ -25,7 +25,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Letter:
+class DeadLetter:
     """One message for the DLQ: what is set aside, and why."""
 
     body: str = field(repr=False)
@@ -35,14 +35,14 @@ class Letter:
 
 
 @dataclass(slots=True)
-class Fate:
+class MessageOutcome:
     """What is known so far of one message's end.
 
     `error` is what refused the message as a whole; `refused` why single profiles were, by their
     place; `retry` what makes it stay on the queue.
     """
 
-    message: Message
+    message: ReceivedMessage
     opened: AudienceMessage | None = None
     error: PermanentError | None = None
     refused: dict[int, PermanentError] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Fate:
         else:
             self.refused[place] = error
 
-    def letters(self) -> list[Letter]:
+    def letters(self) -> list[DeadLetter]:
         """Return what is to be set aside: nothing yet while anything is to be retried.
 
         Profiles refused for the same reason go together. Each letter's body is a message that
@@ -74,7 +74,7 @@ class Fate:
         if opened is None:
             if self.error is None:
                 return []
-            return [Letter(without_secrets(self.message.body), self.error, self.message.id, 0)]
+            return [DeadLetter(without_secrets(self.message.body), self.error, self.message.id, 0)]
         refused = self.refused
         if self.error is not None:
             refused = dict.fromkeys(range(len(opened.profiles)), self.error)
@@ -84,7 +84,7 @@ class Fate:
         for place, error in sorted(refused.items(), key=itemgetter(0)):
             alike[error.error_type, str(error)].append(place)
         return [
-            Letter(
+            DeadLetter(
                 body=only_profiles(opened, [opened.profiles[place] for place in places]),
                 error=refused[places[0]],
                 source_message_id=self.message.id,
