@@ -436,6 +436,34 @@ def test_a_workspace_in_trouble_does_not_hold_up_another(house) -> None:
     assert set(house.customerio.people) == {"43"}
 
 
+@pytest.mark.xfail(strict=True, reason="the share of each falls to a second, and none is posted")
+def test_two_hundred_workspaces_in_one_batch_are_all_delivered(house) -> None:
+    accounts = {n: Workspace(f"site-{n}", "key") for n in range(200)}
+    house.credentials.accounts = accounts
+    deliver = house.customerio.deliver
+
+    def needing_a_second(workspace, persons, *, time_left):
+        if time_left() < 1.0:
+            return [OutOfTimeError("no time left for a request to Customer.io")] * len(persons)
+        return deliver(workspace, persons, time_left=time_left)
+
+    house.customerio.deliver = needing_a_second
+    bodies = [body(profile(customer_id=f"c{n}"), account_id=n) for n in accounts]
+
+    assert house.process(*bodies) == []
+
+
+@pytest.mark.xfail(strict=True, reason="a join of any age counts")
+def test_a_join_older_than_exits_are_remembered_is_set_aside_instead_of_counted(house) -> None:
+    long_ago = NOW_MS - 33 * 86_400_000
+    house.process(body(profile(audience(12))))
+
+    house.process(body(profile(audience(11)), at_ms=long_ago))
+
+    assert house.customerio.people["42"]["SegmentMembership"] == "'12'"
+    assert house.set_aside() == [("m-0", "TooOld", 1)]
+
+
 def test_an_error_nobody_foresaw_keeps_the_message_and_its_neighbours_are_delivered(house) -> None:
     load = house.store.load
 

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from handler.errors import OutOfTimeError, UnavailableError, VersionConflictError
+from handler.domain.membership import pack
+from handler.errors import (
+    OutOfTimeError,
+    RetryableError,
+    UnavailableError,
+    VersionConflictError,
+)
 from handler.store import Store
 from tests.builders import NOW, state
 
@@ -97,6 +103,29 @@ def test_keys_left_unread_are_asked_for_again() -> None:
     assert {key: kept.version for key, kept in read.items()} == {"a": 0, "b": 0}
     assert [len(call["Keys"]) for call in tried.dynamodb.calls] == [2, 1]
     assert tried.slept == [1.0]
+
+
+@pytest.mark.xfail(strict=True, reason="it fails all who are read with it")
+@pytest.mark.parametrize("unreadable", [b"\x02a newer format", b"", b"\x93\x91\x01\xc4\x01"])
+def test_an_item_that_cannot_be_read_fails_its_person_alone(unreadable) -> None:
+    def items(request: dict[str, Any]) -> dict[str, Any]:
+        good = state(11)
+        found = [
+            {
+                "pk": {"S": key},
+                "version": {"N": "1"},
+                "timestamp": {"N": "1"},
+                "identifier": {"S": "id:42"},
+                "memberships": {"B": pack(good) if key == "good" else unreadable},
+            }
+            for key in keys_of(request)
+        ]
+        return {"Responses": {"people": found}, "UnprocessedKeys": {}}
+
+    read = Tried(items).load("good", "bad")
+
+    assert read["good"].memberships == state(11).memberships
+    assert isinstance(read["bad"], RetryableError)
 
 
 def test_keys_left_unread_again_and_again_are_retryable() -> None:
