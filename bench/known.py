@@ -11,9 +11,10 @@ import msgspec
 
 from bench import events
 from bench.events import Shape
-from handler.domain.membership import PersonState, Update, person_key, standing
+from handler.domain.membership import PersonState, stamp
 from handler.domain.message import read_profile
-from handler.store import Store
+from handler.domain.update import Update, person_key
+from handler.table.people import People
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,22 +23,23 @@ if TYPE_CHECKING:
 def keep(dynamodb: DynamoDBClient, table: str, site_id: str, shape: Shape, stored: int) -> None:
     """Write everybody of an event of this shape with so many audiences, none of them its own."""
     with ThreadPoolExecutor(4) as executor:
-        store = Store(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
+        people = People(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
         states = _states(site_id, shape, stored)
         while part := dict(islice(states, 1000)):
-            failures = store.save(part, now=0.0, time_left=lambda: 60.0)
+            failures = people.save(part, now=0.0, time_left=lambda: 60.0)
             if failures:
                 raise next(iter(failures.values()))
 
 
 def _states(site_id: str, shape: Shape, stored: int) -> Iterator[tuple[str, PersonState]]:
     at_ms = 1_700_000_000_000
-    memberships = dict.fromkeys(islice(count(1_000_000, 97), stored), standing(at_ms, gone=False))
+    memberships = dict.fromkeys(islice(count(1_000_000, 97), stored), stamp(at_ms, removed=False))
     for person in range(shape.first, shape.first + shape.people):
-        told: Any = events.profile(person, shape)
-        update = Update(at_ms, read_profile(msgspec.Raw(msgspec.json.encode(told))))
+        written: Any = events.profile(person, shape)
+        profile = read_profile(msgspec.Raw(msgspec.json.encode(written)))
+        update = Update.of(profile, at_ms=at_ms, one_attribute_per_audience=False)
         yield (
-            person_key(site_id, update.profile),
+            person_key(site_id, profile),
             PersonState(
                 version=1,
                 timestamp=at_ms // 1000,

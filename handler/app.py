@@ -14,11 +14,13 @@ from aws_lambda_powertools import Logger, Metrics
 from handler import aws, clock, queue
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi, full_jitter
-from handler.forwarder import Forwarder
+from handler.jobs.deliver import Deliverer
+from handler.jobs.forward import Forwarder
+from handler.jobs.post import WORKSPACES_AT_A_TIME
 from handler.secret import Secret
 from handler.settings import Settings
-from handler.store import Store
-from handler.suspension import Marks
+from handler.table.people import People
+from handler.table.suspensions import Suspensions
 from handler.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """Forward one SQS batch; the answer names the messages to leave on the queue."""
     telemetry().begin(context)
     try:
-        failed = forwarder().process(queue.messages(event), time_left=clock.time_left(context))
+        received = queue.messages(event, retry_queue_url=settings().retry_queue_url)
+        failed = forwarder().process(received, time_left=clock.time_left(context))
     finally:
         telemetry().flush()
     return queue.partial_batch_response(failed)
@@ -46,54 +49,65 @@ def telemetry() -> Telemetry:
 
 
 @functools.cache
+def settings() -> Settings:
+    """What the stack sets."""
+    return Settings.from_environ(os.environ)
+
+
+@functools.cache
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
-    settings = Settings.from_environ(os.environ)
     pool = aws.connections(AWS_THREADS)
     client = aws.clients(pool)
     dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)
-    wired = Forwarder(
-        store=Store(
-            dynamodb,
-            settings.table_name,
-            aws_threads,
-            backoff=backoff,
-            sleep=clock.sleep,
+    credentials = Credentials(
+        Secret(
+            client("secretsmanager"),
+            settings().credentials_secret_name,
+            kept_s=CREDENTIALS_KEPT_S,
+            now=clock.now,
+        )
+    )
+    deliverer = Deliverer(
+        people=People(
+            dynamodb, settings().table_name, aws_threads, backoff=backoff, sleep=clock.sleep
         ),
-        credentials=Credentials(
-            Secret(
-                client("secretsmanager"),
-                settings.credentials_secret_name,
-                kept_s=CREDENTIALS_KEPT_S,
-                now=clock.now,
-            )
-        ),
+        credentials=credentials,
         customerio=TrackApi(
             pool,
             ThreadPoolExecutor(POSTS_IN_FLIGHT, thread_name_prefix="customerio"),
             telemetry(),
             draw=random.uniform,
             sleep=clock.sleep,
-            url=settings.track_api_url,
+            url=settings().track_api_url,
         ),
+        telemetry=telemetry(),
+        executor=ThreadPoolExecutor(WORKSPACES_AT_A_TIME, thread_name_prefix="workspaces"),
+        now=clock.now,
+        sleep=clock.sleep,
+        backoff=backoff,
+    )
+    wired = Forwarder(
+        deliverer=deliverer,
+        credentials=credentials,
         queue=queue.Queue(
             client("sqs"),
             aws_threads,
-            queue_url=settings.queue_url,
-            dead_letter_queue_url=settings.dead_letter_queue_url,
+            queue_url=settings().queue_url,
+            retry_queue_url=settings().retry_queue_url,
+            dead_letter_queue_url=settings().dead_letter_queue_url,
             draw=random.uniform,
         ),
         telemetry=telemetry(),
         now=clock.now,
-        sleep=clock.sleep,
-        backoff=backoff,
-        one_attribute_per_audience=settings.one_attribute_per_audience,
-        marks=Marks(dynamodb, settings.table_name) if settings.suspends else None,
+        one_attribute_per_audience=settings().one_attribute_per_audience,
+        retry_for_s=settings().retry_for_s,
+        suspensions=Suspensions(dynamodb, settings().table_name) if settings().suspends else None,
     )
-    # What is wired lives as long as the environment: the collector need not look at it again, nor
-    # at every few people of a batch.
+    # These objects live as long as the environment, so exclude them from garbage collection; and
+    # collect less often, as a batch makes many objects that are soon gone.
     gc.freeze()
     gc.set_threshold(50_000)
     return wired

@@ -30,3 +30,8 @@ sleep: Sleep = time.sleep
 def time_left(context: LambdaContext) -> TimeLeft:
     """Return the remaining time of the invocation as a function, in seconds."""
     return lambda: context.get_remaining_time_in_millis() / 1000
+
+
+def keeping(time_left: TimeLeft, seconds: float) -> TimeLeft:
+    """Return the time left, less so many seconds that are kept for what comes after."""
+    return lambda: time_left() - seconds

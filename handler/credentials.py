@@ -8,7 +8,7 @@ import msgspec
 
 from handler.clock import TimeLeft
 from handler.domain.workspace import Workspace
-from handler.errors import MisconfiguredError, UnknownAccountError
+from handler.errors import MisconfiguredError, UnknownAccountError, UnusableCredentialsError
 
 
 class Secret(Protocol):
@@ -16,8 +16,8 @@ class Secret(Protocol):
 
     name: str
 
-    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
-        """Return its text; `afresh`: read now."""
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+        """Return its text; `refresh`: read it now."""
 
 
 _TEXT: Final = r"^[!-~]+$"  # printable ASCII
@@ -31,7 +31,7 @@ class _Entry(msgspec.Struct):
 
 
 class _Several(msgspec.Struct):
-    accounts: dict[str, _Entry] | None = None
+    accounts: dict[str, msgspec.Raw] | None = None
 
 
 class Credentials:
@@ -41,42 +41,66 @@ class Credentials:
         """Keep where to read; nothing is read yet."""
         self._secret = secret
 
-    def workspace(
-        self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
-    ) -> Workspace:
-        """Return the workspace of an mParticle account, as the secret has it.
+    def workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace:
+        """Return the workspace of an mParticle account.
 
-        With `afresh` the secret is read again, as it is where it does not know the account or
-        makes no sense.
-        Raises UnknownAccountError, UnavailableError, OutOfTimeError, or MisconfiguredError that
-        names the secret.
+        The secret is read again if it does not know the account, or if what it says cannot be
+        used: it may have been fixed meanwhile.
+        Raises UnknownAccountError, UnusableCredentialsError, UnavailableError, OutOfTimeError, or
+        MisconfiguredError if the whole secret cannot be used; all but the first name the secret.
         """
-        text = self._secret.text(time_left=time_left, afresh=afresh)
+        text = self._secret.text(time_left=time_left)
         try:
-            return self._found(text, account_id)
-        except (MisconfiguredError, UnknownAccountError):
-            if afresh:
-                raise
-        # It may have been mended meanwhile.
-        return self._found(self._secret.text(time_left=time_left, afresh=True), account_id)
+            return self._find(text, account_id)
+        except (MisconfiguredError, UnknownAccountError, UnusableCredentialsError):
+            text = self._secret.text(time_left=time_left, refresh=True)
+        return self._find(text, account_id)
 
-    def _found(self, text: str, account_id: int | None) -> Workspace:
+    def refreshed(self, workspace: Workspace, *, time_left: TimeLeft) -> Workspace | None:
+        """Read the secret now, and return other credentials that it has for this site id.
+
+        None if it has none. Raises as `workspace` does, but for UnknownAccountError.
+        """
+        entries = self._entries(self._secret.text(time_left=time_left, refresh=True))
+        for name in entries:
+            try:
+                other = self._workspace(name, entries[name])
+            except UnusableCredentialsError:
+                continue
+            if other.site_id == workspace.site_id and other != workspace:
+                return other
+        return None
+
+    def _find(self, text: str, account_id: int | None) -> Workspace:
         entries = self._entries(text)
-        entry = entries.get(str(account_id)) or entries.get("default")
-        if entry is None:
-            raise UnknownAccountError("the credentials secret has no entry for the account")
-        match entry.region:
-            case "us" | "eu" | "auto":
-                return Workspace(entry.site_id, entry.api_key, entry.region)
-            case _:
-                reason = f"secret {self._secret.name}: region: expected us, eu or auto"
-                raise MisconfiguredError(reason)
+        for name in (str(account_id), "default"):
+            if name in entries:
+                return self._workspace(name, entries[name])
+        raise UnknownAccountError("the credentials secret has no entry for the account")
 
-    def _entries(self, text: str) -> dict[str, _Entry]:
+    def _workspace(self, name: str, raw: msgspec.Raw) -> Workspace:
+        try:
+            entry = msgspec.json.decode(raw, type=_Entry)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            reason = str(error)
+        else:
+            match entry.region:
+                case "us" | "eu" | "auto":
+                    return Workspace(entry.site_id, entry.api_key, entry.region)
+                case _:
+                    reason = "region: expected us, eu or auto"
+        raise UnusableCredentialsError(f"secret {self._secret.name}: entry {name}: {reason}")
+
+    def _entries(self, text: str) -> dict[str, msgspec.Raw]:
         try:
             accounts = msgspec.json.decode(text, type=_Several).accounts
             if accounts is None:
-                return {"default": msgspec.json.decode(text, type=_Entry)}
+                # One workspace for all accounts: the whole secret is its entry.
+                entry = msgspec.Raw(text.encode())
+                self._workspace("default", entry)
+                return {"default": entry}
+        except UnusableCredentialsError as error:
+            raise MisconfiguredError(str(error)) from None
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise MisconfiguredError(f"secret {self._secret.name}: {error}") from None
         return accounts

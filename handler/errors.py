@@ -5,9 +5,11 @@
     - ThrottledError            Customer.io asked us to slow down
     - UnavailableError          Customer.io or AWS could not be reached, or broke
     - CredentialsRefusedError   Customer.io refused the credentials, even when read afresh
+    - UnusableCredentialsError  the secret's entry for an account cannot be used
     - WrongAddressError         Customer.io answered with a redirect or 404: wrong region or URL
     - VersionConflictError      others kept writing this person first
     - OutOfTimeError            the invocation ends before this could be finished
+    - UnreadableStateError      a person's item in the table cannot be read
   - PermanentError              set aside; no retry can help
     - MalformedMessageError     the body is not an audience change
     - UnsupportedMessageError   the body is something else of mParticle's
@@ -16,6 +18,8 @@
     - InvalidIdentityError      a customer id or email that Customer.io cannot hold
     - UnknownAccountError       the credentials secret does not know the account
     - PersonRejectedError       Customer.io refused this person
+    - TooOldError               a join from before the time that exits are remembered
+    - RetriesExhaustedError     what could be retried was, for as long as the stack allows
   - MisconfiguredError          stop the whole batch; a human must act
 
 No text of these errors may hold a secret, an email, a name, an id value or a message body.
@@ -46,6 +50,10 @@ class CredentialsRefusedError(RetryableError):
     """Customer.io refused the credentials, even when read afresh."""
 
 
+class UnusableCredentialsError(RetryableError):
+    """The secret's entry for an account cannot be used; it says which field is wrong."""
+
+
 class WrongAddressError(RetryableError):
     """Customer.io answered with a redirect or 404: the region or the URL is wrong."""
 
@@ -56,6 +64,10 @@ class VersionConflictError(RetryableError):
 
 class OutOfTimeError(RetryableError):
     """The invocation would end before this could be finished."""
+
+
+class UnreadableStateError(RetryableError):
+    """A person's item in the table cannot be read, perhaps as a newer version wrote it."""
 
 
 class PermanentError(ForwarderError):
@@ -104,6 +116,18 @@ class PersonRejectedError(PermanentError):
     """Customer.io refused this person."""
 
     error_type = "RejectedByCustomerIo"
+
+
+class TooOldError(PermanentError):
+    """A join older than exits are remembered, of an audience the person is not known in."""
+
+    error_type = "TooOld"
+
+
+class RetriesExhaustedError(PermanentError):
+    """It was retried for as long as the stack allows; the text holds the last reason."""
+
+    error_type = "RetriesExhausted"
 
 
 class MisconfiguredError(ForwarderError):

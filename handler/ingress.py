@@ -32,7 +32,7 @@ from handler.errors import MisconfiguredError, PermanentError
 from handler.queue import Entrance
 from handler.secret import Secret
 from handler.settings import IngressSettings
-from handler.suspension import Marks
+from handler.table.suspensions import Suspensions
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -86,7 +86,7 @@ def ingress() -> Ingress:
             draw=random.uniform,
             sleep=clock.sleep,
         ),
-        Marks(_client()("dynamodb"), settings.table_name) if settings.suspends else None,
+        Suspensions(_client()("dynamodb"), settings.table_name) if settings.suspends else None,
         logger(),
         now=clock.now,
         new_id=lambda: str(uuid.uuid4()),
@@ -113,7 +113,7 @@ class Ingress:
     """Answers requests. Without `marks` no account is ever suspended."""
 
     entrance: Entrance
-    marks: Marks | None
+    marks: Suspensions | None
     logger: Logger
     now: Now
     new_id: Callable[[], str]
@@ -142,7 +142,7 @@ class Ingress:
         account_id = firehose.account_id(request)
         if self.marks is None or account_id is None:
             return False
-        return self.marks.holds(account_id, now=self.now(), time_left=time_left)
+        return self.marks.is_suspended(account_id, now=self.now(), time_left=time_left)
 
 
 @dataclass(frozen=True, slots=True)

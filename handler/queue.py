@@ -1,8 +1,7 @@
-"""Queue: the SQS event that wakes us, and what we tell SQS of each message.
+"""Queue: the SQS event that wakes us, and what SQS is told of each message.
 
-Messages go on to the forwarder, which says what becomes of each: done, to be delayed, or set
-aside to the dead-letter queue (DLQ) with a reason. The ingress puts messages on the queue by its
-entrance.
+Messages go on to the forwarder, which says what becomes of each: done, to be tried again, or set
+aside to the dead-letter queue (DLQ) with a reason.
 """
 
 from __future__ import annotations
@@ -10,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Sleep, TimeLeft
-from handler.domain.outcome import DeadLetter, ReceivedMessage
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        MessageAttributeValueTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+    _Entry = SendMessageBatchRequestEntryTypeDef
 
 MAX_ENTRIES: Final = 10  # of an SQS batch request
 MAX_REQUEST_BYTES: Final = 256_000  # of an SQS batch request, its attributes included
@@ -28,6 +33,9 @@ FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
 MAX_ROUNDS: Final = 4  # of sending what SQS did not take
 FIRST_PAUSE_S: Final = 0.1  # at most, before the second of them; doubling
+
+RETRIED_SINCE: Final = "RetriedSince"
+SOURCE_MESSAGE_ID: Final = "SourceMessageId"
 
 # What sending again cannot mend. SQS has a prefix for some, as AWS.SimpleQueueService.
 _FOR_A_HUMAN: Final = {
@@ -50,20 +58,34 @@ class Draw(Protocol):
         """Return a number from `low` to `high`."""
 
 
-def messages(event: Mapping[str, Any]) -> list[ReceivedMessage]:
+def messages(event: Mapping[str, Any], *, retry_queue_url: str) -> list[ReceivedMessage]:
     """Return the messages of an SQS event. Raises MisconfiguredError for any other event."""
+    retry_queue = retry_queue_url.rpartition("/")[2]
     try:
-        return [
-            ReceivedMessage(
-                id=record["messageId"],
-                body=record["body"],
-                receipt_handle=record["receiptHandle"],
-                receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
-            )
-            for record in event["Records"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        return [_received(record, retry_queue) for record in event["Records"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MisconfiguredError(f"not an SQS event: {type(error).__name__}") from None
+
+
+def _received(record: Mapping[str, Any], retry_queue: str) -> ReceivedMessage:
+    source_id, since = record["messageId"], None
+    if record.get("eventSourceARN", "").rpartition(":")[2] == retry_queue:
+        texts = record.get("messageAttributes", {})
+        sent = record["attributes"]["SentTimestamp"]
+        since = int(_text(texts, RETRIED_SINCE) or sent) / 1000
+        source_id = _text(texts, SOURCE_MESSAGE_ID) or source_id
+    return ReceivedMessage(
+        id=record["messageId"],
+        body=record["body"],
+        receipt_handle=record["receiptHandle"],
+        receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
+        source_id=source_id,
+        retried_since=since,
+    )
+
+
+def _text(attributes: Mapping[str, Any], name: str) -> str:
+    return str(attributes.get(name, {}).get("stringValue", ""))
 
 
 def partial_batch_response(failed: Iterable[str]) -> dict[str, list[dict[str, str]]]:
@@ -81,7 +103,7 @@ def retry_delay(receive_count: int, draw: Draw) -> int:
 
 
 class Queue:
-    """The source queue and its DLQ."""
+    """The source queue, its retry queue and its DLQ."""
 
     def __init__(
         self,
@@ -89,59 +111,105 @@ class Queue:
         executor: Executor,
         *,
         queue_url: str,
+        retry_queue_url: str,
         dead_letter_queue_url: str,
         draw: Draw,
     ) -> None:
-        """Keep what telling SQS needs."""
+        """Keep what sending and hiding messages needs."""
         self._sqs = sqs
         self._executor = executor
         self._queue_url = queue_url
+        self._retry_queue_url = retry_queue_url
         self._dead_letter_queue_url = dead_letter_queue_url
         self._draw = draw
 
     def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
-        """Hide messages for longer the more often they were received.
+        """Hide messages for longer the more often they were received, each on its queue.
 
-        One that cannot be told so comes back after the queue's visibility timeout instead.
+        One that SQS does not hide comes back after the queue's visibility timeout instead.
         """
-        batches = [
-            messages[start : start + MAX_ENTRIES] for start in range(0, len(messages), MAX_ENTRIES)
-        ]
-        list(self._executor.map(lambda batch: self._delay(batch, time_left), batches))
+        for url, on_retry_queue in ((self._queue_url, False), (self._retry_queue_url, True)):
+            theirs = [each for each in messages if each.on_retry_queue is on_retry_queue]
+            batches = [
+                theirs[start : start + MAX_ENTRIES] for start in range(0, len(theirs), MAX_ENTRIES)
+            ]
+            list(self._executor.map(partial(self._delay, url, time_left=time_left), batches))
 
-    def set_aside(self, letters: Sequence[DeadLetter], *, time_left: TimeLeft) -> list[DeadLetter]:
-        """Send letters to the DLQ, each with its reason; return those that did not get there."""
-        requests = _requests(letters, _size)
-        sent = self._executor.map(lambda batch: self._send(batch, time_left), requests)
-        return [letter for lost in sent for letter in lost]
+    def move_to_retry(
+        self, outcomes: Sequence[MessageOutcome], *, now: float, time_left: TimeLeft
+    ) -> set[str]:
+        """Send messages to the retry queue; return the ids of those that are there.
 
-    def _delay(self, batch: Sequence[ReceivedMessage], time_left: TimeLeft) -> None:
+        They can be received there after about 30 seconds. `now`, in Unix seconds, is when their
+        retries began.
+        """
+        moved: set[str] = set()
+        entries = [self._retry_entry(*numbered, now) for numbered in enumerate(outcomes)]
+        send = partial(self._send, self._retry_queue_url, time_left=time_left)
+        for sent in self._executor.map(send, list(_requests(entries, _size))):
+            moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
+        return moved
+
+    def set_aside(
+        self, letters: Iterable[DeadLetter], *, time_left: TimeLeft
+    ) -> Iterator[tuple[DeadLetter, bool]]:
+        """Send letters to the DLQ, each with its reason; return each with whether it is there.
+
+        One request's letters are in memory at a time.
+        """
+        for request in _requests(letters, lambda letter: _size(_letter_entry(letter, 0))):
+            entries = [_letter_entry(letter, place) for place, letter in enumerate(request)]
+            sent = self._send(self._dead_letter_queue_url, entries, time_left=time_left)
+            yield from (
+                (letter, arrived) for letter, (_, arrived) in zip(request, sent, strict=True)
+            )
+
+    def _delay(self, url: str, batch: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
         if time_left() < AWS_CALL_S:
             return
         with suppress(BotoCoreError, ClientError):
             self._sqs.change_message_visibility_batch(
-                QueueUrl=self._queue_url,
+                QueueUrl=url,
                 Entries=[
                     {
                         "Id": str(place),
                         "ReceiptHandle": message.receipt_handle,
-                        "VisibilityTimeout": retry_delay(message.receive_count, self._draw),
+                        "VisibilityTimeout": self._delay_of(message),
                     }
                     for place, message in enumerate(batch)
                 ],
             )
 
-    def _send(self, batch: Sequence[DeadLetter], time_left: TimeLeft) -> Sequence[DeadLetter]:
-        if time_left() < AWS_CALL_S:
-            return batch
-        try:
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._dead_letter_queue_url,
-                Entries=[_entry(place, letter) for place, letter in enumerate(batch)],
-            )
-        except (BotoCoreError, ClientError):
-            return batch
-        return [batch[int(failure["Id"])] for failure in answer.get("Failed", [])]
+    def _delay_of(self, message: ReceivedMessage) -> int:
+        # On the retry queue it has been tried once more: before it came there.
+        tries = message.receive_count + message.on_retry_queue
+        return retry_delay(tries, self._draw)
+
+    def _send(
+        self, url: str, entries: Sequence[_Entry], *, time_left: TimeLeft
+    ) -> list[tuple[_Entry, bool]]:
+        """Send the entries of one request; return each with whether SQS has it."""
+        taken: set[str] = set()
+        if time_left() >= AWS_CALL_S:
+            with suppress(BotoCoreError, ClientError):
+                answer = self._sqs.send_message_batch(QueueUrl=url, Entries=entries)
+                taken = {success["Id"] for success in answer.get("Successful", ())}
+        return [(entry, entry["Id"] in taken) for entry in entries]
+
+    def _retry_entry(self, place: int, outcome: MessageOutcome, now: float) -> _Entry:
+        return {
+            "Id": str(place),
+            "MessageBody": outcome.message.body,
+            "DelaySeconds": retry_delay(1, self._draw),
+            "MessageGroupId": group_id(outcome.opened.account_id if outcome.opened else None),
+            "MessageAttributes": _attributes(
+                {
+                    RETRIED_SINCE: str(int(now * 1000)),
+                    SOURCE_MESSAGE_ID: outcome.message.source_id,
+                    "RetryReason": f"{type(outcome.retry).__name__}: {outcome.retry}",
+                }
+            ),
+        }
 
 
 class Entrance:
@@ -230,25 +298,36 @@ def _requests(
         yield request
 
 
-def _size(letter: DeadLetter) -> int:
-    texts = [letter.body, *(name + "String" + text for name, text in _attributes(letter).items())]
-    return sum(len(text.encode()) for text in texts)
+def group_id(account_id: int | None) -> str:
+    """Return the message group of an mParticle account.
+
+    On a standard queue SQS lets groups with few messages pass one with many ("fair queues").
+    """
+    return "none" if account_id is None else str(account_id)
 
 
-def _entry(place: int, letter: DeadLetter) -> SendMessageBatchRequestEntryTypeDef:
+def _letter_entry(letter: DeadLetter, place: int) -> _Entry:
     return {
         "Id": str(place),
         "MessageBody": letter.body,
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value}
-            for name, value in _attributes(letter).items()
-        },
+        "MessageAttributes": _attributes(
+            {
+                "ErrorType": letter.error.error_type,
+                "ErrorMessage": str(letter.error),
+                SOURCE_MESSAGE_ID: letter.source_message_id,
+            }
+        ),
     }
 
 
-def _attributes(letter: DeadLetter) -> dict[str, str]:
+def _attributes(texts: Mapping[str, str]) -> dict[str, MessageAttributeValueTypeDef]:
     return {
-        "ErrorType": letter.error.error_type,
-        "ErrorMessage": str(letter.error),
-        "SourceMessageId": letter.source_message_id,
+        name: {"DataType": "String", "StringValue": text or "none"} for name, text in texts.items()
     }
+
+
+def _size(entry: _Entry) -> int:
+    texts = [entry["MessageBody"]]
+    for name, attribute in entry.get("MessageAttributes", {}).items():
+        texts += [name, attribute["DataType"], attribute.get("StringValue", "")]
+    return sum(len(text.encode()) for text in texts)

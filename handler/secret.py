@@ -35,12 +35,12 @@ class Secret:
         self._text = ""
         self._kept_until = 0.0
 
-    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
-        """Return the text, read at most `kept_s` seconds ago; `afresh`: read now.
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+        """Return the text, read at most `kept_s` seconds ago; `refresh`: read now.
 
         Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
         """
-        if afresh or self._now() >= self._kept_until:
+        if refresh or self._now() >= self._kept_until:
             self._text = self._read(time_left)
             self._kept_until = self._now() + self._kept_s
         return self._text

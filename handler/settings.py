@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,11 +22,13 @@ class Settings:
 
     table_name: str
     queue_url: str
+    retry_queue_url: str
     dead_letter_queue_url: str
     credentials_secret_name: str
     one_attribute_per_audience: bool
     track_api_url: str
-    suspends: bool = False
+    retry_for_s: float
+    suspends: bool
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -33,10 +36,12 @@ class Settings:
         return cls(
             table_name=_required(environ, "TABLE_NAME"),
             queue_url=_required(environ, "QUEUE_URL"),
+            retry_queue_url=_required(environ, "RETRY_QUEUE_URL"),
             dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
             credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
             one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
             track_api_url=_url(environ, "TRACK_API_URL"),
+            retry_for_s=_number(environ, "MAX_RETRY_HOURS") * 3600,
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
         )
 
@@ -66,6 +71,13 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise MisconfiguredError(f"setting {name} is missing")
     return value
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    text = _required(environ, name)
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise MisconfiguredError(f"setting {name} must be a whole number above zero")
+    return int(text)
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:

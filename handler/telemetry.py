@@ -6,6 +6,7 @@ message ids, counts and reasons, and a person only as the hash that keys their i
 
 from __future__ import annotations
 
+import re
 import threading
 import traceback
 from collections import Counter, defaultdict
@@ -17,9 +18,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from handler.domain.attributes import Person
 from handler.domain.message import AudienceMessage
-from handler.domain.outcome import DeadLetter, ReceivedMessage
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
-from handler.errors import PermanentError, RetryableError
+from handler.errors import PermanentError, RetryableError, UnusableCredentialsError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -34,7 +35,7 @@ class MetricName(Enum):
     PeopleDelivered = "people whose newest state Customer.io took"
     PeopleOvertaken = "people posted again, as someone else wrote them meanwhile"
     VersionConflicts = "writes lost to someone else's, and done again"
-    RecordsRetried = "records left on the queue to be tried again"
+    RecordsRetried = "records to be tried again later"
     SetAside = "profiles set aside, and messages that could not be read; the sum of the following"
     SetAsideMalformedMessage = "messages set aside: the body is not an audience change"
     SetAsideUnsupportedMessage = "messages set aside: another of mParticle's message types"
@@ -42,13 +43,15 @@ class MetricName(Enum):
     SetAsideNoIdentity = "profiles set aside: neither a raw customer id nor a raw email"
     SetAsideInvalidIdentity = "profiles set aside: an id or email that Customer.io cannot hold"
     SetAsideUnknownAccount = "profiles set aside: the secret does not know the account"
+    SetAsideTooOld = "profiles set aside: a join from before the time that exits are remembered"
+    SetAsideRetriesExhausted = "profiles set aside: not delivered for as long as they are retried"
     SetAsideRejectedByCustomerIo = "profiles set aside: Customer.io refused the person"
     CustomerIoRequests = "requests to Customer.io"
     CustomerIoLatency = "milliseconds from a request to the end of its answer"
     CustomerIoRetries = "requests tried again after trouble or throttling"
     CustomerIoThrottles = "answers that asked to slow down (408, 429)"
     CustomerIoFailures = "requests that broke, or that Customer.io failed (5xx)"
-    CredentialsRefused = "deliveries that Customer.io refused even fresh credentials for"
+    CredentialsRefused = "deliveries that found no credentials that Customer.io takes"
     MembershipListOverflows = "people in more audiences than one attribute value holds"
     NamesLeftOut = "first or last names too long for Customer.io"
     OldestChangeAge = (
@@ -80,7 +83,7 @@ class Telemetry:
 
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that asks for nothing to be delivered."""
-        self._log("message.accepted", message_id=message.id, type=opened.type.value)
+        self._log("message.accepted", **_ids(message, opened), type=opened.type.value)
 
     def message_set_aside(self, letter: DeadLetter) -> None:
         """Report a letter that reached the DLQ."""
@@ -96,14 +99,20 @@ class Telemetry:
             },
         )
 
-    def message_retried(self, message: ReceivedMessage, error: RetryableError) -> None:
-        """Report a message left on the queue."""
+    def message_retried(self, outcome: MessageOutcome) -> None:
+        """Report a message that is tried again later, and why."""
+        error = outcome.retry
+        if error is None:
+            return
         self._count(MetricName.RecordsRetried)
+        if isinstance(error, UnusableCredentialsError):
+            self._count(MetricName.CredentialsRefused)
         self._logger.warning(
             "message.retried",
             extra={
-                "message_id": message.id,
-                "receive_count": message.receive_count,
+                **_ids(outcome.message, outcome.opened),
+                "receive_count": outcome.message.receive_count,
+                "on_retry_queue": outcome.message.on_retry_queue,
                 **_reason(error),
             },
         )
@@ -139,7 +148,7 @@ class Telemetry:
         self._count(MetricName.CustomerIoRetries)
         self._logger.info("request.retried", extra=_reason(error))
 
-    def went_wrong(self, error: Exception) -> None:
+    def unexpected_error(self, error: Exception) -> None:
         """Report an error that nobody foresaw: where, not its text, which may quote anything."""
         self._count(MetricName.UnexpectedErrors)
         self._logger.error(
@@ -197,6 +206,18 @@ class Telemetry:
 def _reason(error: PermanentError | RetryableError) -> dict[str, str]:
     kind = error.error_type if isinstance(error, PermanentError) else type(error).__name__
     return {"error_type": kind, "reason": str(error)}
+
+
+# mParticle's ids are UUIDs. What has another shape may be anything, and is not logged.
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, str]:
+    """Return the message's id in SQS, and mParticle's own for it."""
+    ids = {"message_id": message.source_id}
+    if opened and _PLAIN_ID.fullmatch(opened.message_id):
+        ids["mparticle_message_id"] = opened.message_id
+    return ids
 
 
 def _hash(key: str) -> str:

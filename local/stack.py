@@ -62,6 +62,7 @@ _EMULATOR_ACTIONS: Final = {
 
 class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
     queue_url: str
+    retry_queue_url: str
     dead_letter_queue_url: str
     function_name: str
     ingress_arn: str
@@ -105,6 +106,11 @@ class Stack:
     def queue_url(self) -> str:
         """Where messages go in."""
         return self._outputs.queue_url
+
+    @property
+    def retry_queue_url(self) -> str:
+        """Where messages wait that could not be delivered yet."""
+        return self._outputs.retry_queue_url
 
     @property
     def dead_letter_queue_url(self) -> str:
@@ -169,9 +175,12 @@ class Stack:
         return [ids[place] for place in range(len(bodies))]
 
     def waiting(self) -> int:
-        """Return how many messages are on the queue, taken or not."""
+        """Return how many messages are on the source and the retry queue, taken or not."""
+        return self._on(self.queue_url) + self._on(self.retry_queue_url)
+
+    def _on(self, queue_url: str) -> int:
         counts = self.sqs.get_queue_attributes(
-            QueueUrl=self.queue_url,
+            QueueUrl=queue_url,
             AttributeNames=[
                 "ApproximateNumberOfMessages",
                 "ApproximateNumberOfMessagesDelayed",
@@ -189,7 +198,7 @@ class Stack:
         return int(answer["Attributes"][name])
 
     def wait_until_drained(self, seconds: float = 60.0) -> None:
-        """Wait until no message is on the queue, or raise TimeoutError."""
+        """Wait until no message is on either queue, or raise TimeoutError."""
         deadline = time.monotonic() + seconds
         while left := self.waiting():
             if time.monotonic() > deadline:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from handler.customerio import wire
-from handler.domain.attributes import person
-from handler.domain.membership import Identifier, PersonState, identifier_text, person_key
+from handler.domain.attributes import build_person
+from handler.domain.membership import PersonState
 from handler.domain.message import Profile
+from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
 from handler.store import Store
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from handler.domain.membership import Identifier, PersonState, Update, standing
+from handler.domain.membership import PersonState, stamp
 from handler.domain.message import MembershipChange, Profile
 from handler.domain.outcome import ReceivedMessage
+from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
 
 NOW = 1_790_000_000.0
@@ -57,8 +58,16 @@ def body(*profiles: Any, at_ms: Any = NOW_MS, account_id: Any = 1001, **fields: 
     )
 
 
-def message(text: str, message_id: str = "m-1", receive_count: int = 1) -> ReceivedMessage:
-    return ReceivedMessage(message_id, text, f"handle-{message_id}", receive_count)
+def message(
+    text: str,
+    message_id: str = "m-1",
+    receive_count: int = 1,
+    *,
+    retried_since: float | None = None,
+) -> ReceivedMessage:
+    return ReceivedMessage(
+        message_id, text, f"handle-{message_id}", receive_count, message_id, retried_since
+    )
 
 
 def change(audience_id: int, *, joined: bool = True, name: str | None = None) -> MembershipChange:
@@ -74,8 +83,18 @@ def update(
     names: dict[str, str | None] | None = None,
     one_attribute: bool = False,
 ) -> Update:
-    told = Profile(mpid, customer_id, email, changes, names or {})
-    return Update(at_ms, told, one_attribute_per_audience=one_attribute)
+    said = profile_of(*changes, mpid=mpid, customer_id=customer_id, email=email, names=names)
+    return Update.of(said, at_ms=at_ms, one_attribute_per_audience=one_attribute)
+
+
+def profile_of(
+    *changes: MembershipChange,
+    mpid: int | None = 7,
+    customer_id: str | None = "42",
+    email: str | None = None,
+    names: dict[str, str | None] | None = None,
+) -> Profile:
+    return Profile(mpid, customer_id, email, changes, names or {})
 
 
 def state(
@@ -85,11 +104,11 @@ def state(
     version: int = 1,
     **fields: Any,
 ) -> PersonState:
-    words = {key: standing(at_ms, gone=False) for key in member_of}
-    words |= {key: standing(at_ms, gone=True) for key in left}
+    memberships = {key: stamp(at_ms, removed=False) for key in member_of}
+    memberships |= {key: stamp(at_ms, removed=True) for key in left}
     kept: dict[str, Any] = {
         "timestamp": int(at_ms / 1000),
         "identifier": Identifier(is_id=True, set_at_ms=at_ms, value="42"),
         **fields,
     }
-    return PersonState(version=version, memberships=words, **kept)
+    return PersonState(version=version, memberships=memberships, **kept)

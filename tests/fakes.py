@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from typing import Any
 
 from handler.clock import TimeLeft
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
-from handler.domain.outcome import DeadLetter, ReceivedMessage
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
+from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
 from handler.errors import (
     PersonRejectedError,
@@ -18,10 +20,13 @@ from handler.errors import (
     UnknownAccountError,
     VersionConflictError,
 )
-from tests.builders import WORKSPACE
+from handler.jobs.deliver import Deliverer
+from handler.jobs.forward import Forwarder
+from handler.table.keys import is_in_workspace
+from tests.builders import NOW, WORKSPACE
 
 
-class MemoryStore:
+class MemoryPeople:
     """A table in memory, with the same compare-and-set as the real one."""
 
     def __init__(self) -> None:
@@ -63,6 +68,22 @@ class MemoryStore:
                 self.items[key] = state
         return failures
 
+    def known_as(
+        self, identifiers: Sequence[Identifier], site_id: str, *, time_left: TimeLeft
+    ) -> dict[Identifier, list[str] | RetryableError]:
+        self.calls["known_as"] += 1
+        return {
+            identifier: self.failing.get(identifier.text)
+            or [
+                key
+                for key, state in self.items.items()
+                if is_in_workspace(key, site_id)
+                and state.identifier is not None
+                and state.identifier.text == identifier.text
+            ]
+            for identifier in identifiers
+        }
+
 
 class RecordingCustomerIo:
     """Takes people, and sets each attribute that no newer update did.
@@ -76,6 +97,7 @@ class RecordingCustomerIo:
         self.orders_whole_updates = False
         self.set_at: dict[tuple[str, str], int] = {}
         self.credentials: list[Workspace] = []
+        self.pauses: dict[Workspace, RetryableError] = {}
         self.answers: dict[str, PersonRejectedError | RetryableError] = {}
         self.refuses: Callable[[Workspace], RetryableError | None] = lambda _: None
         self.after_post: Callable[[], None] = lambda: None
@@ -93,8 +115,13 @@ class RecordingCustomerIo:
         self.after_post()
         return outcomes
 
+    def paused(self, workspace: Workspace) -> RetryableError | None:
+        return self.pauses.get(workspace)
+
     def _take(self, person: Person) -> None:
         value = person.identifier.value
+        if person.update_only and value not in self.people:
+            return
         held = self.people.setdefault(value, {})
         for name, attribute in person.attributes.items():
             ordered_by = (value, "" if self.orders_whole_updates else name)
@@ -104,49 +131,42 @@ class RecordingCustomerIo:
 
 
 class FixedCredentials:
-    """Knows the accounts it was given."""
+    """Knows the accounts it was given, and after a refresh those in `fresh`."""
 
     def __init__(self, accounts: Mapping[int | None, Workspace] | None = None) -> None:
         self.accounts = accounts or {1001: WORKSPACE, 1002: WORKSPACE}
         self.fresh: dict[int | None, Workspace] = dict(self.accounts)
         self.reads: list[int | None] = []
-        self.fresh_reads: list[int | None] = []
+        self.refreshes: list[Workspace] = []
 
-    def workspace(
-        self, account_id: int | None, *, time_left: TimeLeft, afresh: bool = False
-    ) -> Workspace:
-        (self.fresh_reads if afresh else self.reads).append(account_id)
-        if afresh:
-            self.accounts = self.fresh
+    def workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace:
+        self.reads.append(account_id)
         if account_id not in self.accounts:
             raise UnknownAccountError("the credentials secret has no entry for the account")
         return self.accounts[account_id]
 
+    def refreshed(self, workspace: Workspace, *, time_left: TimeLeft) -> Workspace | None:
+        self.refreshes.append(workspace)
+        others = [each for each in self.fresh.values() if each.site_id == workspace.site_id]
+        return next((each for each in others if each != workspace), None)
 
-class MemoryMarks:
-    """Marks in the table of a MemoryStore."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        self.store = store
-        self.removed: list[int] = []
+class MemorySuspensions:
+    """Remembers which accounts are suspended."""
 
-    def key(self, account_id: int) -> str:
-        return f"account#{account_id}"
+    def __init__(self) -> None:
+        self.suspended: list[int] = []
 
-    def set(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
-        self.store.items |= {self.key(one): PersonState(version=1) for one in account_ids}
-
-    def remove(self, account_ids: Iterable[int], *, time_left: TimeLeft) -> None:
-        for one in account_ids:
-            del self.store.items[self.key(one)]
-            self.removed.append(one)
+    def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+        self.suspended += account_ids
 
 
 class MemoryQueue:
-    """Remembers what it was told."""
+    """Remembers what it was asked to do. `is_broken`: neither DLQ nor retry queue take anything."""
 
     def __init__(self) -> None:
         self.delayed: list[str] = []
+        self.moved: list[str] = []
         self.letters: list[DeadLetter] = []
         self.is_broken = False
         self.time_left = 0.0
@@ -155,30 +175,92 @@ class MemoryQueue:
         self.time_left = time_left()
         self.delayed += [message.id for message in messages]
 
-    def set_aside(self, letters: Sequence[DeadLetter], *, time_left: TimeLeft) -> list[DeadLetter]:
-        if self.is_broken:
-            return list(letters)
-        self.letters += letters
-        return []
+    def move_to_retry(
+        self, outcomes: Sequence[MessageOutcome], *, now: float, time_left: TimeLeft
+    ) -> set[str]:
+        ids = [] if self.is_broken else [outcome.message.id for outcome in outcomes]
+        self.moved += ids
+        return set(ids)
+
+    def set_aside(
+        self, letters: Iterable[DeadLetter], *, time_left: TimeLeft
+    ) -> Iterator[tuple[DeadLetter, bool]]:
+        for letter in letters:
+            if not self.is_broken:
+                self.letters.append(letter)
+            yield letter, not self.is_broken
+
+
+class AtOnce(Executor):
+    """Calls at once, in the thread of whoever submits."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **how: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **how))
+        except BaseException as error:  # noqa: BLE001 - as any executor does
+            future.set_exception(error)
+        return future
 
 
 class RecordingTelemetry:
     """Remembers what was reported, by name."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Any]] = []
+        self.reports: list[tuple[str, Any]] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def report(*args: Any, **fields: Any) -> None:
-            self.told.append((name, (*args, *fields.values())))
+            self.reports.append((name, (*args, *fields.values())))
 
         return report
 
     def named(self, name: str) -> list[Any]:
-        return [args for told, args in self.told if told == name]
+        return [args for reported, args in self.reports if reported == name]
 
     @property
     def report(self) -> Report:
         (args,) = self.named("batch_done")
         report: Report = args[0]
         return report
+
+
+RETRY_FOR_S = 7 * 86_400.0
+
+
+def forwarder(
+    *,
+    people: Any,
+    customerio: Any,
+    credentials: Any = None,
+    queue: Any = None,
+    telemetry: Any = None,
+    executor: Executor | None = None,
+    now: Callable[[], float] = lambda: NOW,
+    sleep: Callable[[float], None] = lambda _: None,
+    backoff: Callable[[int], float] = float,
+    one_attribute_per_audience: bool = False,
+    suspensions: Any = None,
+) -> Forwarder:
+    """A forwarder with these rooms around it, and stand-ins for the others."""
+    credentials = credentials or FixedCredentials()
+    telemetry = telemetry or RecordingTelemetry()
+    return Forwarder(
+        deliverer=Deliverer(
+            people=people,
+            credentials=credentials,
+            customerio=customerio,
+            telemetry=telemetry,
+            executor=executor or AtOnce(),
+            now=now,
+            sleep=sleep,
+            backoff=backoff,
+        ),
+        credentials=credentials,
+        queue=queue or MemoryQueue(),
+        telemetry=telemetry,
+        now=now,
+        one_attribute_per_audience=one_attribute_per_audience,
+        retry_for_s=RETRY_FOR_S,
+        suspensions=suspensions,
+    )

@@ -13,14 +13,12 @@ import msgspec
 
 from handler.domain.membership import (
     MAX_VALUE_BYTES,
-    Identifier,
     PersonState,
-    Update,
     is_member,
     membership_values,
-    standing,
-    values,
+    stamp,
 )
+from handler.domain.update import Identifier, Update
 
 MAX_NAME_BYTES: Final = 150
 """Customer.io's limit on an attribute's name (Track API, "Person limits")."""
@@ -33,7 +31,8 @@ Attributes = Mapping[str, str | bool | None]
 class Person(msgspec.Struct, frozen=True):
     """One person as Customer.io is to hold them; an attribute that is None is to be removed.
 
-    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long.
+    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long;
+    `update_only`: nobody is created.
     """
 
     identifier: Identifier
@@ -41,17 +40,17 @@ class Person(msgspec.Struct, frozen=True):
     attributes: Attributes
     overflowing: bool
     names_left_out: int
+    update_only: bool = False
 
 
-def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> Person:
-    """Return the person as their state and the updates at hand say; `timestamp` in Unix seconds.
+def build_person(state: PersonState, updates: Sequence[Update]) -> Person:
+    """Return the person as their state and the updates at hand say.
 
     Values come from the updates, as the state keeps only their times; one that is older than the
-    newest that ever came is left out.
+    newest that ever came is left out. Whoever was known by an email before they had an id gets
+    that email too, unless a newer one ever came: so Customer.io gives the id to the same person.
     """
-    if state.identifier is None:
-        message = "a person nobody has named cannot be delivered"
-        raise ValueError(message)
+    identifier = _identifier(state)
     lists = membership_values(state.memberships)
     attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
     for update in updates:
@@ -60,16 +59,80 @@ def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> 
                 # Of audiences that share a name, one is enough.
                 attributes[name] = is_in or attributes.get(name) is True
     current = _current_values(state, updates)
-    if not state.identifier.is_id:
+    if not identifier.is_id:
         current.pop("email", None)
+    elif (former := _former_email(state)) and _is_newest_email(state, former):
+        current.setdefault("email", former.value)
     fitting = {name: value for name, value in current.items() if _fits(value)}
     return Person(
-        identifier=state.identifier,
-        timestamp=timestamp,
+        identifier=identifier,
+        timestamp=state.timestamp,
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
         names_left_out=len(current) - len(fitting),
     )
+
+
+def introduction(state: PersonState, person: Person) -> Person | None:
+    """Return what gives a person's id to whoever Customer.io has under their former email.
+
+    It must arrive before the person. None if the person carries that email, or never had one.
+    """
+    former = _former_email(state)
+    if former is None or person.attributes.get("email") == former.value:
+        return None
+    return _aside(state, person.identifier, {"email": former.value})
+
+
+def former_persons(state: PersonState, updates: Iterable[Update]) -> list[Person]:
+    """Return what empties the lists of whoever Customer.io has under a former identifier.
+
+    Nobody is created. The timestamp is one second before the person's own: if Customer.io has
+    given the new identifier to the same person, it ignores this as older.
+    """
+    lists = dict(_numbered([""], state.continuations))
+    known = {
+        name: None
+        for update in updates
+        if update.one_attribute_per_audience
+        for name, _ in _one_for_each(state, update)
+    }
+    return [_aside(state, former, {**lists, **known}, update_only=True) for former in state.former]
+
+
+def _aside(
+    state: PersonState,
+    identifier: Identifier,
+    attributes: Attributes,
+    *,
+    update_only: bool = False,
+) -> Person:
+    return Person(
+        identifier=identifier,
+        timestamp=state.timestamp - 1,
+        attributes=attributes,
+        overflowing=False,
+        names_left_out=0,
+        update_only=update_only,
+    )
+
+
+def _identifier(state: PersonState) -> Identifier:
+    if state.identifier is None:
+        message = "a person without an identifier cannot be delivered"
+        raise ValueError(message)
+    return state.identifier
+
+
+def _former_email(state: PersonState) -> Identifier | None:
+    """Return the newest email that somebody with an id was known by before."""
+    if not _identifier(state).is_id:
+        return None
+    return next((former for former in reversed(state.former) if not former.is_id), None)
+
+
+def _is_newest_email(state: PersonState, email: Identifier) -> bool:
+    return state.set_at.get("email") == stamp(email.set_at_ms, removed=False)
 
 
 def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, str | None]]:
@@ -80,10 +143,10 @@ def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, s
 
 
 def _one_for_each(state: PersonState, update: Update) -> Iterable[tuple[str, bool]]:
-    for change in update.profile.changes:
-        word = state.memberships.get(change.audience_id)
+    for change in update.changes:
+        newest = state.memberships.get(change.audience_id)
         name = attribute_name(f"In {change.audience_name}", change.audience_id)
-        yield name, word is not None and is_member(word)
+        yield name, newest is not None and is_member(newest)
 
 
 def attribute_name(name: str, audience_id: int) -> str:
@@ -101,10 +164,10 @@ def attribute_name(name: str, audience_id: int) -> str:
 def _current_values(state: PersonState, updates: Iterable[Update]) -> dict[str, str | None]:
     current: dict[str, str | None] = {}
     for update in updates:
-        for name, value in values(update).items():
-            word = standing(update.at_ms, gone=value is None)
+        for name, value in update.values.items():
+            newest = stamp(update.at_ms, removed=value is None)
             # Two values of one time: the larger, so that the order they came in does not matter.
-            if word == state.set_at.get(name) and (
+            if newest == state.set_at.get(name) and (
                 value is None or value >= (current.get(name) or "")
             ):
                 current[name] = value

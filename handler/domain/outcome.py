@@ -11,17 +11,28 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from handler.domain.message import AudienceMessage, only_profiles, without_secrets
-from handler.errors import PermanentError, RetryableError
+from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """One SQS message as it was received."""
+    """One SQS message as it was received.
+
+    `source_id` is the id that SQS gave it on the source queue; `retried_since`, in Unix seconds,
+    when it moved to the retry queue, None while it is on the source queue.
+    """
 
     id: str
     body: str = field(repr=False)
     receipt_handle: str = field(repr=False)
     receive_count: int
+    source_id: str
+    retried_since: float | None = None
+
+    @property
+    def on_retry_queue(self) -> bool:
+        """Whether it was received from the retry queue."""
+        return self.retried_since is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +50,8 @@ class MessageOutcome:
     """What is known so far of one message's end.
 
     `error` is what refused the message as a whole; `refused` why single profiles were, by their
-    place; `retry` what makes it stay on the queue.
+    place; `retry` why it is tried again, and `unfinished` the profiles for which it is, none
+    if it is the whole message.
     """
 
     message: ReceivedMessage
@@ -47,6 +59,7 @@ class MessageOutcome:
     error: PermanentError | None = None
     refused: dict[int, PermanentError] = field(default_factory=dict)
     retry: RetryableError | None = None
+    unfinished: set[int] = field(default_factory=set)
 
     def fail(self, error: PermanentError | RetryableError) -> None:
         """Note what the whole message failed for."""
@@ -59,8 +72,23 @@ class MessageOutcome:
         """Note what one profile failed for; what can be retried keeps the message on the queue."""
         if isinstance(error, RetryableError):
             self.retry = error
+            self.unfinished.add(place)
         else:
             self.refused[place] = error
+
+    def stop_retrying(self, *, now: float, after_s: float) -> None:
+        """Reject permanently what was tried for so many seconds; `now` in Unix seconds."""
+        since = self.message.retried_since
+        if self.retry is None or since is None or now < since + after_s:
+            return
+        error = RetriesExhaustedError(
+            f"tried for {after_s / 3600:g} hours, last: {type(self.retry).__name__}: {self.retry}"
+        )
+        self.retry = None
+        if self.unfinished:
+            self.refused |= dict.fromkeys(self.unfinished, error)
+        else:
+            self.error = error
 
     def letters(self) -> list[DeadLetter]:
         """Return what is to be set aside: nothing yet while anything is to be retried.
@@ -74,7 +102,11 @@ class MessageOutcome:
         if opened is None:
             if self.error is None:
                 return []
-            return [DeadLetter(without_secrets(self.message.body), self.error, self.message.id, 0)]
+            return [
+                DeadLetter(
+                    without_secrets(self.message.body), self.error, self.message.source_id, 0
+                )
+            ]
         refused = self.refused
         if self.error is not None:
             refused = dict.fromkeys(range(len(opened.profiles)), self.error)
@@ -87,7 +119,7 @@ class MessageOutcome:
             DeadLetter(
                 body=only_profiles(opened, [opened.profiles[place] for place in places]),
                 error=refused[places[0]],
-                source_message_id=self.message.id,
+                source_message_id=self.message.source_id,
                 profiles=len(places),
             )
             for places in alike.values()

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from handler.suspension import Marks
+from handler.table.suspensions import Suspensions
 from tests import relay
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, somebody
@@ -59,7 +59,7 @@ def between(deployed):
 @pytest.fixture
 def marked(deployed):
     dynamodb = boto3.client("dynamodb", **deployed.emulator.client_options)
-    marks = Marks(dynamodb, deployed.physical_name("MembershipsTable"))
+    marks = Suspensions(dynamodb, deployed.physical_name("MembershipsTable"))
     plenty = {"time_left": lambda: 60.0}
     marks.set([MARKED], now=time.time(), **plenty)
     yield

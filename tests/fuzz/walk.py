@@ -27,9 +27,10 @@ from handler.clock import TimeLeft
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
 from handler.errors import RetryableError
-from handler.forwarder import Forwarder
+from handler.jobs.deliver import Deliverer
+from handler.jobs.forward import Forwarder
 from handler.queue import Queue
-from handler.store import Store
+from handler.table.people import People
 from handler.telemetry import Telemetry
 from tests.builders import NOW
 from tests.hostile import API_KEY, SITE_ID
@@ -209,7 +210,7 @@ class Secret:
 
     name = "credentials"
 
-    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
         entry = {"site_id": SITE_ID, "api_key": API_KEY}
         return json.dumps({"accounts": {"1001": entry}})
 
@@ -233,20 +234,33 @@ class Walk:
         self._telemetry = Telemetry(_logger(), Metrics(namespace="Test", service="test"))
         at_once = AtOnce()
         world: Any = self
+        credentials = Credentials(Secret())
         self._forwarder = Forwarder(
-            store=Store(world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep),
-            credentials=Credentials(Secret()),
-            customerio=TrackApi(
-                world.customerio, at_once, self._telemetry, draw=_middle, sleep=_no_sleep
+            deliverer=Deliverer(
+                people=People(world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep),
+                credentials=credentials,
+                customerio=TrackApi(
+                    world.customerio, at_once, self._telemetry, draw=_middle, sleep=_no_sleep
+                ),
+                telemetry=self._telemetry,
+                executor=at_once,
+                now=lambda: NOW,
+                sleep=_no_sleep,
+                backoff=float,
             ),
+            credentials=credentials,
             queue=Queue(
-                world.sqs, at_once, queue_url="source", dead_letter_queue_url="dead", draw=_middle
+                world.sqs,
+                at_once,
+                queue_url="source",
+                retry_queue_url="retry",
+                dead_letter_queue_url="dead",
+                draw=_middle,
             ),
             telemetry=self._telemetry,
             now=lambda: NOW,
-            sleep=_no_sleep,
-            backoff=float,
             one_attribute_per_audience=True,
+            retry_for_s=86_400.0,
         )
 
     def invoke(self, bodies: Iterable[str]) -> Ending:
@@ -256,7 +270,9 @@ class Walk:
         _handler().setStream(self._written)
         with redirect_stdout(self._written):
             try:
-                failed = self._forwarder.process(queue.messages(event), time_left=lambda: 60.0)
+                failed = self._forwarder.process(
+                    queue.messages(event, retry_queue_url="retry"), time_left=lambda: 60.0
+                )
                 answer = queue.partial_batch_response(failed)
                 ending.left = [one["itemIdentifier"] for one in answer["batchItemFailures"]]
             except RetryableError as error:

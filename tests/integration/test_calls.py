@@ -11,11 +11,11 @@ import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
-from handler.forwarder import Forwarder
-from handler.store import Store
+from handler.table.people import People
 from local.fake_customerio.process import FakeCustomerio
-from tests.builders import NOW, WORKSPACE, audience, body, message, profile
-from tests.fakes import FixedCredentials, MemoryQueue, RecordingTelemetry
+from tests import fakes
+from tests.builders import WORKSPACE, audience, body, message, profile
+from tests.fakes import RecordingTelemetry
 
 PEOPLE = 1000
 
@@ -46,9 +46,8 @@ def forwarder(aws, fake, calls, table):
 
         dynamodb.meta.events.register("before-send.dynamodb", count)
         telemetry = RecordingTelemetry()
-        yield Forwarder(
-            store=Store(dynamodb, table, threads, backoff=lambda _: 0.0, sleep=lambda _: None),
-            credentials=FixedCredentials(),
+        yield fakes.forwarder(
+            people=People(dynamodb, table, threads, backoff=lambda _: 0.0, sleep=lambda _: None),
             customerio=TrackApi(
                 pool,
                 threads,
@@ -57,12 +56,7 @@ def forwarder(aws, fake, calls, table):
                 sleep=lambda _: None,
                 url=fake.url,
             ),
-            queue=MemoryQueue(),
             telemetry=telemetry,
-            now=lambda: NOW,
-            sleep=lambda _: None,
-            backoff=lambda _: 0.0,
-            one_attribute_per_audience=False,
         )
 
 

@@ -15,7 +15,7 @@ import urllib3
 
 from handler.customerio.client import TrackApi
 from handler.domain.attributes import Person
-from handler.domain.membership import Identifier
+from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,

@@ -7,15 +7,12 @@ import pytest
 from tests.builders import NOW_MS, audience, body, profile
 from tests.unit.test_forwarder import House
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="the lists under the former identifier stay")
-
 
 @pytest.fixture
 def house() -> House:
     return House(one_attribute=True)
 
 
-@NOT_YET
 @pytest.mark.parametrize(
     ("before", "after", "former"),
     [
@@ -43,7 +40,6 @@ def test_whoever_changes_their_identifier_leaves_all_audiences_under_the_old_one
     assert house.customerio.people[former].get("In Audience 11") is not True
 
 
-@NOT_YET
 def test_an_email_that_was_swapped_shows_the_audiences_of_who_has_it_now(house) -> None:
     for mpid, email, audience_id, at_ms in [
         (1, "ann@example.com", 11, NOW_MS - 40),

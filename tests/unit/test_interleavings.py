@@ -15,19 +15,24 @@ from typing import Any
 
 import pytest
 
-from handler.domain.membership import PersonState, merge, person_key
+from handler.domain.membership import PersonState, merge
+from handler.domain.update import person_key
 from handler.errors import RetryableError
-from handler.forwarder import Forwarder
-from tests.builders import NOW, NOW_MS, audience, body, change, message, profile, update
-from tests.fakes import (
-    FixedCredentials,
-    MemoryQueue,
-    MemoryStore,
-    RecordingCustomerIo,
-    RecordingTelemetry,
+from handler.jobs.forward import Forwarder
+from tests.builders import (
+    NOW,
+    NOW_MS,
+    audience,
+    body,
+    change,
+    message,
+    profile,
+    profile_of,
+    update,
 )
+from tests.fakes import MemoryPeople, RecordingCustomerIo, forwarder
 
-KEY = person_key("site-a", update(mpid=-7).profile)
+KEY = person_key("site-a", profile_of(mpid=-7))
 Choose = Callable[[Sequence[int]], int]
 
 
@@ -64,10 +69,10 @@ class Outside:
     def __init__(
         self, known: PersonState, *, ticking: bool, lagging: bool = False, whole: bool = False
     ) -> None:
-        self.store = MemoryStore()
-        self.store.is_lagging = lagging
+        self.people = MemoryPeople()
+        self.people.is_lagging = lagging
         if known.version:
-            self.store.items[KEY] = known
+            self.people.items[KEY] = known
         self.customerio = RecordingCustomerIo()
         self.customerio.orders_whole_updates = whole
         self.now = NOW
@@ -83,20 +88,17 @@ class Outside:
             return call
 
         class Staged:
-            load = staticmethod(staged(self.store, "load"))
-            save = staticmethod(staged(self.store, "save"))
-            versions = staticmethod(staged(self.store, "versions"))
+            load = staticmethod(staged(self.people, "load"))
+            save = staticmethod(staged(self.people, "save"))
+            versions = staticmethod(staged(self.people, "versions"))
+            known_as = staticmethod(staged(self.people, "known_as"))
             deliver = staticmethod(staged(self.customerio, "deliver"))
+            paused = staticmethod(self.customerio.paused)
 
-        return Forwarder(
-            store=Staged(),
-            credentials=FixedCredentials(),
+        return forwarder(
+            people=Staged(),
             customerio=Staged(),
-            queue=MemoryQueue(),
-            telemetry=RecordingTelemetry(),
             now=lambda: self.now,
-            sleep=lambda _: None,
-            backoff=float,
             one_attribute_per_audience=True,
         )
 

@@ -13,10 +13,10 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 
 from handler.domain.attributes import Person
-from handler.domain.membership import Identifier
 from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter
 from handler.domain.report import Report
+from handler.domain.update import Identifier
 from handler.errors import NoIdentityError, PermanentError, UnavailableError
 from handler.telemetry import MetricName, Telemetry
 from tests.builders import NOW, body, message

@@ -19,7 +19,7 @@ from handler.customerio.wire import (
     without_values,
 )
 from handler.domain.attributes import Person
-from handler.domain.membership import Identifier
+from handler.domain.update import Identifier
 from handler.errors import (
     CredentialsRefusedError,
     ThrottledError,

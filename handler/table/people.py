@@ -1,57 +1,42 @@
-"""Store: each person's state in DynamoDB, read and written in batches, by compare-and-set.
+"""People: each person's state in DynamoDB, read and written in batches, by compare-and-set.
 
-Keys and states come in from the forwarder. What comes back is said key by key: a state, or the
-RetryableError that stood in the way, so that one throttled item takes no other down.
+Keys and states come in from jobs/deliver.py. Results are given key by key: a state, or the
+RetryableError that stood in the way, so that one throttled or unreadable item harms no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, Sleep, TimeLeft
-from handler.domain.membership import (
-    TOMBSTONE_LIFE_S,
-    PersonState,
-    identifier_text,
-    is_member,
-    pack,
-    unpack,
-)
+from handler.clock import Sleep, TimeLeft
+from handler.domain.membership import TOMBSTONE_LIFE_S, PersonState, is_member
+from handler.domain.state_codec import pack, unpack
+from handler.domain.update import Identifier
 from handler.errors import (
     OutOfTimeError,
     RetryableError,
     UnavailableError,
+    UnreadableStateError,
     VersionConflictError,
 )
+from handler.table.batches import PASSING, Rounds, batches_of, passes, unavailable
+from handler.table.keys import IDENTIFIER_INDEX, is_in_workspace
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 READ_BATCH: Final = 100  # keys that BatchGetItem takes
 WRITE_BATCH: Final = 25  # statements that BatchExecuteStatement takes
-MAX_ROUNDS: Final = 6  # of asking again for what DynamoDB did not get to
 
 _CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
-_PASSING: Final = {
-    "InternalServerError",
-    "ProvisionedThroughputExceeded",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingError",
-    "TransactionConflict",
-}
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
-class Store:
-    """The table of people. Safe to use from several threads."""
+class People:
+    """The people in the table. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -65,9 +50,7 @@ class Store:
         """Keep what reading and writing need; `backoff` gives the seconds before a round."""
         self._dynamodb = dynamodb
         self._table = table_name
-        self._executor = executor
-        self._backoff = backoff
-        self._sleep = sleep
+        self._rounds = Rounds(executor, backoff=backoff, sleep=sleep)
         # Quoted, as some of these are words of PartiQL's own; the table's name is the stack's.
         self._insert = (
             f"INSERT INTO \"{table_name}\" VALUE {{'pk': ?, 'version': ?, 'timestamp': ?, "
@@ -105,25 +88,38 @@ class Store:
 
         VersionConflictError: someone else wrote that version first. `now` is in Unix seconds.
         """
-        written = self._map(
+        written = self._rounds.each(
             lambda batch: self._write(dict(batch), now, time_left),
-            _batches(list(states.items()), WRITE_BATCH),
+            batches_of(WRITE_BATCH, list(states.items())),
         )
         return {key: error for failures in written for key, error in failures.items()}
 
-    def _map(
-        self, call: Callable[[Sequence[_Item]], _Result], batches: Sequence[Sequence[_Item]]
-    ) -> Iterable[_Result]:
-        # One alone is called here: handing it to a thread and back costs more than it saves.
-        return map(call, batches) if len(batches) == 1 else self._executor.map(call, batches)
+    def known_as(
+        self, identifiers: Sequence[Identifier], site_id: str, *, time_left: TimeLeft
+    ) -> dict[Identifier, list[str] | RetryableError]:
+        """Return the keys of the people of a workspace whose current identifier each is.
+
+        The index lags behind the table, mostly by some milliseconds.
+        """
+        answers = self._rounds.each(lambda each: self._query(each, time_left), identifiers)
+        return {
+            identifier: answer
+            if isinstance(answer, RetryableError)
+            else [key for key in answer if is_in_workspace(key, site_id)]
+            for identifier, answer in zip(identifiers, answers, strict=True)
+        }
+
+    def erase(self, key: str) -> None:
+        """Delete a person's item, as it is by now. Raises botocore's errors."""
+        self._dynamodb.delete_item(TableName=self._table, Key={"pk": {"S": key}})
 
     # --- reading ---
 
     def _read(
         self, keys: Sequence[str], time_left: TimeLeft, **how: Any
     ) -> dict[str, Mapping[str, Any] | RetryableError]:
-        batches = self._map(
-            lambda batch: self._read_batch(batch, time_left, how), _batches(keys, READ_BATCH)
+        batches = self._rounds.each(
+            lambda batch: self._read_batch(batch, time_left, how), batches_of(READ_BATCH, keys)
         )
         return {key: item for batch in batches for key, item in batch.items()}
 
@@ -132,14 +128,14 @@ class Store:
     ) -> dict[str, Mapping[str, Any] | RetryableError]:
         found: dict[str, Mapping[str, Any] | RetryableError] = {}
         waiting = keys
-        trouble: RetryableError = OutOfTimeError("no time left to read people")
-        for _ in self._rounds(time_left):
+        failure: RetryableError = OutOfTimeError("no time left to read people")
+        for _ in self._rounds.count(time_left):
             request: Any = {"Keys": [{"pk": {"S": key}} for key in waiting], **how}
             try:
                 answer = self._dynamodb.batch_get_item(RequestItems={self._table: request})
             except (BotoCoreError, ClientError) as error:
-                trouble = _unavailable(error)
-                if not _passes(error):
+                failure = unavailable(error)
+                if not passes(error):
                     break
                 continue
             found.update((item["pk"]["S"], item) for item in answer["Responses"][self._table])
@@ -147,8 +143,26 @@ class Store:
             if not unread:
                 return found
             waiting = [key["pk"]["S"] for key in unread[self._table]["Keys"]]
-            trouble = UnavailableError("DynamoDB leaves people unread: throttled")
-        return found | dict.fromkeys(waiting, trouble)
+            failure = UnavailableError("DynamoDB leaves people unread: throttled")
+        return found | dict.fromkeys(waiting, failure)
+
+    def _query(self, identifier: Identifier, time_left: TimeLeft) -> list[str] | RetryableError:
+        failure: RetryableError = OutOfTimeError("no time left to look for people")
+        for _ in self._rounds.count(time_left):
+            try:
+                answer = self._dynamodb.query(
+                    TableName=self._table,
+                    IndexName=IDENTIFIER_INDEX,
+                    KeyConditionExpression="identifier = :identifier",
+                    ExpressionAttributeValues={":identifier": {"S": identifier.text}},
+                )
+            except (BotoCoreError, ClientError) as error:
+                failure = unavailable(error)
+                if not passes(error):
+                    break
+                continue
+            return [item["pk"]["S"] for item in answer["Items"]]
+        return failure
 
     # --- writing ---
 
@@ -157,15 +171,15 @@ class Store:
     ) -> dict[str, RetryableError]:
         failures: dict[str, RetryableError] = {}
         waiting = dict(states)
-        trouble: RetryableError = OutOfTimeError("no time left to write people")
-        for _ in self._rounds(time_left):
+        failure: RetryableError = OutOfTimeError("no time left to write people")
+        for _ in self._rounds.count(time_left):
             try:
                 answers = self._dynamodb.batch_execute_statement(
                     Statements=[self._statement(key, state, now) for key, state in waiting.items()]
                 )["Responses"]
             except (BotoCoreError, ClientError) as error:
-                trouble = _unavailable(error)
-                if not _passes(error):
+                failure = unavailable(error)
+                if not passes(error):
                     break
                 continue
             passing: dict[str, PersonState] = {}
@@ -173,34 +187,24 @@ class Store:
                 code = answer.get("Error", {}).get("Code")
                 if code in _CONFLICTS:
                     failures[key] = VersionConflictError("someone else wrote this person first")
-                elif code in _PASSING:
+                elif code in PASSING:
                     passing[key] = state
                 elif code is not None:
                     failures[key] = UnavailableError(f"DynamoDB refused a write: {code}")
             waiting = passing
             if not waiting:
                 break
-            trouble = UnavailableError("DynamoDB leaves people unwritten: throttled")
-        return failures | dict.fromkeys(waiting, trouble)
-
-    def _rounds(self, time_left: TimeLeft) -> Iterator[int]:
-        """Count the calls for one batch, each but the first after a wait, while time lasts."""
-        for number in range(MAX_ROUNDS):
-            wait = self._backoff(number) if number else 0.0
-            if time_left() < wait + AWS_CALL_S:
-                return
-            if wait:
-                self._sleep(wait)
-            yield number
+            failure = UnavailableError("DynamoDB leaves people unwritten: throttled")
+        return failures | dict.fromkeys(waiting, failure)
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:
         if state.identifier is None:
-            message = "a person nobody has named cannot be kept"
+            message = "a person without an identifier cannot be kept"
             raise ValueError(message)
         fields: list[dict[str, Any]] = [
             {"N": str(state.version)},
             {"N": str(state.timestamp)},
-            {"S": identifier_text(state.identifier)},
+            {"S": state.identifier.text},
             {"B": pack(state)},
             _expiry(state, now),
         ]
@@ -222,33 +226,28 @@ def _state(read: Mapping[str, Any] | RetryableError | None) -> PersonState | Ret
         return PersonState()
     if isinstance(read, RetryableError):
         return read
-    return unpack(
-        read["memberships"]["B"],
-        version=int(read["version"]["N"]),
-        timestamp=int(read["timestamp"]["N"]),
-        identifier=read["identifier"]["S"],
-    )
+    try:
+        return unpack(
+            read["memberships"]["B"],
+            version=int(read["version"]["N"]),
+            timestamp=int(read["timestamp"]["N"]),
+            identifier=read["identifier"]["S"],
+        )
+    except UnreadableStateError as error:
+        return error
+    except (KeyError, ValueError):
+        return _UNREADABLE
 
 
 def _version(read: Mapping[str, Any] | RetryableError | None) -> int | RetryableError:
     if read is None:
         return 0
-    return read if isinstance(read, RetryableError) else int(read["version"]["N"])
+    if isinstance(read, RetryableError):
+        return read
+    try:
+        return int(read["version"]["N"])
+    except (KeyError, ValueError):
+        return _UNREADABLE
 
 
-def _unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
-    # The text may quote what was sent: the code is enough.
-    return UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
-
-
-def _passes(error: BotoCoreError | ClientError) -> bool:
-    """Tell whether the same call may work in a moment; a broken connection may."""
-    return isinstance(error, BotoCoreError) or _code(error).removesuffix("Exception") in _PASSING
-
-
-def _code(error: BotoCoreError | ClientError) -> str:
-    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-
-
-def _batches(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+_UNREADABLE: Final = UnreadableStateError("an item of the table lacks an attribute")

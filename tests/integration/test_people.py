@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from handler.domain.membership import Identifier
+from handler.domain.update import Identifier
 from handler.errors import UnavailableError, VersionConflictError
-from handler.store import Store
+from handler.table.people import People
 from tests.builders import NOW, state
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryPeople
 
 PLENTY = {"time_left": lambda: 60.0}
 
@@ -20,12 +20,12 @@ PLENTY = {"time_left": lambda: 60.0}
 @pytest.fixture
 def real(dynamodb, table):
     with ThreadPoolExecutor(8) as executor:
-        yield Store(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
+        yield People(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
 
 
 @pytest.fixture(params=["real", "fake"])
 def store(request):
-    return MemoryStore() if request.param == "fake" else request.getfixturevalue("real")
+    return MemoryPeople() if request.param == "fake" else request.getfixturevalue("real")
 
 
 def save(store, states):
@@ -147,7 +147,7 @@ def test_a_person_with_80_audiences_fits_one_write_unit(real, dynamodb, table) -
 
 def test_a_table_that_is_not_there_is_retryable_for_every_key(dynamodb) -> None:
     with ThreadPoolExecutor(1) as executor:
-        lost = Store(dynamodb, "no-such", executor, backoff=lambda _: 0, sleep=lambda _: None)
+        lost = People(dynamodb, "no-such", executor, backoff=lambda _: 0, sleep=lambda _: None)
 
         read = load(lost, "a")
         written = save(lost, {"a": state(11)})

@@ -1,0 +1,91 @@
+"""Update: all that one source says of one person at one time.
+
+Profiles come in from message.py; updates go on to membership.py, which merges them, and to
+attributes.py, which takes the values that a state does not keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from handler.domain.message import MembershipChange, Profile
+
+
+class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
+    """What Customer.io knows a person by: `id`, or `email` if there is no id."""
+
+    # An id outranks an email, and a newer one an older one of its kind (`set_at_ms`). The fields
+    # are in that order, so that comparing two identifiers compares their rank.
+    is_id: bool
+    set_at_ms: int
+    value: str
+
+    @property
+    def kind(self) -> Literal["id", "email"]:
+        """The name of the identifier in the Track API."""
+        return "id" if self.is_id else "email"
+
+    @property
+    def text(self) -> str:
+        """The identifier as the table's index has it: `id:42` or `email:ann@example.com`."""
+        return f"{self.kind}:{self.value}"
+
+    @classmethod
+    def parse(cls, text: str, *, set_at_ms: int) -> Identifier:
+        """Return the identifier whose `text` this is."""
+        kind, _, value = text.partition(":")
+        return cls(is_id=kind == "id", set_at_ms=set_at_ms, value=value)
+
+
+class Update(msgspec.Struct, frozen=True):
+    """What is new about one person: memberships, values, and perhaps an identifier.
+
+    `values` holds email, first and last name by attribute name; None clears one.
+    """
+
+    at_ms: int
+    changes: tuple[MembershipChange, ...]
+    values: Mapping[str, str | None]
+    identifier: Identifier | None
+    one_attribute_per_audience: bool = False
+
+    @classmethod
+    def of(cls, profile: Profile, *, at_ms: int, one_attribute_per_audience: bool) -> Update:
+        """Return what a profile says, as of its message's time."""
+        values = dict(profile.names)
+        if profile.email is not None:
+            values["email"] = profile.email
+        return cls(
+            at_ms=at_ms,
+            changes=profile.changes,
+            values=values,
+            identifier=_identifier(profile, at_ms),
+            one_attribute_per_audience=one_attribute_per_audience,
+        )
+
+
+def _identifier(profile: Profile, at_ms: int) -> Identifier | None:
+    if profile.customer_id is not None:
+        return Identifier(is_id=True, set_at_ms=at_ms, value=profile.customer_id)
+    if profile.email is not None:
+        # Customer.io compares emails without regard to case, so ours have one form.
+        return Identifier(is_id=False, set_at_ms=at_ms, value=profile.email.lower())
+    return None
+
+
+def person_key(site_id: str, profile: Profile) -> str:
+    """Return the key of a person's item: the workspace, and a hash of the MPID, id or email.
+
+    Without an MPID the customer id names the person, else the email in lower case.
+    """
+    if profile.mpid is not None:
+        name = f"mpid:{profile.mpid}"
+    elif profile.customer_id is not None:
+        name = f"id:{profile.customer_id}"
+    else:
+        name = f"email:{(profile.email or '').lower()}"
+    return f"{site_id}#{hashlib.sha256(name.encode()).hexdigest()}"

@@ -1,0 +1,145 @@
+"""Former: the identifiers that people had before, until Customer.io has been told.
+
+Nobody may stay in an audience under an identifier that mParticle no longer uses. So whoever
+Customer.io has under a former identifier is taken out of all audiences, unless somebody else has
+that identifier by now: then that person, the successor, is delivered again after those who had it
+before. Only when all this is verified does a state forget its former identifiers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from typing import Final
+
+from handler.clock import Now, TimeLeft
+from handler.domain.attributes import Person, former_persons
+from handler.domain.membership import without_former
+from handler.errors import RetryableError, VersionConflictError
+from handler.jobs.isolation import Failure
+from handler.jobs.ports import People
+from handler.jobs.post import Delivery, PersonUpdates
+
+MAX_ROUNDS: Final = 5
+"""How often successors of successors are looked for."""
+
+Update = Callable[[Sequence[PersonUpdates], Mapping[str, int]], list[Delivery]]
+"""Load, merge and save people; who is in the mapping gets at least that timestamp."""
+
+
+class FormerIdentifiers:
+    """The former identifiers of the people in one run."""
+
+    def __init__(
+        self,
+        *,
+        people: People,
+        update: Update,
+        failures: MutableMapping[str, Failure],
+        now: Now,
+        time_left: TimeLeft,
+    ) -> None:
+        """Keep what looking and forgetting need; `failures`, by person, is added to."""
+        self._people = people
+        self._update = update
+        self._failures = failures
+        self._now = now
+        self._time_left = time_left
+        # By person: who has a former identifier of theirs now, and must be up to date as well.
+        self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
+
+    def with_successors(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return the deliveries, and those of the people who have a former identifier by now.
+
+        What they carry must arrive after what was posted under it of the person before them.
+        """
+        by_key = {each.key: each for each in deliveries if each.key not in self._failures}
+        for _ in range(MAX_ROUNDS):
+            late: dict[str, PersonUpdates] = {}
+            floors: dict[str, int] = {}
+            for delivery in [each for each in by_key.values() if each.state.former]:
+                for key in self._successors(delivery):
+                    successor = by_key.get(key)
+                    floor = max(floors.get(key, 0), delivery.state.timestamp)
+                    if successor is None:
+                        late[key] = PersonUpdates(key, delivery.news.workspace)
+                    elif successor.state.timestamp < floor:
+                        late[key] = successor.news
+                    else:
+                        continue
+                    floors[key] = floor
+            if not late:
+                break
+            updated = self._update([*late.values()], floors)
+            by_key |= {each.key: each for each in updated}
+        return [each for each in by_key.values() if each.key not in self._failures]
+
+    def _successors(self, delivery: Delivery) -> list[str]:
+        """Return the keys of who has a former identifier of this person now, failed ones apart."""
+        keys = self._successors_of[delivery.key]
+        answers = self._people.known_as(
+            delivery.state.former, delivery.news.workspace.site_id, time_left=self._time_left
+        )
+        for answer in answers.values():
+            if isinstance(answer, RetryableError):
+                self._failures[delivery.key] = answer
+                return []
+            # The index lags: it may still have this person.
+            keys |= {key for key in answer if key != delivery.key}
+        return [key for key in keys if key not in self._failures]
+
+    def new_successors(self, posted: Sequence[Delivery], again: Collection[str]) -> list[Delivery]:
+        """Return who got a former identifier while it was cleared, and who had it before."""
+        if not any(delivery.state.former for delivery in posted):
+            return []
+        before = {delivery.key: delivery for delivery in posted if delivery.key not in again}
+        after = {each.key: each for each in self.with_successors([*before.values()])}
+        new = {key for key, each in after.items() if before.get(key) is not each}
+        had = {key for key in before if key in after and self._successors_of[key] & new}
+        return [after[key] for key in new | had]
+
+    def clearing(self, deliveries: Sequence[Delivery]) -> Callable[[Delivery], Sequence[Person]]:
+        """Return what clears the former identifiers of a person that none of these has now."""
+        current = {
+            (delivery.news.workspace.site_id, delivery.state.identifier.text)
+            for delivery in deliveries
+            if delivery.state.identifier is not None
+        }
+
+        def persons(delivery: Delivery) -> Sequence[Person]:
+            if self._failure_of_successor(delivery.key):
+                return []
+            site_id = delivery.news.workspace.site_id
+            return [
+                person
+                for person in former_persons(delivery.state, delivery.news.updates)
+                if (site_id, person.identifier.text) not in current
+            ]
+
+        return persons
+
+    def forget(self, done: Sequence[Delivery]) -> None:
+        """Let states forget the former identifiers that Customer.io has been told of."""
+        states = {
+            delivery.key: without_former(delivery.state)
+            for delivery in done
+            if delivery.state.former
+            and delivery.key not in self._failures
+            and not self._failure_of_successor(delivery.key)
+        }
+        if not states:
+            return
+        failures = self._people.save(states, now=self._now(), time_left=self._time_left)
+        for key, failure in failures.items():
+            # Whoever wrote first has the former identifiers too, and clears them again.
+            if not isinstance(failure, VersionConflictError):
+                self._failures[key] = failure
+
+    def blocked(self) -> dict[str, RetryableError]:
+        """Return who is not up to date because a successor is not, and why."""
+        failures = {key: self._failure_of_successor(key) for key in self._successors_of}
+        return {key: failure for key, failure in failures.items() if failure}
+
+    def _failure_of_successor(self, key: str) -> RetryableError | None:
+        failures = (self._failures.get(each) for each in self._successors_of.get(key, ()))
+        return next((each for each in failures if isinstance(each, RetryableError)), None)

@@ -1,0 +1,252 @@
+"""Forward: a batch of messages from the queue, and which of them stay there.
+
+    read > group by person > deliver > settle
+
+Messages come in from app.py, people go to deliver.py. Whatever cannot be delivered now moves to
+the retry queue; what is rejected permanently goes to the dead-letter queue with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Final
+
+from handler.clock import AWS_CALL_S, Now, TimeLeft, keeping
+from handler.domain.message import AudienceMessage, MessageType, read_message, read_profile
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
+from handler.domain.report import Report
+from handler.domain.update import Update, person_key
+from handler.domain.workspace import Workspace
+from handler.errors import (
+    CredentialsRefusedError,
+    MisconfiguredError,
+    PermanentError,
+    RetryableError,
+    TooOldError,
+    UnavailableError,
+)
+from handler.jobs.deliver import Delivered, Deliverer
+from handler.jobs.isolation import Failure, attempt
+from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry
+from handler.jobs.post import PersonUpdates
+
+SETTLING_S: Final = 3 * AWS_CALL_S + 1
+"""Kept for the end, in seconds: setting aside, moving to the retry queue, delaying, answering."""
+
+_TOO_OLD: Final = TooOldError("a join from over 30 days ago, of an audience not known of them")
+
+
+@dataclass(slots=True)
+class _Group:
+    """What the batch says of one person, and which profiles of which messages say it."""
+
+    workspace: Workspace
+    updates: list[Update] = field(default_factory=list)
+    sources: list[tuple[MessageOutcome, int]] = field(default_factory=list)
+
+
+class Forwarder:
+    """Forwards batches. One at a time."""
+
+    def __init__(
+        self,
+        *,
+        deliverer: Deliverer,
+        credentials: Credentials,
+        queue: Queue,
+        telemetry: Telemetry,
+        now: Now,
+        one_attribute_per_audience: bool,
+        retry_for_s: float,
+        suspensions: Suspensions | None = None,
+    ) -> None:
+        """Keep what forwarding needs.
+
+        What cannot be delivered for `retry_for_s` seconds is set aside. Without `suspensions`
+        mParticle is never asked to suspend an account.
+        """
+        self._deliverer = deliverer
+        self._credentials = credentials
+        self._queue = queue
+        self._telemetry = telemetry
+        self._now = now
+        self._one_attribute_per_audience = one_attribute_per_audience
+        self._retry_for_s = retry_for_s
+        self._suspensions = suspensions
+
+    def process(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> list[str]:
+        """Forward a batch and return the ids of the messages to be left on their queue.
+
+        Raises RetryableError if that is all of them, and MisconfiguredError if a human must act
+        first. No text raised holds anything of a message.
+        """
+        report = Report(records=len(messages))
+        outcomes = [MessageOutcome(message) for message in messages]
+        try:
+            failure = attempt(
+                lambda: self._forward(outcomes, report, keeping(time_left, SETTLING_S)),
+                self._telemetry,
+            )
+        except MisconfiguredError:
+            self._queue.delay(messages, time_left=time_left)
+            raise
+        if failure is not None:
+            for outcome in outcomes:
+                outcome.fail(failure)
+        return self._settle(outcomes, report, time_left)
+
+    def _forward(
+        self, outcomes: Sequence[MessageOutcome], report: Report, time_left: TimeLeft
+    ) -> None:
+        groups = self._read(outcomes, report, time_left)
+        people = [
+            PersonUpdates(key, group.workspace, group.updates) for key, group in groups.items()
+        ]
+        delivered = self._deliverer.deliver(people, time_left=time_left)
+        for key, places in delivered.too_old.items():
+            for place in places:
+                _fail([groups[key].sources[place]], _TOO_OLD)
+        for key, failure in delivered.failures.items():
+            _fail(groups[key].sources, failure)
+        self._suspend(outcomes, time_left)
+        self._count(groups, delivered, report)
+
+    # --- read, group ---
+
+    def _read(
+        self, outcomes: Iterable[MessageOutcome], report: Report, time_left: TimeLeft
+    ) -> dict[str, _Group]:
+        """Sort what the messages say by person; refuse what cannot be read."""
+        groups: dict[str, _Group] = {}
+        workspace_of = cache(partial(self._workspace, time_left=time_left))
+        for outcome in outcomes:
+            opened = attempt(partial(self._open, outcome.message), self._telemetry)
+            if not isinstance(opened, AudienceMessage):
+                outcome.fail(opened)
+                continue
+            outcome.opened = opened
+            report.profiles += len(opened.profiles)
+            if opened.type is MessageType.SUBSCRIPTION or not opened.profiles:
+                self._telemetry.message_accepted(outcome.message, opened)
+                continue
+            workspace = workspace_of(opened.account_id)
+            if isinstance(workspace, Workspace):
+                self._group(outcome, opened, workspace, groups)
+            else:
+                outcome.fail(workspace)
+        return groups
+
+    def _open(self, message: ReceivedMessage) -> AudienceMessage:
+        return read_message(message.body, now=self._now())
+
+    def _workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace | Failure:
+        return attempt(
+            lambda: self._credentials.workspace(account_id, time_left=time_left), self._telemetry
+        )
+
+    def _group(
+        self,
+        outcome: MessageOutcome,
+        opened: AudienceMessage,
+        workspace: Workspace,
+        groups: dict[str, _Group],
+    ) -> None:
+        one_attribute = opened.one_attribute_per_audience
+        if one_attribute is None:
+            one_attribute = self._one_attribute_per_audience
+        for place, raw in enumerate(opened.profiles):
+            profile = attempt(partial(read_profile, raw), self._telemetry)
+            if isinstance(profile, PermanentError | RetryableError):
+                outcome.fail_profile(place, profile)
+                continue
+            key = person_key(workspace.site_id, profile)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = _Group(workspace)
+            group.updates.append(
+                Update.of(
+                    profile,
+                    at_ms=opened.sent_at_ms,
+                    one_attribute_per_audience=one_attribute,
+                )
+            )
+            group.sources.append((outcome, place))
+
+    def _suspend(self, outcomes: Iterable[MessageOutcome], time_left: TimeLeft) -> None:
+        """Suspend the accounts whose credentials Customer.io refuses."""
+        if self._suspensions is None:
+            return
+        refused = dict.fromkeys(
+            outcome.opened.account_id
+            for outcome in outcomes
+            if outcome.opened and isinstance(outcome.retry, CredentialsRefusedError)
+        )
+        account_ids = [account_id for account_id in refused if account_id is not None]
+        self._suspensions.suspend(account_ids, now=self._now(), time_left=time_left)
+
+    def _count(self, groups: Mapping[str, _Group], delivered: Delivered, report: Report) -> None:
+        report.people_changed = delivered.changed
+        report.people_overtaken = delivered.overtaken
+        report.version_conflicts = delivered.version_conflicts
+        done = [key for key in groups if key not in delivered.failures]
+        report.people_delivered = len(done)
+        oldest = min((u.at_ms for key in done for u in groups[key].updates), default=None)
+        if oldest is not None:
+            report.oldest_change_s = max(0.0, self._now() - oldest / 1000)
+        for key in done:
+            if key in delivered.persons:
+                self._telemetry.person_delivered(key, delivered.persons[key])
+
+    # --- settle ---
+
+    def _settle(
+        self, outcomes: Sequence[MessageOutcome], report: Report, time_left: TimeLeft
+    ) -> list[str]:
+        """Set aside what was rejected permanently, and see that the rest is tried again."""
+        now = self._now()
+        for outcome in outcomes:
+            outcome.stop_retrying(now=now, after_s=self._retry_for_s)
+        self._set_aside(outcomes, time_left)
+        retried = [outcome for outcome in outcomes if outcome.retry is not None]
+        fresh = [outcome for outcome in retried if not outcome.message.on_retry_queue]
+        moved = self._queue.move_to_retry(fresh, now=now, time_left=time_left)
+        left = [outcome.message for outcome in retried if outcome.message.id not in moved]
+        self._queue.delay(left, time_left=time_left)
+        for outcome in retried:
+            self._telemetry.message_retried(outcome)
+        self._telemetry.batch_done(report)
+        if left and len(left) == len(outcomes):
+            # An error slows the event source mapping's polling down; an answer does not.
+            raise RetryableError(f"all {len(left)} messages are left on the queue")
+        return [message.id for message in left]
+
+    def _set_aside(self, outcomes: Sequence[MessageOutcome], time_left: TimeLeft) -> None:
+        owners: dict[DeadLetter, MessageOutcome] = {}
+
+        def letters() -> Iterator[DeadLetter]:
+            for outcome in outcomes:
+                written = attempt(partial(_written, outcome), self._telemetry)
+                if isinstance(written, PermanentError | RetryableError):
+                    outcome.fail(written)
+                    continue
+                owners.update(dict.fromkeys(written, outcome))
+                yield from written
+
+        # One request's letters are in memory at a time: they may be as large as the messages.
+        for letter, arrived in self._queue.set_aside(letters(), time_left=time_left):
+            outcome = owners.pop(letter)
+            if arrived:
+                self._telemetry.message_set_aside(letter)
+            else:
+                outcome.fail(UnavailableError("the dead-letter queue did not take a letter"))
+
+
+def _written(outcome: MessageOutcome) -> list[DeadLetter]:
+    return [*outcome.letters()]
+
+
+def _fail(sources: Iterable[tuple[MessageOutcome, int]], failure: Failure) -> None:
+    for outcome, place in sources:
+        outcome.fail_profile(place, failure)

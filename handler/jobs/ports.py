@@ -1,0 +1,118 @@
+"""Ports: what the jobs need of the outside, as protocols.
+
+app.py hands them the real things, tests hand them stand-ins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from handler.clock import TimeLeft
+from handler.domain.attributes import Person
+from handler.domain.membership import PersonState
+from handler.domain.message import AudienceMessage
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
+from handler.domain.report import Report
+from handler.domain.update import Identifier
+from handler.domain.workspace import Workspace
+from handler.errors import PersonRejectedError, RetryableError
+
+
+class People(Protocol):
+    """Where states are kept; see table/people.py."""
+
+    def load(
+        self, keys: Sequence[str], *, consistent: bool, time_left: TimeLeft
+    ) -> Mapping[str, PersonState | RetryableError]:
+        """Return each person's state, version 0 for one not known, or why it was not read."""
+
+    def versions(
+        self, keys: Sequence[str], *, time_left: TimeLeft
+    ) -> Mapping[str, int | RetryableError]:
+        """Return each person's version as of now, 0 for none, or why it was not read."""
+
+    def save(
+        self, states: Mapping[str, PersonState], *, now: float, time_left: TimeLeft
+    ) -> Mapping[str, RetryableError]:
+        """Write states that follow the version before; return what was not written."""
+
+    def known_as(
+        self, identifiers: Sequence[Identifier], site_id: str, *, time_left: TimeLeft
+    ) -> Mapping[Identifier, Sequence[str] | RetryableError]:
+        """Return the keys of a workspace's people whose current identifier each is."""
+
+
+class Credentials(Protocol):
+    """The credentials of each workspace; see credentials.py."""
+
+    def workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace:
+        """Return the workspace of an mParticle account."""
+
+    def refreshed(self, workspace: Workspace, *, time_left: TimeLeft) -> Workspace | None:
+        """Read the secret now; return other credentials of this workspace, None if none."""
+
+
+class CustomerIo(Protocol):
+    """Where people are delivered; see customerio/client.py."""
+
+    def paused(self, workspace: Workspace) -> RetryableError | None:
+        """Return why nothing is sent to a workspace for now; None if it may be tried."""
+
+    def deliver(
+        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+    ) -> Sequence[PersonRejectedError | RetryableError | None]:
+        """Post persons and return what became of each."""
+
+
+class Suspensions(Protocol):
+    """Which accounts mParticle is to suspend; see table/suspensions.py."""
+
+    def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+        """Suspend accounts for a while."""
+
+
+class Queue(Protocol):
+    """The queues as the forwarder uses them; see queue.py."""
+
+    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
+        """Hide messages for a while."""
+
+    def move_to_retry(
+        self, outcomes: Sequence[MessageOutcome], *, now: float, time_left: TimeLeft
+    ) -> Collection[str]:
+        """Send messages to the retry queue; return the ids of those that are there."""
+
+    def set_aside(
+        self, letters: Iterable[DeadLetter], *, time_left: TimeLeft
+    ) -> Iterable[tuple[DeadLetter, bool]]:
+        """Send letters to the DLQ; return each with whether it is there."""
+
+
+class DeliveryTelemetry(Protocol):
+    """What a delivery reports; see telemetry.py."""
+
+    def person_delivered(self, key: str, person: Person) -> None:
+        """Report a person whom Customer.io took, and what was left out."""
+
+    def credentials_refused(self) -> None:
+        """Report that Customer.io refused even credentials that were just read."""
+
+    def unexpected_error(self, error: Exception) -> None:
+        """Report an error that nobody foresaw."""
+
+
+class Telemetry(DeliveryTelemetry, Protocol):
+    """What a batch reports besides."""
+
+    def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
+        """Report a message that asks for nothing to be delivered."""
+
+    def message_set_aside(self, letter: DeadLetter) -> None:
+        """Report a letter that reached the DLQ."""
+
+    def message_retried(self, outcome: MessageOutcome) -> None:
+        """Report a message that is tried again later, and why."""
+
+    def batch_done(self, report: Report) -> None:
+        """Report the batch."""

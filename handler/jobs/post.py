@@ -1,0 +1,168 @@
+"""Post: persons to Customer.io, all workspaces side by side, with credentials that work.
+
+Deliveries come in from deliver.py; persons go to customerio. Failures are noted by person.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, MutableMapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from handler.clock import TimeLeft, keeping
+from handler.domain.attributes import Person
+from handler.domain.membership import PersonState
+from handler.domain.update import Update
+from handler.domain.workspace import Workspace
+from handler.errors import CredentialsRefusedError, PermanentError, RetryableError
+from handler.jobs.isolation import Failure, attempt
+from handler.jobs.ports import Credentials, CustomerIo, DeliveryTelemetry
+
+WORKSPACES_AT_A_TIME: Final = 16
+SHORTEST_SHARE_S: Final = 5.0
+"""What a workspace gets at least of the time left, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonUpdates:
+    """All that is new about one person; no updates at all means: deliver what is known."""
+
+    key: str
+    workspace: Workspace
+    updates: Sequence[Update] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One person on the way: their updates, and the state that was kept with them."""
+
+    news: PersonUpdates
+    state: PersonState
+
+    @property
+    def key(self) -> str:
+        """The key of the person's item."""
+        return self.news.key
+
+
+class Poster:
+    """Posts what one run delivers."""
+
+    def __init__(
+        self,
+        *,
+        customerio: CustomerIo,
+        credentials: Credentials,
+        telemetry: DeliveryTelemetry,
+        executor: Executor,
+        failures: MutableMapping[str, Failure],
+        time_left: TimeLeft,
+    ) -> None:
+        """Keep what posting needs; `failures`, by person, is added to."""
+        self._customerio = customerio
+        self._credentials = credentials
+        self._telemetry = telemetry
+        self._executor = executor
+        self._failures = failures
+        self._time_left = time_left
+        self._refreshed: dict[Workspace, Workspace] = {}
+
+    def post(
+        self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
+    ) -> list[Delivery]:
+        """Post persons, all workspaces side by side; return whose Customer.io took."""
+        groups: defaultdict[Workspace, list[Delivery]] = defaultdict(list)
+        for delivery in deliveries:
+            workspace = delivery.news.workspace
+            groups[self._refreshed.get(workspace, workspace)].append(delivery)
+        time_left = self._time_left
+        if len(groups) > WORKSPACES_AT_A_TIME:
+            share = time_left() * WORKSPACES_AT_A_TIME / len(groups)
+            most = max(SHORTEST_SHARE_S, share)
+        else:
+            most = time_left()
+
+        def post(group: tuple[Workspace, list[Delivery]]) -> list[Delivery]:
+            workspace, members = group
+            mine = keeping(time_left, max(0.0, time_left() - most))
+            taken = attempt(
+                lambda: self._post_to(workspace, members, persons, mine), self._telemetry
+            )
+            if isinstance(taken, list):
+                return taken
+            self._failures.update(dict.fromkeys((each.key for each in members), taken))
+            return []
+
+        # One alone is posted here: handing it to a thread and back costs more than it saves.
+        run = map if len(groups) == 1 else self._executor.map
+        return [delivery for taken in run(post, groups.items()) for delivery in taken]
+
+    def _post_to(
+        self,
+        workspace: Workspace,
+        group: Sequence[Delivery],
+        persons: Callable[[Delivery], Sequence[Person]],
+        time_left: TimeLeft,
+    ) -> list[Delivery]:
+        """Post to one workspace; once more if the secret has other credentials by now."""
+        taken, refused = self._try_to_post(workspace, group, persons, time_left)
+        if not refused:
+            return taken
+        refreshed = attempt(
+            lambda: self._credentials.refreshed(workspace, time_left=time_left),
+            self._telemetry,
+        )
+        if isinstance(refreshed, Workspace):
+            self._refreshed[workspace] = refreshed
+            more, refused = self._try_to_post(refreshed, refused, persons, time_left)
+            taken += more
+            refreshed = None
+        if refused and refreshed is None:
+            self._telemetry.credentials_refused()
+            refreshed = CredentialsRefusedError("Customer.io refused the credentials")
+        if refreshed is not None:
+            self._failures.update(dict.fromkeys((each.key for each in refused), refreshed))
+        return taken
+
+    def _try_to_post(
+        self,
+        workspace: Workspace,
+        group: Sequence[Delivery],
+        persons_of: Callable[[Delivery], Sequence[Person]],
+        time_left: TimeLeft,
+    ) -> tuple[list[Delivery], list[Delivery]]:
+        """Return whose persons Customer.io took, and for whom it refused the credentials."""
+        persons: list[Person] = []
+        owners: list[int] = []
+        worst: list[Failure | None] = [None] * len(group)
+        for place, delivery in enumerate(group):
+            built = attempt(partial(persons_of, delivery), self._telemetry)
+            if isinstance(built, PermanentError | RetryableError):
+                worst[place] = built
+            else:
+                persons += built
+                owners += [place] * len(built)
+        if persons:
+            outcomes = self._customerio.deliver(workspace, persons, time_left=time_left)
+            for place, outcome in zip(owners, outcomes, strict=True):
+                if outcome is not None:
+                    worst[place] = _worse(worst[place], outcome)
+        taken: list[Delivery] = []
+        refused: list[Delivery] = []
+        for delivery, failure in zip(group, worst, strict=True):
+            match failure:
+                case None:
+                    taken.append(delivery)
+                case CredentialsRefusedError():
+                    refused.append(delivery)
+                case _:
+                    self._failures[delivery.key] = failure
+        return taken, refused
+
+
+def _worse(known: Failure | None, other: Failure) -> Failure:
+    """Return the failure that counts for somebody with several: retry before set aside."""
+    return known if isinstance(known, RetryableError) else other

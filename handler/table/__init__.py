@@ -1,0 +1,1 @@
+"""Table: the one owner of the DynamoDB table, its keys, its items and how they are read."""

@@ -1,0 +1,18 @@
+"""Keys: how every item of the table is found."""
+
+from __future__ import annotations
+
+from typing import Final
+
+IDENTIFIER_INDEX: Final = "by-identifier"
+"""The index of people, keys only, by the text of their identifier."""
+
+
+def account_key(account_id: int) -> str:
+    """Return the key of an mParticle account's item; no person's key is like it."""
+    return f"account#{account_id}"
+
+
+def is_in_workspace(person_key: str, site_id: str) -> bool:
+    """Tell whether a person's item belongs to a workspace."""
+    return person_key.rpartition("#")[0] == site_id

@@ -1,0 +1,64 @@
+"""Suspensions: the mParticle accounts whose credentials Customer.io refuses.
+
+The forwarder suspends an account when Customer.io refuses credentials that were just read; the
+ingress asks whether one is suspended. A suspension expires by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.clock import AWS_CALL_S, TimeLeft
+from handler.table.keys import account_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+LIFE_S: Final = 25 * 60
+"""How long a suspension lasts after the last refusal, in seconds: longer than the longest delay
+between two tries of a message (19 minutes), so that it lasts while messages are refused."""
+
+
+class Suspensions:
+    """The suspended accounts.
+
+    Best effort: errors of AWS are ignored. At worst an account is suspended later. No change is
+    delayed or lost by it.
+    """
+
+    def __init__(self, dynamodb: DynamoDBClient, table_name: str) -> None:
+        """Keep where suspensions are."""
+        self._dynamodb = dynamodb
+        self._table = table_name
+
+    def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+        """Suspend accounts as of now, in Unix seconds."""
+        for account_id in account_ids:
+            if time_left() < AWS_CALL_S:
+                return
+            with suppress(BotoCoreError, ClientError):
+                self._dynamodb.put_item(
+                    TableName=self._table,
+                    Item={
+                        "pk": {"S": account_key(account_id)},
+                        "refused_at": {"N": str(int(now))},
+                        "expires_at": {"N": str(int(now) + LIFE_S)},
+                    },
+                )
+
+    def is_suspended(self, account_id: int, *, now: float, time_left: TimeLeft) -> bool:
+        """Tell whether an account is suspended, as far as is known."""
+        if time_left() < AWS_CALL_S:
+            return False
+        try:
+            item = self._dynamodb.get_item(
+                TableName=self._table, Key={"pk": {"S": account_key(account_id)}}
+            ).get("Item")
+        except (BotoCoreError, ClientError):
+            return False
+        # DynamoDB takes up to some days to remove what has expired.
+        return item is not None and now < int(item["expires_at"]["N"])
