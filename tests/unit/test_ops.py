@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from handler.domain.attributes import person
+from handler.domain.membership import pack, person_key
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError
 from ops import dead_letters, masking, secret, show
@@ -27,7 +28,7 @@ from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
 from ops.people import Sought, would_be_sent
 from ops.stack import Ingress, Stack
 from ops.status import Depth, Invocations, Status, Trouble, read_log, troubles
-from tests.builders import NOW, body, profile, state
+from tests.builders import NOW, body, profile, state, update
 from tests.stack_template import PROJECT
 
 DATE = {"HTTPHeaders": {"date": "Sat, 21 Nov 2026 22:58:14 GMT"}}
@@ -681,6 +682,73 @@ def test_what_would_be_sent_is_what_the_function_would_send() -> None:
 
     assert entity["attributes"] == person(known, [], timestamp=0).attributes
     assert entity["timestamp"] == known.timestamp
+
+
+@pytest.fixture
+def two_workspaces(monkeypatch):
+    """Have a table in which two workspaces know somebody by the id 42; delete items on demand."""
+    table = TwoWorkspaces()
+    monkeypatch.setattr(Ops, "aws", SimpleNamespace(dynamodb=table))
+    monkeypatch.setattr(Ops, "stack", STACK)
+    return table
+
+
+class TwoWorkspaces:
+    """A DynamoDB client of that table."""
+
+    def __init__(self) -> None:
+        self.items = {}
+        for site_id in ("site-a", "site-b"):
+            key = person_key(site_id, update().profile)
+            self.items[key] = {
+                "pk": {"S": key},
+                "version": {"N": "1"},
+                "timestamp": {"N": "1"},
+                "identifier": {"S": "id:42"},
+                "memberships": {"B": pack(state(11))},
+            }
+
+    def query(self, **_asked):
+        return {"Items": [{"pk": item["pk"]} for item in self.items.values()]}
+
+    def batch_get_item(self, *, RequestItems):  # noqa: N803 - botocore's name
+        ((table, asked),) = RequestItems.items()
+        keys = [key["pk"]["S"] for key in asked["Keys"]]
+        found = [self.items[key] for key in keys if key in self.items]
+        return {"Responses": {table: found}, "UnprocessedKeys": {}}
+
+    def delete_item(self, *, TableName, Key):  # noqa: N803
+        del self.items[Key["pk"]["S"]]
+
+
+OF_SITE_A = ["--site-id", "site-a", "--id", "42"]
+
+
+@pytest.mark.xfail(strict=True, reason="hits of the index are not filtered by workspace")
+def test_a_person_of_another_workspace_is_neither_shown_nor_erased(two_workspaces, capsys) -> None:
+    assert run(["person", "show", *OF_SITE_A, "--json"]) == FINE
+    assert [one["site id"] for one in json.loads(capsys.readouterr().out)] == ["site-a"]
+
+    assert run(["person", "erase", *OF_SITE_A, "--yes", "--json"]) == FINE
+    (erased,) = json.loads(capsys.readouterr().out)["erased"]
+    assert erased["site id"] == "site-a"
+    assert [key.partition("#")[0] for key in two_workspaces.items] == ["site-b"]
+
+
+@pytest.mark.xfail(strict=True, reason="the question names keys only")
+def test_the_question_and_the_answer_name_the_workspace(
+    two_workspaces, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\ny\n"))
+
+    assert run(["person", "erase", *OF_SITE_A]) == STOPPED
+    assert len(two_workspaces.items) == 2
+    assert run(["person", "erase", *OF_SITE_A]) == FINE
+
+    told = capsys.readouterr()
+    assert "Delete this person's item from workspace site-a for good?" in told.err
+    assert "Deleted this person's item from workspace site-a:" in told.out
+    assert "site-b" not in told.err + told.out
 
 
 # --- secret ---
