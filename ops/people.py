@@ -29,6 +29,11 @@ class Found:
     state: PersonState
     entities: Sequence[Any]
 
+    @property
+    def site_id(self) -> str:
+        """The Customer.io workspace that the item belongs to."""
+        return _site_id(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class Sought:
@@ -56,8 +61,11 @@ class Sought:
 
 
 def find(aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str]) -> list[Found]:
-    """Return every item that is this person's, in whatever workspace."""
-    keys = dict.fromkeys([*sought.keys(site_ids), *_indexed(aws, stack, sought)])
+    """Return every item that is this person's in these workspaces, and in no other."""
+    wanted = set(site_ids)
+    # The index covers the whole table: one customer id can be known in several workspaces.
+    indexed = [key for key in _indexed(aws, stack, sought) if _site_id(key) in wanted]
+    keys = dict.fromkeys([*sought.keys(sorted(wanted)), *indexed])
     if not keys:
         return []
     with ThreadPoolExecutor(1) as executor:
@@ -86,6 +94,10 @@ def would_be_sent(state: PersonState) -> list[Any]:
     """
     held = person(state, [], timestamp=state.timestamp)
     return [msgspec.json.decode(entity) for entity in wire.entities(held)]
+
+
+def _site_id(key: str) -> str:
+    return key.rpartition("#")[0]
 
 
 def _indexed(aws: Aws, stack: Stack, sought: Sought) -> Iterable[str]:

@@ -24,9 +24,7 @@ _NOT_ERASED: Final = (
 def _who(command: options.Command) -> options.Command:
     """Give a command the options that name a person."""
     for option in (
-        click.option(
-            "--site-id", multiple=True, help="Workspace; by default those in the secret."
-        ),
+        click.option("--site-id", multiple=True, help="Workspace; by default all in the secret."),
         click.option("--mpid", type=int, help="mParticle's id."),
         click.option("--email", help="The email, of a person without a customer id."),
         click.option("--id", "customer_id", help="The customer id."),
@@ -82,14 +80,21 @@ def person_erase(
     It touches nothing else: docs/operations.md, "To erase a person".
     """
     ops = Ops.current()
-    keys = [one.key for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)]
-    if keys:
-        ops.agree(f"Delete what the table holds of {', '.join(keys)} for good?", yes=yes)
-    for key in keys:
-        people.erase(ops.aws, ops.stack, key)
-    told = [*(f"Erased {key} from the table." for key in keys), _NOT_ERASED] if keys else [_NOBODY]
-    ops.tell({"erased": keys}, *told)
-    return FINE if keys else TROUBLE
+    items = _found(ops, people.Sought(customer_id, email, mpid), site_id)
+    if not items:
+        ops.tell({"erased": []}, _NOBODY)
+        return TROUBLE
+    workspaces = ", ".join(dict.fromkeys(item.site_id for item in items))
+    question = f"Delete what the table holds of this person in workspace {workspaces} for good?"
+    ops.agree(question, yes=yes)
+    for item in items:
+        people.erase(ops.aws, ops.stack, item.key)
+    ops.tell(
+        {"erased": [{"site id": item.site_id, "key": item.key} for item in items]},
+        *(f"Deleted from workspace {item.site_id}: {item.key}." for item in items),
+        _NOT_ERASED,
+    )
+    return FINE
 
 
 def _found(ops: Ops, sought: people.Sought, site_id: Sequence[str]) -> list[people.Found]:
@@ -106,6 +111,7 @@ def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
     known_as = state.identifier
     identifier = known_as.value if known_as else ""
     return {
+        "site id": found.site_id,
         "key": found.key,
         "known as": {
             known_as.kind if known_as else "": identifier if reveal else masked(identifier)
