@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.domain import attributes as room
 from handler.domain.attributes import attribute_name, person
 from handler.domain.membership import Identifier, PersonState, merge
 from tests.builders import NOW, NOW_MS, change, state, update
@@ -55,6 +56,28 @@ def test_of_audiences_that_share_a_name_one_is_enough(joined) -> None:
     )
 
     assert attributes(merged(told), told)["In VIP"] is True
+
+
+@pytest.mark.xfail(strict=True, reason="an exit is always sent as false")
+def test_an_exit_clears_its_attribute_if_the_setting_says_so() -> None:
+    options = room.AttributeOptions(clear_on_exit=True)  # type: ignore[attr-defined]
+    left = update(change(11, joined=False), change(12), one_attribute=True)
+
+    sent = room.person(merged(left), [left], timestamp=1, options=options).attributes  # type: ignore[call-arg]
+
+    assert (sent["In Audience 11"], sent["In Audience 12"]) == (None, True)
+
+
+@pytest.mark.xfail(strict=True, reason="nobody counts the audiences of a person")
+def test_audiences_are_counted_if_each_is_an_attribute() -> None:
+    known = state(11, 12, left=(13,))
+
+    counts = [
+        person(known, [update(change(11), one_attribute=one)], timestamp=1).audience_count  # type: ignore[attr-defined]
+        for one in (True, False)
+    ]
+
+    assert counts == [3, 0]
 
 
 def test_without_that_setting_there_is_no_attribute_per_audience() -> None:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from handler.customerio.wire import MAX_ATTRIBUTES
 from handler.settings import IngressSettings, Settings
 from handler.telemetry import MetricName
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
@@ -479,6 +480,17 @@ def test_an_alarm_says_where_to_read_what_to_do(name):
 
     assert section
     assert re.search(rf"^#+ {re.escape(section[1])}$", operations, re.MULTILINE)
+
+
+@pytest.mark.xfail(strict=True, reason="there is no such alarm")
+def test_an_alarm_fires_before_a_person_has_all_attributes_that_customerio_takes():
+    threshold = PARAMETERS["AudiencesAlarmThreshold"]
+    alarm = properties("AudiencesAlarm")
+
+    assert threshold["Default"] < MAX_ATTRIBUTES
+    assert threshold["MaxValue"] < MAX_ATTRIBUTES
+    assert (alarm["MetricName"], alarm["Statistic"]) == ("AudiencesOfAPerson", "Maximum")
+    assert alarm["Threshold"] == {"Ref": "AudiencesAlarmThreshold"}
 
 
 @pytest.mark.parametrize("name", ALARMS)
