@@ -90,6 +90,7 @@ def forwarder() -> Forwarder:
         sleep=clock.sleep,
         backoff=backoff,
         one_attribute_per_audience=settings.one_attribute_per_audience,
+        attribute_options=settings.attribute_options,
         marks=Marks(dynamodb, settings.table_name) if settings.suspends else None,
     )
     # What is wired lives as long as the environment: the collector need not look at it again, nor

@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Final, Protocol, TypeVar
 
 from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft
-from handler.domain.attributes import Person, person
+from handler.domain.attributes import AttributeOptions, Person, build_person
 from handler.domain.membership import PersonState, Update, merge, person_key, renewed
 from handler.domain.message import AudienceMessage, MessageType, read_message, read_profile
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
@@ -156,12 +156,12 @@ class Errand:
     person: Person | None = None
     failed: bool = False
 
-    def aim(self, state: PersonState) -> None:
+    def aim(self, state: PersonState, options: AttributeOptions) -> None:
         """Say how Customer.io is to hold them: as this state and the updates have it."""
         # All that is ever posted of one version has its timestamp: two invocations that post
         # different values of one version must not outrun each other.
         self.version = state.version
-        self.person = person(state, self.updates, timestamp=state.timestamp)
+        self.person = build_person(state, self.updates, timestamp=state.timestamp, options=options)
 
     def fail(self, error: PermanentError | RetryableError) -> None:
         """Note why this person is not delivered, at every message that names them."""
@@ -215,6 +215,7 @@ class Forwarder:
         sleep: Sleep,
         backoff: Callable[[int], float],
         one_attribute_per_audience: bool,
+        attribute_options: AttributeOptions,
         marks: Marks | None = None,
     ) -> None:
         """Keep what the walk needs; `backoff` gives the seconds before a round, from 1.
@@ -230,6 +231,7 @@ class Forwarder:
         self._sleep = sleep
         self._backoff = backoff
         self._one_attribute_per_audience = one_attribute_per_audience
+        self._attribute_options = attribute_options
         self._marks = marks
 
     def process(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> list[str]:
@@ -335,7 +337,7 @@ class Forwarder:
                     merged = merge(state, errand.updates, now=now)
                     if merged is state and state.timestamp < now - RENEWED_AFTER_S:
                         merged = renewed(state, now=now)
-                    errand.aim(merged)
+                    errand.aim(merged, self._attribute_options)
                     if merged is not state:
                         changed[key] = merged
             failures = self._store.save(changed, now=now, time_left=time_left)
@@ -468,7 +470,7 @@ class Forwarder:
         states = self._store.load(changed, consistent=True, time_left=time_left)
         for key in changed:
             with self._guarded(by_key[key]):
-                by_key[key].aim(_found(states[key]))
+                by_key[key].aim(_found(states[key]), self._attribute_options)
         return [by_key[key] for key in changed if not by_key[key].failed]
 
     def _count(self, errands: Iterable[Errand], report: Report) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from handler.domain.attributes import AttributeOptions
 from handler.errors import MisconfiguredError
 
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
@@ -25,6 +26,7 @@ class Settings:
     credentials_secret_name: str
     one_attribute_per_audience: bool
     track_api_url: str
+    attribute_options: AttributeOptions
     suspends: bool = False
 
     @classmethod
@@ -38,6 +40,9 @@ class Settings:
             one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
             track_api_url=_url(environ, "TRACK_API_URL"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
+            attribute_options=AttributeOptions(
+                clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
+            ),
         )
 
 

@@ -51,6 +51,9 @@ class MetricName(Enum):
     CredentialsRefused = "deliveries that Customer.io refused even fresh credentials for"
     MembershipListOverflows = "people in more audiences than one attribute value holds"
     NamesLeftOut = "first or last names too long for Customer.io"
+    AudiencesOfAPerson = (
+        "most audiences of one person in the batch that take an attribute, as far as remembered"
+    )
     OldestChangeAge = (
         "seconds from mParticle's time to delivery, of the oldest change in the batch"
     )
@@ -116,6 +119,8 @@ class Telemetry:
         if person.names_left_out:
             self._count(MetricName.NamesLeftOut, person.names_left_out)
             self._logger.warning("name.left_out", extra={"person": _hash(key)})
+        if person.audience_count:
+            self._keep_largest(MetricName.AudiencesOfAPerson, person.audience_count)
 
     def credentials_refused(self) -> None:
         """Report that Customer.io refused even fresh credentials."""
@@ -189,6 +194,10 @@ class Telemetry:
     def _count(self, name: MetricName, number: int = 1) -> None:
         with self._lock:
             self._counts[name] += number
+
+    def _keep_largest(self, name: MetricName, number: float) -> None:
+        with self._lock:
+            self._values[name] = [max([number, *self._values[name]])]
 
     def _log(self, event: str, **fields: Any) -> None:
         self._logger.info(event, extra=fields)

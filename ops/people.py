@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from handler.customerio import wire
-from handler.domain.attributes import person
+from handler.domain.attributes import AttributeOptions, build_person
 from handler.domain.membership import Identifier, PersonState, identifier_text, person_key
 from handler.domain.message import Profile
 from handler.errors import ForwarderError
@@ -92,8 +92,9 @@ def would_be_sent(state: PersonState) -> list[Any]:
     says nothing new. Values that the table does not keep, email and names, are not among them;
     where the state is over a minute old, the timestamp would be the time of the post.
     """
-    held = person(state, [], timestamp=state.timestamp)
-    return [msgspec.json.decode(entity) for entity in wire.entities(held)]
+    # Options are about what a message names, and there is no message.
+    person = build_person(state, [], timestamp=state.timestamp, options=AttributeOptions())
+    return [msgspec.json.decode(entity) for entity in wire.entities(person)]
 
 
 def _site_id(key: str) -> str:

@@ -7,6 +7,7 @@ values are met here, on counts and sizes in customerio/wire.py. Nothing here fai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -30,10 +31,23 @@ MEMBERSHIP: Final = "SegmentMembership"
 Attributes = Mapping[str, str | bool | None]
 
 
+@dataclass(frozen=True, slots=True)
+class AttributeOptions:
+    """How one attribute per audience is sent.
+
+    `clear_on_exit`: an attribute of an audience that the person is not in is removed, instead of
+    set to false.
+    """
+
+    clear_on_exit: bool = False
+
+
 class Person(msgspec.Struct, frozen=True):
     """One person as Customer.io is to hold them; an attribute that is None is to be removed.
 
-    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long.
+    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long;
+    `audience_count`: audiences that take an attribute, as far as the state remembers them; 0
+    without one attribute per audience.
     """
 
     identifier: Identifier
@@ -41,9 +55,16 @@ class Person(msgspec.Struct, frozen=True):
     attributes: Attributes
     overflowing: bool
     names_left_out: int
+    audience_count: int = 0
 
 
-def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> Person:
+def build_person(
+    state: PersonState,
+    updates: Sequence[Update],
+    *,
+    timestamp: int,
+    options: AttributeOptions,
+) -> Person:
     """Return the person as their state and the updates at hand say; `timestamp` in Unix seconds.
 
     Values come from the updates, as the state keeps only their times; one that is older than the
@@ -54,11 +75,14 @@ def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> 
         raise ValueError(message)
     lists = membership_values(state.memberships)
     attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
-    for update in updates:
-        if update.one_attribute_per_audience:
-            for name, is_in in _one_for_each(state, update):
-                # Of audiences that share a name, one is enough.
-                attributes[name] = is_in or attributes.get(name) is True
+    one_for_each = [update for update in updates if update.one_attribute_per_audience]
+    for update in one_for_each:
+        for name, is_in in _one_for_each(state, update):
+            # Of audiences that share a name, one is enough.
+            if is_in or attributes.get(name) is True:
+                attributes[name] = True
+            else:
+                attributes[name] = None if options.clear_on_exit else False
     current = _current_values(state, updates)
     if not state.identifier.is_id:
         current.pop("email", None)
@@ -69,6 +93,7 @@ def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> 
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
         names_left_out=len(current) - len(fitting),
+        audience_count=_audience_count(state, options) if one_for_each else 0,
     )
 
 
@@ -77,6 +102,12 @@ def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, s
     for place in range(max(len(lists), continuations + 1)):
         name = MEMBERSHIP if place == 0 else f"{MEMBERSHIP} {place + 1}"
         yield name, lists[place] if place < len(lists) else None
+
+
+def _audience_count(state: PersonState, options: AttributeOptions) -> int:
+    if options.clear_on_exit:
+        return sum(map(is_member, state.memberships.values()))
+    return len(state.memberships)
 
 
 def _one_for_each(state: PersonState, update: Update) -> Iterable[tuple[str, bool]]:

@@ -26,6 +26,7 @@ from handler import queue
 from handler.clock import TimeLeft
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
+from handler.domain.attributes import AttributeOptions
 from handler.errors import RetryableError
 from handler.forwarder import Forwarder
 from handler.queue import Queue
@@ -247,6 +248,7 @@ class Walk:
             sleep=_no_sleep,
             backoff=float,
             one_attribute_per_audience=True,
+            attribute_options=AttributeOptions(),
         )
 
     def invoke(self, bodies: Iterable[str]) -> Ending:

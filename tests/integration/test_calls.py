@@ -11,6 +11,7 @@ import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
+from handler.domain.attributes import AttributeOptions
 from handler.forwarder import Forwarder
 from handler.store import Store
 from local.fake_customerio.process import FakeCustomerio
@@ -63,6 +64,7 @@ def forwarder(aws, fake, calls, table):
             sleep=lambda _: None,
             backoff=lambda _: 0.0,
             one_attribute_per_audience=False,
+            attribute_options=AttributeOptions(),
         )
 
 

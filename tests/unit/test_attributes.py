@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain import attributes as room
-from handler.domain.attributes import attribute_name, person
+from handler.domain.attributes import AttributeOptions, Person, attribute_name, build_person
 from handler.domain.membership import Identifier, PersonState, merge
 from tests.builders import NOW, NOW_MS, change, state, update
 
 
-def attributes(kept: PersonState, *updates) -> dict[str, object]:
-    return dict(person(kept, updates, timestamp=1).attributes)
+def person(kept: PersonState, updates, **options) -> Person:
+    return build_person(kept, updates, timestamp=1, options=AttributeOptions(**options))
+
+
+def attributes(kept: PersonState, *updates, **options) -> dict[str, object]:
+    return dict(person(kept, updates, **options).attributes)
 
 
 def merged(*updates) -> PersonState:
@@ -29,7 +32,7 @@ def test_a_long_list_goes_on_in_numbered_attributes() -> None:
     sent = attributes(state(*range(100_000, 100_250)))
 
     assert list(sent) == ["SegmentMembership", "SegmentMembership 2", "SegmentMembership 3"]
-    assert person(state(*range(100_000, 100_250)), [], timestamp=1).overflowing
+    assert person(state(*range(100_000, 100_250)), []).overflowing
 
 
 def test_a_continuation_no_longer_needed_is_cleared() -> None:
@@ -58,26 +61,23 @@ def test_of_audiences_that_share_a_name_one_is_enough(joined) -> None:
     assert attributes(merged(told), told)["In VIP"] is True
 
 
-@pytest.mark.xfail(strict=True, reason="an exit is always sent as false")
 def test_an_exit_clears_its_attribute_if_the_setting_says_so() -> None:
-    options = room.AttributeOptions(clear_on_exit=True)  # type: ignore[attr-defined]
     left = update(change(11, joined=False), change(12), one_attribute=True)
 
-    sent = room.person(merged(left), [left], timestamp=1, options=options).attributes  # type: ignore[call-arg]
+    sent = attributes(merged(left), left, clear_on_exit=True)
 
     assert (sent["In Audience 11"], sent["In Audience 12"]) == (None, True)
 
 
-@pytest.mark.xfail(strict=True, reason="nobody counts the audiences of a person")
 def test_audiences_are_counted_if_each_is_an_attribute() -> None:
     known = state(11, 12, left=(13,))
 
-    counts = [
-        person(known, [update(change(11), one_attribute=one)], timestamp=1).audience_count  # type: ignore[attr-defined]
-        for one in (True, False)
-    ]
+    def counted(**options) -> list[int]:
+        told = [update(change(11), one_attribute=one) for one in (True, False)]
+        return [person(known, [one], **options).audience_count for one in told]
 
-    assert counts == [3, 0]
+    assert counted() == [3, 0]
+    assert counted(clear_on_exit=True) == [2, 0]
 
 
 def test_without_that_setting_there_is_no_attribute_per_audience() -> None:
@@ -119,7 +119,7 @@ def test_clearing_wins_on_equal_times_and_the_larger_of_two_values() -> None:
 def test_a_name_over_1000_bytes_is_left_out_and_told() -> None:
     told = update(names={"first_name": "é" * 501, "last_name": "é" * 500})
 
-    held = person(merged(told), [told], timestamp=1)
+    held = person(merged(told), [told])
 
     assert "first_name" not in held.attributes
     assert held.attributes["last_name"] == "é" * 500
@@ -144,10 +144,23 @@ def test_two_long_names_that_begin_alike_stay_apart() -> None:
 
 def test_a_person_nobody_has_named_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match="nobody has named"):
-        person(PersonState(), [], timestamp=1)
+        person(PersonState(), [])
 
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=700)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from("AB")), max_size=9))
+def test_clearing_on_exit_replaces_false_by_null_and_nothing_else(entries) -> None:
+    told = update(
+        *(change(key, joined=joined, name=name) for key, joined, name in entries),
+        one_attribute=True,
+    )
+
+    kept = attributes(merged(told), told)
+    cleared = attributes(merged(told), told, clear_on_exit=True)
+
+    assert cleared == {name: None if one is False else one for name, one in kept.items()}
 
 
 @given(
@@ -168,6 +181,6 @@ def test_no_name_and_no_value_breaks_a_limit(ids, names, audience_names) -> None
 def test_a_person_is_addressed_by_what_the_state_knows() -> None:
     known = state(11, identifier=Identifier(is_id=True, set_at_ms=NOW_MS, value="99"))
 
-    held = person(known, [update(change(11), customer_id="42", at_ms=NOW_MS - 1)], timestamp=1)
+    held = person(known, [update(change(11), customer_id="42", at_ms=NOW_MS - 1)])
 
     assert (held.identifier.kind, held.identifier.value) == ("id", "99")

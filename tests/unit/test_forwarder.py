@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from handler.domain.attributes import AttributeOptions
 from handler.domain.membership import PersonState, merge, person_key
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -51,6 +52,7 @@ class House:
             sleep=self.slept.append,
             backoff=float,
             one_attribute_per_audience=settings.get("one_attribute", False),
+            attribute_options=settings.get("attribute_options", AttributeOptions()),
             marks=MemoryMarks(self.store) if settings.get("suspends") else None,
         )
 

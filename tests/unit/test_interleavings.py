@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from handler.domain.attributes import AttributeOptions
 from handler.domain.membership import PersonState, merge, person_key
 from handler.errors import RetryableError
 from handler.forwarder import Forwarder
@@ -98,6 +99,7 @@ class Outside:
             sleep=lambda _: None,
             backoff=float,
             one_attribute_per_audience=True,
+            attribute_options=AttributeOptions(),
         )
 
 

@@ -16,7 +16,6 @@ from botocore.stub import Stubber
 from click.testing import CliRunner
 from rich.console import Console
 
-from handler.domain.attributes import person
 from handler.domain.membership import pack, person_key
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError
@@ -680,7 +679,7 @@ def test_what_would_be_sent_is_what_the_function_would_send() -> None:
 
     (entity,) = would_be_sent(known)
 
-    assert entity["attributes"] == person(known, [], timestamp=0).attributes
+    assert entity["attributes"] == {"SegmentMembership": "'11','12'"}
     assert entity["timestamp"] == known.timestamp
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from handler.domain.attributes import AttributeOptions
 from handler.errors import MisconfiguredError
 from handler.settings import IngressSettings, Settings
 
@@ -25,6 +26,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         credentials_secret_name="customerio/credentials",
         one_attribute_per_audience=False,
         track_api_url="",
+        attribute_options=AttributeOptions(),
     )
 
 
@@ -92,6 +94,13 @@ def test_nobody_is_suspended_unless_the_stack_says_so() -> None:
 
     assert Settings.from_environ(ENVIRON).suspends is False
     assert Settings.from_environ(environ).suspends is True
+
+
+def test_an_exit_clears_an_attribute_only_if_the_stack_says_so() -> None:
+    environ = {**ENVIRON, "CLEAR_ON_EXIT": "true"}
+
+    assert Settings.from_environ(ENVIRON).attribute_options == AttributeOptions()
+    assert Settings.from_environ(environ).attribute_options.clear_on_exit is True
 
 
 def test_the_ingress_reads_its_own_settings() -> None:
