@@ -662,6 +662,37 @@ def test_with_a_url_every_token_of_the_shared_secret_is_to_be_long(
     assert "tiny-token" not in check.found + check.mend
 
 
+class Logs:
+    """A CloudWatch Logs client whose groups hold these lines; a pattern is a text in them."""
+
+    def __init__(self, *lines) -> None:
+        self.lines = lines
+
+    def get_paginator(self, _name):
+        return self
+
+    def paginate(self, *, filterPattern, **_asked):  # noqa: N803 - botocore's name
+        term = filterPattern.strip('"')
+        yield page(*((1, line) for line in self.lines if term in line))
+
+
+def dot_in_name(audience_id):
+    return json.dumps(
+        {"level": "WARNING", "message": "audience.dot_in_name", "audience_id": audience_id}
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="no check looks for dots")
+def test_audiences_with_a_dot_in_their_name_are_warned_of() -> None:
+    logs = Logs(dot_in_name(13), dot_in_name(12), dot_in_name(13), "audience.dot_in_name")
+    aws: Any = SimpleNamespace(logs=logs)
+
+    (check,) = Checks(aws, STACK).of_audience_names()  # type: ignore[attr-defined]
+
+    assert (check.is_ok, check.found) == (True, "a dot in the name of audience 12, 13")
+    assert "DotsInNames" in check.mend
+
+
 # --- people ---
 
 
