@@ -76,6 +76,7 @@ class Telemetry:
         self._lock = threading.Lock()
         self._counts: Counter[MetricName] = Counter()
         self._values: defaultdict[MetricName, list[float]] = defaultdict(list)
+        self._dotted_audiences: set[int] = set()
 
     def begin(self, context: LambdaContext) -> None:
         """Mark the lines that follow with the invocation."""
@@ -121,6 +122,8 @@ class Telemetry:
             self._logger.warning("name.left_out", extra={"person": _hash(key)})
         if person.audience_count:
             self._keep_largest(MetricName.AudiencesOfAPerson, person.audience_count)
+        for audience_id in person.dotted_audiences:
+            self._warn_of_dot(audience_id)
 
     def credentials_refused(self) -> None:
         """Report that Customer.io refused even fresh credentials."""
@@ -198,6 +201,14 @@ class Telemetry:
     def _keep_largest(self, name: MetricName, number: float) -> None:
         with self._lock:
             self._values[name] = [max([number, *self._values[name]])]
+
+    def _warn_of_dot(self, audience_id: int) -> None:
+        """Warn once for each audience: the warning is about the audience, not the person."""
+        with self._lock:
+            if audience_id in self._dotted_audiences:
+                return
+            self._dotted_audiences.add(audience_id)
+        self._logger.warning("audience.dot_in_name", extra={"audience_id": audience_id})
 
     def _log(self, event: str, **fields: Any) -> None:
         self._logger.info(event, extra=fields)

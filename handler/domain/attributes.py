@@ -22,6 +22,7 @@ from handler.domain.membership import (
     standing,
     values,
 )
+from handler.domain.message import MembershipChange
 
 MAX_NAME_BYTES: Final = 150
 """Customer.io's limit on an attribute's name (Track API, "Person limits")."""
@@ -36,10 +37,12 @@ class AttributeOptions:
     """How one attribute per audience is sent.
 
     `clear_on_exit`: an attribute of an audience that the person is not in is removed, instead of
-    set to false.
+    set to false. `dot_replacement`: text for each dot in an audience's name; None keeps dots,
+    which Customer.io may read as nesting.
     """
 
     clear_on_exit: bool = False
+    dot_replacement: str | None = None
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -47,7 +50,8 @@ class Person(msgspec.Struct, frozen=True):
 
     `overflowing`: the membership list did not fit one value; `names_left_out`: names too long;
     `audience_count`: audiences that take an attribute, as far as the state remembers them; 0
-    without one attribute per audience.
+    without one attribute per audience; `dotted_audiences`: ids of the audiences whose attribute
+    has a dot in its name.
     """
 
     identifier: Identifier
@@ -56,6 +60,7 @@ class Person(msgspec.Struct, frozen=True):
     overflowing: bool
     names_left_out: int
     audience_count: int = 0
+    dotted_audiences: tuple[int, ...] = ()
 
 
 def build_person(
@@ -75,14 +80,22 @@ def build_person(
         raise ValueError(message)
     lists = membership_values(state.memberships)
     attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
-    one_for_each = [update for update in updates if update.one_attribute_per_audience]
-    for update in one_for_each:
-        for name, is_in in _one_for_each(state, update):
-            # Of audiences that share a name, one is enough.
-            if is_in or attributes.get(name) is True:
-                attributes[name] = True
-            else:
-                attributes[name] = None if options.clear_on_exit else False
+    changes = [
+        change
+        for update in updates
+        if update.one_attribute_per_audience
+        for change in update.profile.changes
+    ]
+    dotted: set[int] = set()
+    for change in changes:
+        name = _audience_attribute(change, options)
+        if "." in name:
+            dotted.add(change.audience_id)
+        # Of audiences that share a name, one is enough.
+        if _is_in(state, change.audience_id) or attributes.get(name) is True:
+            attributes[name] = True
+        else:
+            attributes[name] = None if options.clear_on_exit else False
     current = _current_values(state, updates)
     if not state.identifier.is_id:
         current.pop("email", None)
@@ -93,7 +106,8 @@ def build_person(
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
         names_left_out=len(current) - len(fitting),
-        audience_count=_audience_count(state, options) if one_for_each else 0,
+        audience_count=_audience_count(state, options) if changes else 0,
+        dotted_audiences=tuple(sorted(dotted)),
     )
 
 
@@ -110,11 +124,16 @@ def _audience_count(state: PersonState, options: AttributeOptions) -> int:
     return len(state.memberships)
 
 
-def _one_for_each(state: PersonState, update: Update) -> Iterable[tuple[str, bool]]:
-    for change in update.profile.changes:
-        word = state.memberships.get(change.audience_id)
-        name = attribute_name(f"In {change.audience_name}", change.audience_id)
-        yield name, word is not None and is_member(word)
+def _is_in(state: PersonState, audience_id: int) -> bool:
+    newest = state.memberships.get(audience_id)
+    return newest is not None and is_member(newest)
+
+
+def _audience_attribute(change: MembershipChange, options: AttributeOptions) -> str:
+    name = change.audience_name
+    if options.dot_replacement is not None:
+        name = name.replace(".", options.dot_replacement)
+    return attribute_name(f"In {name}", change.audience_id)
 
 
 def attribute_name(name: str, audience_id: int) -> str:

@@ -103,6 +103,19 @@ def test_an_exit_clears_an_attribute_only_if_the_stack_says_so() -> None:
     assert Settings.from_environ(environ).attribute_options.clear_on_exit is True
 
 
+@pytest.mark.parametrize(("value", "replacement"), [("keep", None), ("_", "_"), ("dot", "dot")])
+def test_dots_are_kept_or_replaced(value, replacement) -> None:
+    settings = Settings.from_environ({**ENVIRON, "DOTS_IN_NAMES": value})
+
+    assert settings.attribute_options.dot_replacement == replacement
+
+
+@pytest.mark.parametrize("value", ["", ".", "a b", "x" * 11, "é"])
+def test_a_replacement_that_is_no_plain_text_is_refused(value) -> None:
+    with pytest.raises(MisconfiguredError, match="DOTS_IN_NAMES must be keep"):
+        Settings.from_environ({**ENVIRON, "DOTS_IN_NAMES": value})
+
+
 def test_the_ingress_reads_its_own_settings() -> None:
     environ = {"QUEUE_URL": "https://queue", "TABLE_NAME": "people", "URL_SECRET_NAME": " token "}
 

@@ -185,6 +185,7 @@ def test_the_parameters_are_the_documented_ones():
         "CredentialsSecretName": "customerio/credentials",
         "OneAttributePerAudience": "false",
         "ClearOnExit": "false",
+        "DotsInNames": "keep",
         "TrackApiUrl": "",
         "BatchSize": 100,
         "MaximumBatchingWindow": 2,
@@ -260,7 +261,7 @@ def test_the_function_finds_every_setting_in_its_environment():
     switches = dict.fromkeys(
         ("CLEAR_ON_EXIT", "ONE_ATTRIBUTE_PER_AUDIENCE", "SUSPEND_ON_REFUSED_CREDENTIALS"), "false"
     )
-    texts = {**switches, "TRACK_API_URL": ""}
+    texts = {**switches, "TRACK_API_URL": "", "DOTS_IN_NAMES": "keep"}
 
     Settings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
 
@@ -268,6 +269,7 @@ def test_the_function_finds_every_setting_in_its_environment():
         "CLEAR_ON_EXIT",
         "CREDENTIALS_SECRET_NAME",
         "DEAD_LETTER_QUEUE_URL",
+        "DOTS_IN_NAMES",
         "ONE_ATTRIBUTE_PER_AUDIENCE",
         "POWERTOOLS_LOG_LEVEL",
         "POWERTOOLS_METRICS_NAMESPACE",
