@@ -179,6 +179,20 @@ def test_an_update_older_than_the_newest_is_answered_200_and_ignored(fake: FakeC
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new"}, 10, 1)
 
 
+@pytest.mark.xfail(strict=True, reason="the fake orders whole updates only")
+def test_attributes_are_ordered_one_by_one_on_demand(fake: FakeCustomerio) -> None:
+    fake.order_by("attributes")  # type: ignore[attr-defined]
+
+    send_batch(
+        fake,
+        identify(timestamp=10, plan="new", city=None),
+        identify(timestamp=9, plan="old", city="old", age=7),
+        identify(timestamp=8, age=6),
+    )
+
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new", "age": 7}, 10, 2)
+
+
 def test_an_update_of_the_same_second_is_applied(fake: FakeCustomerio) -> None:
     send_batch(fake, identify(timestamp=10, plan="first"), identify(timestamp=10, plan="second"))
 
