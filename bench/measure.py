@@ -35,6 +35,7 @@ API_KEY: Final = "bench-api-key"
 OURS: Final = "handler.app"
 PEERS: Final = {
     "one by one, customerio": "bench.peers.one_by_one",
+    "customerio, batch": "bench.peers.official_batch",
     "async-customerio, batch": "bench.peers.async_batch",
     "customerio-cdp-analytics": "bench.peers.cdp",
 }

@@ -88,6 +88,7 @@ def forwarder() -> Forwarder:
         now=clock.now,
         sleep=clock.sleep,
         backoff=backoff,
+        options=settings().attribute_options,
     )
     wired = Forwarder(
         deliverer=deliverer,

@@ -10,8 +10,13 @@ from typing import Final
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from handler.domain.attributes import AttributeOptions
 from handler.errors import MisconfiguredError
 
+KEEP: Final = "keep"
+"""The value of DOTS_IN_NAMES that leaves dots in the names of attributes."""
+
+_REPLACEMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,10}")
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
 _SWITCH: Final = {"true": True, "false": False}
 
@@ -28,6 +33,7 @@ class Settings:
     one_attribute_per_audience: bool
     track_api_url: str
     retry_for_s: float
+    attribute_options: AttributeOptions
     suspends: bool
 
     @classmethod
@@ -43,6 +49,10 @@ class Settings:
             track_api_url=_url(environ, "TRACK_API_URL"),
             retry_for_s=_number(environ, "MAX_RETRY_HOURS") * 3600,
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
+            attribute_options=AttributeOptions(
+                clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
+                dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
+            ),
         )
 
 
@@ -85,6 +95,16 @@ def _switch(environ: Mapping[str, str], name: str) -> bool:
         return _SWITCH[environ.get(name, "false").strip().lower()]
     except KeyError:
         raise MisconfiguredError(f"setting {name} must be true or false") from None
+
+
+def _dot_replacement(environ: Mapping[str, str], name: str) -> str | None:
+    """Return the text for each dot in a name; None keeps dots."""
+    value = environ.get(name, KEEP).strip()
+    if not _REPLACEMENT.fullmatch(value):
+        raise MisconfiguredError(
+            f"setting {name} must be {KEEP}, or up to 10 letters, digits, underscores and hyphens"
+        )
+    return None if value == KEEP else value
 
 
 def _url(environ: Mapping[str, str], name: str) -> str:

@@ -54,6 +54,9 @@ class MetricName(Enum):
     CredentialsRefused = "deliveries that found no credentials that Customer.io takes"
     MembershipListOverflows = "people in more audiences than one attribute value holds"
     NamesLeftOut = "first or last names too long for Customer.io"
+    AudiencesOfAPerson = (
+        "most audiences of one person in the batch that take an attribute, as far as remembered"
+    )
     OldestChangeAge = (
         "seconds from mParticle's time to delivery, of the oldest change in the batch"
     )
@@ -76,6 +79,7 @@ class Telemetry:
         self._lock = threading.Lock()
         self._counts: Counter[MetricName] = Counter()
         self._values: defaultdict[MetricName, list[float]] = defaultdict(list)
+        self._dotted_audiences: set[int] = set()
 
     def begin(self, context: LambdaContext) -> None:
         """Mark the lines that follow with the invocation."""
@@ -125,6 +129,10 @@ class Telemetry:
         if person.names_left_out:
             self._count(MetricName.NamesLeftOut, person.names_left_out)
             self._logger.warning("name.left_out", extra={"person": _hash(key)})
+        if person.audience_count:
+            self._keep_largest(MetricName.AudiencesOfAPerson, person.audience_count)
+        for audience_id in person.dotted_audiences:
+            self._warn_of_dot(audience_id)
 
     def credentials_refused(self) -> None:
         """Report that Customer.io refused even fresh credentials."""
@@ -198,6 +206,18 @@ class Telemetry:
     def _count(self, name: MetricName, number: int = 1) -> None:
         with self._lock:
             self._counts[name] += number
+
+    def _keep_largest(self, name: MetricName, number: float) -> None:
+        with self._lock:
+            self._values[name] = [max([number, *self._values[name]])]
+
+    def _warn_of_dot(self, audience_id: int) -> None:
+        """Warn once for each audience: the warning is about the audience, not the person."""
+        with self._lock:
+            if audience_id in self._dotted_audiences:
+                return
+            self._dotted_audiences.add(audience_id)
+        self._logger.warning("audience.dot_in_name", extra={"audience_id": audience_id})
 
     def _log(self, event: str, **fields: Any) -> None:
         self._logger.info(event, extra=fields)

@@ -6,8 +6,9 @@ They only look. Settings and the secret are read by the function's own rooms.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,6 +18,7 @@ from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.ingress import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
 from ops import mapping, secret
+from ops.logs import read_log
 from ops.stack import READY
 
 if TYPE_CHECKING:
@@ -29,11 +31,20 @@ _ENABLE: Final = "enable it: ops mapping enable"
 _LONGER: Final = (
     f"see step 5 of docs/connect-mparticle.md: put tokens of {MIN_TOKEN_LENGTH} characters into "
 )
+_DOT_IN_NAME: Final = "audience.dot_in_name"
+_DOTS: Final = (
+    "rename the audience in mParticle, or deploy with the parameter DotsInNames; "
+    "see: Audience names have dots"
+)
+_A_DAY_S: Final = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `mend` is what to do about it, empty where it is in order."""
+    """One thing looked at; `mend` is what to do about it, empty if it is in order.
+
+    A check that is in order and has a `mend` is a warning.
+    """
 
     name: str
     is_ok: bool
@@ -50,6 +61,7 @@ class Checks:
     settings: Settings | None = None
     workspaces: dict[str, Workspace] = field(default_factory=dict)
     url_secret_name: str = ""
+    dotted_audiences: list[int] = field(default_factory=list)
 
     def run(self) -> Iterator[Check]:
         """Look at one thing after another."""
@@ -69,6 +81,13 @@ class Checks:
         for workspace, names in accounts.items():
             of = f"of account {', '.join(names)}"
             yield from _customerio(workspace, of, self.settings.track_api_url)
+        if self.settings.attribute_options.dot_replacement is None:
+            yield from self.of_audience_names()
+
+    def of_audience_names(self) -> Iterator[Check]:
+        """Look in the log of the last day for attributes with a dot in their names."""
+        check = _checked("audience names", _DEPLOY, self._audience_names)
+        yield replace(check, mend=_DOTS) if self.dotted_audiences else check
 
     def of_ingress(self) -> Iterator[Check]:
         """Look at mParticle's own door, where there is one."""
@@ -123,6 +142,19 @@ class Checks:
         table = self.aws.dynamodb.describe_table(TableName=self.stack.table_name)["Table"]
         return table["TableStatus"] in {"ACTIVE", "UPDATING"}, table["TableStatus"]
 
+    def _audience_names(self) -> tuple[bool, str]:
+        log = read_log(
+            self.aws.logs,
+            self.stack.log_group,
+            [f'"{_DOT_IN_NAME}"'],
+            since=time.time() - _A_DAY_S,
+        )
+        logged = map(_dotted_audience, log.lines)
+        self.dotted_audiences = sorted({key for key in logged if key is not None})
+        if not self.dotted_audiences:
+            return True, "no warning of a dot in the last day"
+        return True, f"a dot in the name of audience {', '.join(map(str, self.dotted_audiences))}"
+
     def _secret(self) -> tuple[bool, str]:
         if self.settings is None:
             return False, "the function's settings do not name it"
@@ -135,6 +167,18 @@ def told(error: BotoCoreError | ClientError) -> str:
     if isinstance(error, ClientError):
         return "{Code}: {Message}".format(**error.response["Error"])
     return str(error)
+
+
+def _dotted_audience(line: str) -> int | None:
+    """Return the audience id of a line of the log that warns of a dot."""
+    try:
+        logged = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(logged, Mapping) or logged.get("message") != _DOT_IN_NAME:
+        return None
+    audience_id = logged.get("audience_id")
+    return audience_id if isinstance(audience_id, int) else None
 
 
 def _works(found: Mapping[str, Any]) -> bool:

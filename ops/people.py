@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from handler.customerio import wire
-from handler.domain.attributes import build_person
+from handler.domain.attributes import AttributeOptions, build_person, former_persons
 from handler.domain.membership import PersonState
 from handler.domain.message import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
-from handler.store import Store
+from handler.table.keys import is_in_workspace
+from handler.table.people import People
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
@@ -29,6 +31,11 @@ class Found:
     key: str
     state: PersonState
     entities: Sequence[Any]
+
+    @property
+    def site_id(self) -> str:
+        """The Customer.io workspace that the item belongs to."""
+        return self.key.rpartition("#")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +52,26 @@ class Sought:
         return [person_key(site_id, profile) for site_id in site_ids]
 
     @property
-    def identifier(self) -> str | None:
-        """What the index knows them by; None for an MPID, which it does not know."""
+    def identifier(self) -> Identifier | None:
+        """What Customer.io knows them by; None for an MPID, which it does not know."""
         if self.customer_id is not None:
-            known = Identifier(is_id=True, set_at_ms=0, value=self.customer_id)
-        elif self.email is not None:
-            known = Identifier(is_id=False, set_at_ms=0, value=self.email.lower())
-        else:
-            return None
-        return identifier_text(known)
+            return Identifier(is_id=True, set_at_ms=0, value=self.customer_id)
+        if self.email is not None:
+            return Identifier(is_id=False, set_at_ms=0, value=self.email.lower())
+        return None
 
 
-def find(aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str]) -> list[Found]:
-    """Return every item that is this person's, in whatever workspace."""
-    keys = dict.fromkeys([*sought.keys(site_ids), *_indexed(aws, stack, sought)])
-    if not keys:
-        return []
-    with ThreadPoolExecutor(1) as executor:
-        store = Store(
-            aws.dynamodb, stack.table_name, executor, backoff=lambda _: 1.0, sleep=time.sleep
-        )
-        states = store.load(list(keys), consistent=True, time_left=lambda: 60.0)
+def find(
+    aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str], *, former: bool = False
+) -> list[Found]:
+    """Return every item that is this person's in these workspaces, and in no other.
+
+    With `former`, the items of people who had the identifier before, which takes reading the
+    whole table.
+    """
+    with _people(aws, stack) as people:
+        keys = _keys(people, sought, sorted(set(site_ids)), former=former)
+        states = people.load(keys, consistent=True, time_left=_no_haste)
     found = []
     for key, state in states.items():
         if isinstance(state, ForwarderError):
@@ -77,7 +83,36 @@ def find(aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str]) -> lis
 
 def erase(aws: Aws, stack: Stack, key: str) -> None:
     """Delete a person's item, as it is by now; the next message of them makes a new one."""
-    aws.dynamodb.delete_item(TableName=stack.table_name, Key={"pk": {"S": key}})
+    with _people(aws, stack) as people:
+        people.erase(key)
+
+
+def _keys(people: People, sought: Sought, site_ids: Sequence[str], *, former: bool) -> list[str]:
+    identifier = sought.identifier
+    if former:
+        had = people.formerly_known_as(identifier) if identifier else ()
+        return [key for key in had if any(is_in_workspace(key, site) for site in site_ids)]
+    keys = dict.fromkeys(sought.keys(site_ids))
+    if identifier is None:
+        return list(keys)
+    for site_id in site_ids:
+        for answer in people.known_as([identifier], site_id, time_left=_no_haste).values():
+            if isinstance(answer, ForwarderError):
+                raise answer
+            keys |= dict.fromkeys(answer)
+    return list(keys)
+
+
+@contextmanager
+def _people(aws: Aws, stack: Stack) -> Iterator[People]:
+    with ThreadPoolExecutor(1) as executor:
+        yield People(
+            aws.dynamodb, stack.table_name, executor, backoff=lambda _: 1.0, sleep=time.sleep
+        )
+
+
+def _no_haste() -> float:
+    return 60.0
 
 
 def would_be_sent(state: PersonState) -> list[Any]:
@@ -85,17 +120,7 @@ def would_be_sent(state: PersonState) -> list[Any]:
     says nothing new. Values that the table does not keep, email and names, are not among them;
     where the state is over a minute old, the timestamp would be the time of the post.
     """
-    held = person(state, [], timestamp=state.timestamp)
-    return [msgspec.json.decode(entity) for entity in wire.entities(held)]
-
-
-def _indexed(aws: Aws, stack: Stack, sought: Sought) -> Iterable[str]:
-    if sought.identifier is None:
-        return []
-    answer = aws.dynamodb.query(
-        TableName=stack.table_name,
-        IndexName="by-identifier",
-        KeyConditionExpression="identifier = :identifier",
-        ExpressionAttributeValues={":identifier": {"S": sought.identifier}},
-    )
-    return [item["pk"]["S"] for item in answer["Items"]]
+    # Options are about what a message names, and there is no message.
+    person = build_person(state, [], AttributeOptions())
+    persons = [person, *former_persons(state, [], AttributeOptions())]
+    return [msgspec.json.decode(entity) for each in persons for entity in wire.entities(each)]

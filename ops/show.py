@@ -40,8 +40,10 @@ def progress(console: Console) -> Progress:
     )
 
 
-def mark(*, is_ok: bool) -> Text:
+def mark(*, is_ok: bool, is_warning: bool = False) -> Text:
     """Return a mark that is told apart without its colour too."""
+    if is_ok and is_warning:
+        return Text("!", style="bold yellow")
     return Text("✓", style="green") if is_ok else Text("✗", style="bold red")
 
 
@@ -102,8 +104,13 @@ def _depth(depth: Depth) -> str:
 
 def checks(found: Sequence[Check]) -> Group:
     """Return each check with its mark, and the mends below."""
-    rows = [(mark(is_ok=check.is_ok), check.name, check.found) for check in found]
-    mends = [Text(f"✗ {check.name}: {check.mend}") for check in found if not check.is_ok]
+    marks = [mark(is_ok=check.is_ok, is_warning=bool(check.mend)) for check in found]
+    rows = [(one, check.name, check.found) for one, check in zip(marks, found, strict=True)]
+    mends = [
+        Text(f"{one.plain} {check.name}: {check.mend}")
+        for one, check in zip(marks, found, strict=True)
+        if check.mend
+    ]
     return Group(table("Checks", "", "", "found", rows=rows), *mends)
 
 

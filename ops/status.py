@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from ops import mapping
+from ops.logs import read_log
 from ops.stack import READY
 
 if TYPE_CHECKING:
-    from mypy_boto3_logs.client import CloudWatchLogsClient
-
     from ops.stack import Aws, Stack
 
 Function = Literal["forwarder", "ingress"]
 
-_MOST_LINES: Final = 10_000  # of a function's log that are read for each of the terms
 _LEVELS: Final = ("WARNING", "ERROR")
 # What lines of trouble hold: ours, Lambda's own, and the end of a traceback that an emulator logs
 # line by line.
@@ -63,14 +61,6 @@ class Invocations:
 
     count: int
     failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """Lines of a function's log: all of what is sought for from `complete_since` on."""
-
-    lines: Sequence[str]
-    complete_since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +128,9 @@ class Status:
             "wait, or mend what the reasons say; see: Changes are retried": (
                 "message.retried" in events and "credentials.refused" not in events
             ),
+            "`ops check` names the audiences; see: Audience names have dots": (
+                "audience.dot_in_name" in events
+            ),
             "`ops dlq list` tells what was set aside; see: Dead letters are waiting": (
                 self.dead_letters.waiting + self.dead_letters.hidden > 0
             ),
@@ -155,7 +148,7 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     if stack.ingress:
         groups["ingress"] = stack.ingress.log_group
     logs = {
-        function: read_log(aws.logs, group, since=start, most=_MOST_LINES, on_lines=on_lines)
+        function: read_log(aws.logs, group, _TERMS, since=start, on_lines=on_lines)
         for function, group in groups.items()
     }
     found = [one for function, log in logs.items() for one in troubles(function, log.lines)]
@@ -200,40 +193,6 @@ def _failure(line: str) -> tuple[str, str] | None:
         return "Crash", exited[0]
     raised = _RAISED.search(line)
     return (raised[1], raised[2] or "") if raised else None
-
-
-def read_log(
-    logs: CloudWatchLogsClient,
-    group: str,
-    *,
-    since: float,
-    most: int,
-    on_lines: Callable[[int], None],
-) -> Log:
-    """Return the lines of trouble, the newest first until there are about so many of a term."""
-    found: dict[tuple[object, ...], str] = {}  # each once, also where two terms are in it
-    complete_since = since
-    for term in _TERMS:
-        count = 0
-        pages = logs.get_paginator("filter_log_events").paginate(
-            logGroupName=group,
-            startTime=int(since * 1000),
-            filterPattern=term,
-            startFromHead=False,
-        )
-        for page in pages:
-            events = page["events"]
-            found |= {
-                (one["logStreamName"], one["timestamp"], one["message"]): one["message"]
-                for one in events
-            }
-            on_lines(len(events))
-            count += len(events)
-            if count >= most and "nextToken" in page:
-                oldest = min(one["timestamp"] for one in events)
-                complete_since = max(complete_since, oldest / 1000)
-                break
-    return Log(list(found.values()), complete_since)
 
 
 def _invocations(aws: Aws, function_name: str, since: timedelta) -> Invocations:

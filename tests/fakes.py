@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from handler.clock import TimeLeft
-from handler.domain.attributes import Person
+from handler.domain.attributes import AttributeOptions, Person
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
@@ -240,6 +240,7 @@ def forwarder(
     sleep: Callable[[float], None] = lambda _: None,
     backoff: Callable[[int], float] = float,
     one_attribute_per_audience: bool = False,
+    options: AttributeOptions = AttributeOptions(),
     suspensions: Any = None,
 ) -> Forwarder:
     """A forwarder with these rooms around it, and stand-ins for the others."""
@@ -255,6 +256,7 @@ def forwarder(
             now=now,
             sleep=sleep,
             backoff=backoff,
+            options=options,
         ),
         credentials=credentials,
         queue=queue or MemoryQueue(),

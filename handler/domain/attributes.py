@@ -7,6 +7,7 @@ values are met here, on counts and sizes in customerio/wire.py. Nothing here fai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from handler.domain.membership import (
     membership_values,
     stamp,
 )
+from handler.domain.message import MembershipChange
 from handler.domain.update import Identifier, Update
 
 MAX_NAME_BYTES: Final = 150
@@ -28,11 +30,26 @@ MEMBERSHIP: Final = "SegmentMembership"
 Attributes = Mapping[str, str | bool | None]
 
 
+@dataclass(frozen=True, slots=True)
+class AttributeOptions:
+    """How one attribute per audience is sent.
+
+    `clear_on_exit`: an attribute of an audience that the person is not in is removed, instead of
+    set to false. `dot_replacement`: text for each dot in an audience's name; None keeps dots,
+    which Customer.io may read as nesting.
+    """
+
+    clear_on_exit: bool = False
+    dot_replacement: str | None = None
+
+
 class Person(msgspec.Struct, frozen=True):
     """One person as Customer.io is to hold them; an attribute that is None is to be removed.
 
     `overflowing`: the membership list did not fit one value; `names_left_out`: names too long;
-    `update_only`: nobody is created.
+    `audience_count`: audiences that take an attribute, as far as the state remembers them; 0
+    without one attribute per audience; `dotted_audiences`: ids of the audiences whose attribute
+    has a dot in its name; `update_only`: nobody is created.
     """
 
     identifier: Identifier
@@ -40,10 +57,14 @@ class Person(msgspec.Struct, frozen=True):
     attributes: Attributes
     overflowing: bool
     names_left_out: int
+    audience_count: int = 0
+    dotted_audiences: tuple[int, ...] = ()
     update_only: bool = False
 
 
-def build_person(state: PersonState, updates: Sequence[Update]) -> Person:
+def build_person(
+    state: PersonState, updates: Sequence[Update], options: AttributeOptions
+) -> Person:
     """Return the person as their state and the updates at hand say.
 
     Values come from the updates, as the state keeps only their times; one that is older than the
@@ -53,11 +74,22 @@ def build_person(state: PersonState, updates: Sequence[Update]) -> Person:
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
     attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
-    for update in updates:
-        if update.one_attribute_per_audience:
-            for name, is_in in _one_for_each(state, update):
-                # Of audiences that share a name, one is enough.
-                attributes[name] = is_in or attributes.get(name) is True
+    changes = [
+        change
+        for update in updates
+        if update.one_attribute_per_audience
+        for change in update.changes
+    ]
+    dotted: set[int] = set()
+    for change in changes:
+        name = _audience_attribute(change, options)
+        if "." in name:
+            dotted.add(change.audience_id)
+        # Of audiences that share a name, one is enough.
+        if _is_in(state, change.audience_id) or attributes.get(name) is True:
+            attributes[name] = True
+        else:
+            attributes[name] = None if options.clear_on_exit else False
     current = _current_values(state, updates)
     if not identifier.is_id:
         current.pop("email", None)
@@ -70,6 +102,8 @@ def build_person(state: PersonState, updates: Sequence[Update]) -> Person:
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
         names_left_out=len(current) - len(fitting),
+        audience_count=_audience_count(state, options) if changes else 0,
+        dotted_audiences=tuple(sorted(dotted)),
     )
 
 
@@ -84,7 +118,9 @@ def introduction(state: PersonState, person: Person) -> Person | None:
     return _aside(state, person.identifier, {"email": former.value})
 
 
-def former_persons(state: PersonState, updates: Iterable[Update]) -> list[Person]:
+def former_persons(
+    state: PersonState, updates: Iterable[Update], options: AttributeOptions
+) -> list[Person]:
     """Return what empties the lists of whoever Customer.io has under a former identifier.
 
     Nobody is created. The timestamp is one second before the person's own: if Customer.io has
@@ -92,10 +128,10 @@ def former_persons(state: PersonState, updates: Iterable[Update]) -> list[Person
     """
     lists = dict(_numbered([""], state.continuations))
     known = {
-        name: None
+        _audience_attribute(change, options): None
         for update in updates
         if update.one_attribute_per_audience
-        for name, _ in _one_for_each(state, update)
+        for change in update.changes
     }
     return [_aside(state, former, {**lists, **known}, update_only=True) for former in state.former]
 
@@ -142,11 +178,22 @@ def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, s
         yield name, lists[place] if place < len(lists) else None
 
 
-def _one_for_each(state: PersonState, update: Update) -> Iterable[tuple[str, bool]]:
-    for change in update.changes:
-        newest = state.memberships.get(change.audience_id)
-        name = attribute_name(f"In {change.audience_name}", change.audience_id)
-        yield name, newest is not None and is_member(newest)
+def _audience_count(state: PersonState, options: AttributeOptions) -> int:
+    if options.clear_on_exit:
+        return sum(map(is_member, state.memberships.values()))
+    return len(state.memberships)
+
+
+def _is_in(state: PersonState, audience_id: int) -> bool:
+    newest = state.memberships.get(audience_id)
+    return newest is not None and is_member(newest)
+
+
+def _audience_attribute(change: MembershipChange, options: AttributeOptions) -> str:
+    name = change.audience_name
+    if options.dot_replacement is not None:
+        name = name.replace(".", options.dot_replacement)
+    return attribute_name(f"In {name}", change.audience_id)
 
 
 def attribute_name(name: str, audience_id: int) -> str:

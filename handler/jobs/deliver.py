@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft, keeping
-from handler.domain.attributes import Person, build_person, introduction
+from handler.domain.attributes import AttributeOptions, Person, build_person, introduction
 from handler.domain.membership import PersonState, merge, new_version, too_old
 from handler.domain.workspace import Workspace
 from handler.errors import PermanentError, RetryableError, VersionConflictError
@@ -72,6 +72,7 @@ class Deliverer:
         now: Now,
         sleep: Sleep,
         backoff: Callable[[int], float],
+        options: AttributeOptions,
     ) -> None:
         """Keep what delivering needs; `backoff` gives the seconds before a round, from 1.
 
@@ -85,6 +86,7 @@ class Deliverer:
         self.now = now
         self.sleep = sleep
         self.backoff = backoff
+        self.options = options
 
     def deliver(self, people: Sequence[PersonUpdates], *, time_left: TimeLeft) -> Delivered:
         """Return once Customer.io shows the newest state of everybody but those who failed."""
@@ -115,6 +117,7 @@ class _Run:
             failures=self.result.failures,
             now=rooms.now,
             time_left=self._to_verify,
+            options=rooms.options,
         )
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
@@ -252,7 +255,7 @@ class _Run:
         self.result.failures |= dict.fromkeys((delivery.key for delivery in waiting), lost)
 
     def _persons(self, delivery: Delivery) -> list[Person]:
-        person = build_person(delivery.state, delivery.news.updates)
+        person = build_person(delivery.state, delivery.news.updates, self._rooms.options)
         self.result.persons[delivery.key] = person
         if not delivery.state.former:
             return [person]

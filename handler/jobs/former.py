@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from typing import Final
 
 from handler.clock import Now, TimeLeft
-from handler.domain.attributes import Person, former_persons
+from handler.domain.attributes import AttributeOptions, Person, former_persons
 from handler.domain.membership import without_former
 from handler.errors import RetryableError, VersionConflictError
 from handler.jobs.isolation import Failure
@@ -38,6 +38,7 @@ class FormerIdentifiers:
         failures: MutableMapping[str, Failure],
         now: Now,
         time_left: TimeLeft,
+        options: AttributeOptions,
     ) -> None:
         """Keep what looking and forgetting need; `failures`, by person, is added to."""
         self._people = people
@@ -45,6 +46,7 @@ class FormerIdentifiers:
         self._failures = failures
         self._now = now
         self._time_left = time_left
+        self._options = options
         # By person: who has a former identifier of theirs now, and must be up to date as well.
         self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -112,7 +114,7 @@ class FormerIdentifiers:
             site_id = delivery.news.workspace.site_id
             return [
                 person
-                for person in former_persons(delivery.state, delivery.news.updates)
+                for person in former_persons(delivery.state, delivery.news.updates, self._options)
                 if (site_id, person.identifier.text) not in current
             ]
 

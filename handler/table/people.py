@@ -6,7 +6,7 @@ RetryableError that stood in the way, so that one throttled or unreadable item h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,6 +108,24 @@ class People:
             else [key for key in answer if is_in_workspace(key, site_id)]
             for identifier, answer in zip(identifiers, answers, strict=True)
         }
+
+    def formerly_known_as(self, identifier: Identifier) -> Iterator[str]:
+        """Yield the keys of the people who had an identifier before, and it is not cleared yet.
+
+        It reads the whole table, as no index has former identifiers. Raises botocore's errors.
+        """
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="contains(memberships, :identifier)",
+            ExpressionAttributeValues={":identifier": {"B": identifier.text.encode()}},
+        )
+        for page in pages:
+            for item in page["Items"]:
+                state = _state(item)
+                if isinstance(state, PersonState) and identifier.text in {
+                    former.text for former in state.former
+                }:
+                    yield item["pk"]["S"]
 
     def erase(self, key: str) -> None:
         """Delete a person's item, as it is by now. Raises botocore's errors."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from local.fake_customerio.people import Ordering
 from local.fake_customerio.server import FakeServer, serve
 
 
@@ -17,6 +18,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--region", choices=["us", "eu"], default="us")
     parser.add_argument(
+        "--ordering",
+        choices=[*Ordering],
+        type=Ordering,
+        default=Ordering.UPDATES,
+        help="what timestamps put in order: with `updates`, the default, an older update changes "
+        "nothing; with `attributes` it sets what no newer one has set",
+    )
+    parser.add_argument(
         "--account",
         type=_account,
         action="append",
@@ -25,7 +34,8 @@ def main() -> None:
         help="credentials to accept; repeat for several workspaces",
     )
     options = parser.parse_args()
-    asyncio.run(serve(FakeServer(dict(options.account), options.region), options.port))
+    server = FakeServer(dict(options.account), options.region, options.ordering)
+    asyncio.run(serve(server, options.port))
 
 
 def _account(text: str) -> tuple[str, str]:

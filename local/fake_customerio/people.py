@@ -4,6 +4,8 @@ Entities come in from track.py, already within the limits. Nothing here knows ab
 
 Where the documentation leaves a choice, this is what is done:
 
+* An update that is older than the person's newest is dropped whole, as is reported of the real
+  one. With `Ordering.ATTRIBUTES` it sets the attributes that no newer update has set.
 * An update without a timestamp is applied, and leaves the person's newest timestamp as it is.
 * `id` and `email` among the attributes are identifiers too. A value that belongs to another
   person is dropped, and the rest of the update applied.
@@ -17,11 +19,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
 
 _NAMES = ("id", "email")
+
+
+class Ordering(StrEnum):
+    """What an update's timestamp puts in order."""
+
+    UPDATES = "updates"
+    """An older update changes nothing."""
+    ATTRIBUTES = "attributes"
+    """An older update sets what no newer one has set or removed."""
 
 
 class Entity(msgspec.Struct, frozen=True):
@@ -44,19 +56,22 @@ class PersonRecord:
     timestamp: int | None = None
     updates: int = 0
     cio_id: str = field(default="", compare=False)
+    set_at: dict[str, int] = field(default_factory=dict, compare=False)
+    """The timestamp that each attribute was last set or removed with."""
 
 
 class People:
     """The people of every workspace, the one updated last at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, ordering: Ordering = Ordering.UPDATES) -> None:
         """Start with nobody."""
+        self.ordering = ordering
         self._records: dict[str, PersonRecord] = {}
         self._known_as: dict[tuple[str, str, str], str] = {}
         self._numbers = itertools.count(1)
 
     def apply(self, site_id: str, entity: Entity) -> None:
-        """Carry out one change; one older than the person's newest is silently ignored."""
+        """Carry out one change; what is older than what is known is silently ignored."""
         known = self._find(site_id, entity)
         if entity.action == "delete":
             if known:
@@ -65,9 +80,10 @@ class People:
         if known is None and ("cio_id" in entity.identifiers or entity.attributes.get("_update")):
             return
         person = known or self._add(site_id)
-        if _is_older(entity.timestamp, person.timestamp):
+        newest = self._in_order(entity, person)
+        if newest is None:
             return
-        names = _names(entity)
+        names = _names(newest)
         free = {
             kind: value
             for kind, value in names.items()
@@ -75,11 +91,24 @@ class People:
         }
         changes = {
             name: value
-            for name, value in entity.attributes.items()
+            for name, value in newest.attributes.items()
             if name != "_update" and (name in free or name not in names)
         }
         self._forget(person)
-        self._keep(_updated(person, free, changes, entity.timestamp))
+        self._keep(_updated(person, free, changes, newest.timestamp))
+
+    def _in_order(self, entity: Entity, person: PersonRecord) -> Entity | None:
+        """Return the part of an update that is not older than what is known; None for nothing."""
+        if not _is_older(entity.timestamp, person.timestamp):
+            return entity
+        if self.ordering is Ordering.UPDATES:
+            return None
+        newest = {
+            name: value
+            for name, value in entity.attributes.items()
+            if name != "_update" and not _is_older(entity.timestamp, person.set_at.get(name))
+        }
+        return msgspec.structs.replace(entity, attributes=newest) if newest else None
 
     def find(self, site_id: str | None = None, search: str = "") -> list[PersonRecord]:
         """Return the people of one workspace, or of all, with `search` in an identifier."""
@@ -127,8 +156,11 @@ def _updated(
         person,
         identifiers={kind: identifiers[kind] for kind in identifiers if kind not in cleared},
         attributes={name: attributes[name] for name in attributes if name not in cleared},
-        timestamp=person.timestamp if timestamp is None else timestamp,
+        timestamp=max((t for t in (person.timestamp, timestamp) if t is not None), default=None),
         updates=person.updates + 1,
+        set_at=person.set_at
+        if timestamp is None
+        else person.set_at | dict.fromkeys(changes, timestamp),
     )
 
 

@@ -20,7 +20,7 @@ import urllib3
 
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.journal import RequestRecord
-from local.fake_customerio.people import Entity, PersonRecord
+from local.fake_customerio.people import Entity, Ordering, PersonRecord
 
 _PROJECT = Path(__file__).parents[2]
 _SECONDS_TO_STOP = 5.0
@@ -69,10 +69,16 @@ class FakeCustomerio:
 
     @classmethod
     @contextmanager
-    def start(cls, accounts: Mapping[str, str], *, region: str = "us") -> Iterator[FakeCustomerio]:
+    def start(
+        cls,
+        accounts: Mapping[str, str],
+        *,
+        region: str = "us",
+        ordering: Ordering = Ordering.UPDATES,
+    ) -> Iterator[FakeCustomerio]:
         """Run one that accepts these API keys by site id, for as long as the block lasts."""
         command = [sys.executable, "-m", "local.fake_customerio", "--port", "0"]
-        command += ["--region", region]
+        command += ["--region", region, "--ordering", ordering]
         command += [f"--account={site_id}:{api_key}" for site_id, api_key in accounts.items()]
         with subprocess.Popen(command, cwd=_PROJECT, stdout=subprocess.PIPE) as process:
             try:
@@ -120,6 +126,10 @@ class FakeCustomerio:
     def rotate(self, accounts: Mapping[str, str]) -> None:
         """Accept these API keys by site id, and no others."""
         self._ask("PUT", "/accounts", content=accounts)
+
+    def order_by(self, ordering: Ordering) -> None:
+        """Order whole updates or attributes by their timestamps, until the next reset."""
+        self._ask("PUT", "/ordering", content=ordering)
 
     def reset(self) -> None:
         """Forget people, requests and faults; the credentials stay."""

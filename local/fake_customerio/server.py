@@ -12,7 +12,8 @@ kept in a record.
 | `GET`, `POST`, `DELETE /control/faults` | the faults planned; plan one more; forget them all |
 | `PUT /control/faults` | replace the faults planned by these, and return those as of then |
 | `PUT /control/accounts` | replace the credentials: `{"site id": "API key"}` |
-| `DELETE /control` | forget people, requests and faults |
+| `PUT /control/ordering` | what timestamps put in order: `"updates"` or `"attributes"` |
+| `DELETE /control` | forget people, requests and faults; the ordering is that of the start |
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from aiohttp import BasicAuth, web
 from local.fake_customerio import track
 from local.fake_customerio.faults import Fault, FaultKind, Faults, PlannedFault
 from local.fake_customerio.journal import Journal, RequestRecord
-from local.fake_customerio.people import Entity, People
+from local.fake_customerio.people import Entity, Ordering, People
 from local.fake_customerio.track import Answer, Call, Refusal
 
 _HOST = "127.0.0.1"
@@ -60,7 +61,7 @@ _Reader: TypeAlias = Callable[[web.Request, bytes], Call]
 class _State:
     """What a reset forgets; a request under way then still belongs to the state it met."""
 
-    people: People = field(default_factory=People)
+    people: People
     journal: Journal = field(default_factory=Journal)
     faults: Faults = field(default_factory=Faults)
 
@@ -68,12 +69,13 @@ class _State:
 class FakeServer:
     """The accounts, the state, and the handlers that speak for them."""
 
-    def __init__(self, accounts: Mapping[str, str], region: str) -> None:
+    def __init__(self, accounts: Mapping[str, str], region: str, ordering: Ordering) -> None:
         """Accept these API keys by site id; each site id is a workspace of its own."""
         self._accounts = dict(accounts)
         self._region = region
         self._page = resources.files(__package__).joinpath("page.html").read_text("utf-8")
-        self._state = _State()
+        self._ordering = ordering
+        self._state = _State(People(ordering))
 
     def app(self) -> web.Application:
         """Return the application with all its routes."""
@@ -94,6 +96,7 @@ class FakeServer:
                 web.post("/control/faults", self._plan_fault),
                 web.delete("/control/faults", self._forget_faults),
                 web.put("/control/accounts", self._put_accounts),
+                web.put("/control/ordering", self._put_ordering),
                 web.delete("/control", self._reset),
                 web.get("/", self._get_page),
             ]
@@ -204,8 +207,16 @@ class FakeServer:
             raise web.HTTPBadRequest(text=str(error)) from error
         return web.Response(status=204)
 
+    async def _put_ordering(self, request: web.Request) -> web.Response:
+        try:
+            ordering = msgspec.json.decode(await request.read(), type=Ordering)
+        except msgspec.DecodeError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        self._state.people.ordering = ordering
+        return web.Response(status=204)
+
     async def _reset(self, _request: web.Request) -> web.Response:
-        self._state = _State()
+        self._state = _State(People(self._ordering))
         return web.Response(status=204)
 
     async def _get_page(self, _request: web.Request) -> web.Response:

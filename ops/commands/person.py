@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import click
 
-from handler.domain.membership import is_member
+from handler.domain.membership import Stamp, is_member
 from ops import people, secret, show
 from ops.commands import options
 from ops.commands.context import FINE, TROUBLE, Ops
 from ops.masking import masked, masked_json
 
 _NOBODY: Final = "Nobody is known by that."
+_READING_ALL: Final = "Nobody has this identifier now: reading the whole table for who had it."
 _NOT_ERASED: Final = (
     "Customer.io, mParticle, the queues and the table's backups keep what they hold of them: "
     'docs/operations.md, "To erase a person".'
@@ -24,9 +25,7 @@ _NOT_ERASED: Final = (
 def _who(command: options.Command) -> options.Command:
     """Give a command the options that name a person."""
     for option in (
-        click.option(
-            "--site-id", multiple=True, help="Workspace; by default those in the secret."
-        ),
+        click.option("--site-id", multiple=True, help="Workspace; by default all in the secret."),
         click.option("--mpid", type=int, help="mParticle's id."),
         click.option("--email", help="The email, of a person without a customer id."),
         click.option("--id", "customer_id", help="The customer id."),
@@ -82,14 +81,21 @@ def person_erase(
     It touches nothing else: docs/operations.md, "To erase a person".
     """
     ops = Ops.current()
-    keys = [one.key for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)]
-    if keys:
-        ops.agree(f"Delete what the table holds of {', '.join(keys)} for good?", yes=yes)
-    for key in keys:
-        people.erase(ops.aws, ops.stack, key)
-    told = [*(f"Erased {key} from the table." for key in keys), _NOT_ERASED] if keys else [_NOBODY]
-    ops.tell({"erased": keys}, *told)
-    return FINE if keys else TROUBLE
+    items = _found(ops, people.Sought(customer_id, email, mpid), site_id)
+    if not items:
+        ops.tell({"erased": []}, _NOBODY)
+        return TROUBLE
+    workspaces = ", ".join(dict.fromkeys(item.site_id for item in items))
+    question = f"Delete what the table holds of this person in workspace {workspaces} for good?"
+    ops.agree(question, yes=yes)
+    for item in items:
+        people.erase(ops.aws, ops.stack, item.key)
+    ops.tell(
+        {"erased": [{"site id": item.site_id, "key": item.key} for item in items]},
+        *(f"Deleted from workspace {item.site_id}: {item.key}." for item in items),
+        _NOT_ERASED,
+    )
+    return FINE
 
 
 def _found(ops: Ops, sought: people.Sought, site_id: Sequence[str]) -> list[people.Found]:
@@ -98,7 +104,11 @@ def _found(ops: Ops, sought: people.Sought, site_id: Sequence[str]) -> list[peop
     if not site_id:
         known = secret.workspaces(ops.aws, ops.settings.credentials_secret_name).values()
         site_id = list(dict.fromkeys(workspace.site_id for workspace in known))
-    return people.find(ops.aws, ops.stack, sought, site_id)
+    found = people.find(ops.aws, ops.stack, sought, site_id)
+    if found or sought.identifier is None:
+        return found
+    click.echo(_READING_ALL, err=True)
+    return people.find(ops.aws, ops.stack, sought, site_id, former=True)
 
 
 def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
@@ -106,20 +116,25 @@ def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
     known_as = state.identifier
     identifier = known_as.value if known_as else ""
     return {
+        "site id": found.site_id,
         "key": found.key,
         "known as": {
             known_as.kind if known_as else "": identifier if reveal else masked(identifier)
         },
+        "known as before, not cleared yet": [
+            {former.kind: former.value if reveal else masked(former.value)}
+            for former in state.former
+        ],
         "version": state.version,
         "newest timestamp given": show.since(state.timestamp, time.time()),
         "audiences": {
-            str(audience): f"{'in' if is_member(word) else 'left'} since {_date(word)}"
-            for audience, word in sorted(state.memberships.items())
+            str(audience): f"{'in' if is_member(newest) else 'left'} since {_date(newest)}"
+            for audience, newest in sorted(state.memberships.items())
         },
-        "set or cleared": {name: _date(word) for name, word in state.set_at.items()},
+        "set or cleared": {name: _date(newest) for name, newest in state.set_at.items()},
         "would be sent": found.entities if reveal else masked_json(list(found.entities)),
     }
 
 
-def _date(word: int) -> str:
-    return show.since((word >> 1) / 1000, time.time())
+def _date(newest: Stamp) -> str:
+    return show.since((newest >> 1) / 1000, time.time())

@@ -26,6 +26,7 @@ from handler import queue
 from handler.clock import TimeLeft
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
+from handler.domain.attributes import AttributeOptions
 from handler.errors import RetryableError
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
@@ -247,6 +248,7 @@ class Walk:
                 now=lambda: NOW,
                 sleep=_no_sleep,
                 backoff=float,
+                options=AttributeOptions(),
             ),
             credentials=credentials,
             queue=Queue(

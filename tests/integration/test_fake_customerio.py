@@ -17,7 +17,7 @@ import pytest
 import urllib3
 
 from local.fake_customerio.faults import Fault, FaultKind
-from local.fake_customerio.people import PersonRecord
+from local.fake_customerio.people import Ordering, PersonRecord
 from local.fake_customerio.process import FakeCustomerio
 
 SITE, KEY = "site-a", "key-a"
@@ -177,6 +177,35 @@ def test_an_update_older_than_the_newest_is_answered_200_and_ignored(fake: FakeC
 
     assert (answer.status, answer.json()) == (200, {})
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new"}, 10, 1)
+
+
+def test_attributes_are_ordered_one_by_one_on_demand(fake: FakeCustomerio) -> None:
+    fake.order_by(Ordering.ATTRIBUTES)
+
+    send_batch(
+        fake,
+        identify(timestamp=10, plan="new", city=None),
+        identify(timestamp=9, plan="old", city="old", age=7),
+        identify(timestamp=8, age=6),
+    )
+
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new", "age": 7}, 10, 2)
+
+
+def test_a_reset_brings_back_the_ordering_of_the_start(fake: FakeCustomerio) -> None:
+    newer, older = identify(timestamp=10), identify(timestamp=9, age=7)
+    fake.order_by(Ordering.ATTRIBUTES)
+    fake.reset()
+    send_batch(fake, newer, older)
+    ordered_by_updates = only_person(fake)
+
+    with FakeCustomerio.start({SITE: KEY}, ordering=Ordering.ATTRIBUTES) as other:
+        other.order_by(Ordering.UPDATES)
+        other.reset()
+        send_batch(other, newer, older)
+        ordered_by_attributes = only_person(other)
+
+    assert (ordered_by_updates.attributes, ordered_by_attributes.attributes) == ({}, {"age": 7})
 
 
 def test_an_update_of_the_same_second_is_applied(fake: FakeCustomerio) -> None:

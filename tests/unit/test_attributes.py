@@ -6,13 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.attributes import attribute_name, person
+from handler.domain.attributes import AttributeOptions, Person, attribute_name, build_person
 from handler.domain.membership import Identifier, PersonState, merge
 from tests.builders import NOW, NOW_MS, change, state, update
 
 
-def attributes(kept: PersonState, *updates) -> dict[str, object]:
-    return dict(person(kept, updates, timestamp=1).attributes)
+def person(kept: PersonState, updates, **options) -> Person:
+    return build_person(kept, updates, timestamp=1, options=AttributeOptions(**options))
+
+
+def attributes(kept: PersonState, *updates, **options) -> dict[str, object]:
+    return dict(person(kept, updates, **options).attributes)
 
 
 def merged(*updates) -> PersonState:
@@ -28,7 +32,7 @@ def test_a_long_list_goes_on_in_numbered_attributes() -> None:
     sent = attributes(state(*range(100_000, 100_250)))
 
     assert list(sent) == ["SegmentMembership", "SegmentMembership 2", "SegmentMembership 3"]
-    assert person(state(*range(100_000, 100_250)), [], timestamp=1).overflowing
+    assert person(state(*range(100_000, 100_250)), []).overflowing
 
 
 def test_a_continuation_no_longer_needed_is_cleared() -> None:
@@ -55,6 +59,47 @@ def test_of_audiences_that_share_a_name_one_is_enough(joined) -> None:
     )
 
     assert attributes(merged(told), told)["In VIP"] is True
+
+
+def test_an_exit_clears_its_attribute_if_the_setting_says_so() -> None:
+    left = update(change(11, joined=False), change(12), one_attribute=True)
+
+    sent = attributes(merged(left), left, clear_on_exit=True)
+
+    assert (sent["In Audience 11"], sent["In Audience 12"]) == (None, True)
+
+
+def test_audiences_are_counted_if_each_is_an_attribute() -> None:
+    known = state(11, 12, left=(13,))
+
+    def counted(**options) -> list[int]:
+        told = [update(change(11), one_attribute=one) for one in (True, False)]
+        return [person(known, [one], **options).audience_count for one in told]
+
+    assert counted() == [3, 0]
+    assert counted(clear_on_exit=True) == [2, 0]
+
+
+@given(st.text(st.sampled_from("v2. é"), max_size=90), st.sampled_from(["_", "dot"]))
+def test_with_a_replacement_no_name_of_an_audience_has_a_dot(name, replacement) -> None:
+    told = update(change(11, name=f"v2.0 {name}"), one_attribute=True)
+
+    sent = attributes(merged(told), told, dot_replacement=replacement)
+
+    assert not [name for name in sent if "." in name]
+    assert [name for name in sent if name.startswith(f"In v2{replacement}0 ")]
+
+
+def test_audiences_with_a_dot_in_their_name_are_noted_if_it_is_sent() -> None:
+    changes = [change(11), change(12, name="v2.0 users"), change(13, name="a.b")]
+
+    def noted(*, one_attribute: bool = True, **options) -> tuple[int, ...]:
+        told = update(*changes, one_attribute=one_attribute)
+        return person(merged(told), [told, told], **options).dotted_audiences
+
+    assert noted() == (12, 13)
+    assert noted(dot_replacement="_") == ()
+    assert noted(one_attribute=False) == ()
 
 
 def test_without_that_setting_there_is_no_attribute_per_audience() -> None:
@@ -96,7 +141,7 @@ def test_clearing_wins_on_equal_times_and_the_larger_of_two_values() -> None:
 def test_a_name_over_1000_bytes_is_left_out_and_told() -> None:
     told = update(names={"first_name": "é" * 501, "last_name": "é" * 500})
 
-    held = person(merged(told), [told], timestamp=1)
+    held = person(merged(told), [told])
 
     assert "first_name" not in held.attributes
     assert held.attributes["last_name"] == "é" * 500
@@ -121,10 +166,23 @@ def test_two_long_names_that_begin_alike_stay_apart() -> None:
 
 def test_a_person_nobody_has_named_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match="nobody has named"):
-        person(PersonState(), [], timestamp=1)
+        person(PersonState(), [])
 
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=700)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.sampled_from("AB")), max_size=9))
+def test_clearing_on_exit_replaces_false_by_null_and_nothing_else(entries) -> None:
+    told = update(
+        *(change(key, joined=joined, name=name) for key, joined, name in entries),
+        one_attribute=True,
+    )
+
+    kept = attributes(merged(told), told)
+    cleared = attributes(merged(told), told, clear_on_exit=True)
+
+    assert cleared == {name: None if one is False else one for name, one in kept.items()}
 
 
 @given(
@@ -145,6 +203,6 @@ def test_no_name_and_no_value_breaks_a_limit(ids, names, audience_names) -> None
 def test_a_person_is_addressed_by_what_the_state_knows() -> None:
     known = state(11, identifier=Identifier(is_id=True, set_at_ms=NOW_MS, value="99"))
 
-    held = person(known, [update(change(11), customer_id="42", at_ms=NOW_MS - 1)], timestamp=1)
+    held = person(known, [update(change(11), customer_id="42", at_ms=NOW_MS - 1)])
 
     assert (held.identifier.kind, held.identifier.value) == ("id", "99")

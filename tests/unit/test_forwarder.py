@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from handler.domain.attributes import AttributeOptions
 from handler.domain.membership import PersonState, merge
 from handler.domain.update import person_key
 from handler.domain.workspace import Workspace
@@ -70,6 +71,7 @@ class House:
             now=lambda: self.now,
             sleep=self.slept.append,
             one_attribute_per_audience=settings.get("one_attribute", False),
+            options=settings.get("attribute_options", AttributeOptions()),
             suspensions=self.suspensions if settings.get("suspends") else None,
         )
 

@@ -16,18 +16,19 @@ from botocore.stub import Stubber
 from click.testing import CliRunner
 from rich.console import Console
 
-from handler.domain.attributes import person
+from handler.domain.membership import pack, person_key
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError
 from ops import dead_letters, masking, secret, show
-from ops.checks import Checks
+from ops.checks import Check, Checks
 from ops.cli import cli, run
 from ops.commands.context import FINE, OUT_OF_REACH, STOPPED, TROUBLE, USAGE, Ops
 from ops.dead_letters import DeadLetter, DeadLetters, Move, Moved, Selection
+from ops.logs import read_log
 from ops.people import Sought, would_be_sent
 from ops.stack import Ingress, Stack
-from ops.status import Depth, Invocations, Status, Trouble, read_log, troubles
-from tests.builders import NOW, body, profile, state
+from ops.status import Depth, Invocations, Status, Trouble, troubles
+from tests.builders import NOW, body, profile, state, update
 from tests.stack_template import PROJECT
 
 DATE = {"HTTPHeaders": {"date": "Sat, 21 Nov 2026 22:58:14 GMT"}}
@@ -453,11 +454,9 @@ def test_the_log_is_read_newest_first_and_no_further_than_it_must(logs) -> None:
     stubbed.add_response("filter_log_events", page((7, "c"), more="4"), first | {"nextToken": "3"})
     both = asked | {"filterPattern": "ERROR"}
     stubbed.add_response("filter_log_events", page((8, "b"), (6, "d")), both)
-    for term in ('"Task timed out"', '"Runtime exited"', '"handler.errors."'):
-        stubbed.add_response("filter_log_events", page(), asked | {"filterPattern": term})
     counted: list[int] = []
 
-    log = read_log(client, "l", since=5, most=3, on_lines=counted.append)
+    log = read_log(client, "l", ["WARNING", "ERROR"], since=5, most=3, on_lines=counted.append)
 
     assert (sorted(log.lines), log.complete_since) == (["a", "b", "c", "d"], 7)
     assert sum(counted) == 5
@@ -503,6 +502,7 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="401")
         (status(mapping="Disabled"), "ops mapping enable"),
         (status("message.retried"), "Changes are retried"),
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
+        (status("audience.dot_in_name"), "Audience names have dots"),
         (status("invocation.failed"), "The function fails"),
         (status("invocation.failed", function="ingress"), "The ingress fails"),
         (status(forwarder=Invocations(9, 1)), "The function fails"),
@@ -662,6 +662,55 @@ def test_with_a_url_every_token_of_the_shared_secret_is_to_be_long(
     assert "tiny-token" not in check.found + check.mend
 
 
+class Logs:
+    """A CloudWatch Logs client whose groups hold these lines; a pattern is a text in them."""
+
+    def __init__(self, *lines) -> None:
+        self.lines = lines
+
+    def get_paginator(self, _name):
+        return self
+
+    def paginate(self, *, filterPattern, **_asked):  # noqa: N803 - botocore's name
+        term = filterPattern.strip('"')
+        yield page(*((1, line) for line in self.lines if term in line))
+
+
+def dot_in_name(audience_id):
+    return json.dumps(
+        {"level": "WARNING", "message": "audience.dot_in_name", "audience_id": audience_id}
+    )
+
+
+def test_audiences_with_a_dot_in_their_name_are_warned_of() -> None:
+    logs = Logs(dot_in_name(13), dot_in_name(12), dot_in_name(13), "audience.dot_in_name")
+    aws: Any = SimpleNamespace(logs=logs)
+
+    (check,) = Checks(aws, STACK).of_audience_names()
+
+    assert (check.is_ok, check.found) == (True, "a dot in the name of audience 12, 13")
+    assert "DotsInNames" in check.mend
+
+
+def test_without_a_warning_in_the_log_the_names_are_in_order() -> None:
+    aws: Any = SimpleNamespace(logs=Logs())
+
+    (check,) = Checks(aws, STACK).of_audience_names()
+
+    assert (check.is_ok, check.mend) == (True, "")
+
+
+def test_a_warning_is_marked_as_one() -> None:
+    warning = Check("b", is_ok=True, found="f", mend="do this")
+    console = Console(width=140)
+    with console.capture() as captured:
+        console.print(show.checks([Check("a", is_ok=True, found="f"), warning]))
+
+    assert "✓" in captured.get()
+    assert "! b: do this" in captured.get()
+    assert "✗" not in captured.get()
+
+
 # --- people ---
 
 
@@ -679,8 +728,73 @@ def test_what_would_be_sent_is_what_the_function_would_send() -> None:
 
     (entity,) = would_be_sent(known)
 
-    assert entity["attributes"] == person(known, [], timestamp=0).attributes
+    assert entity["attributes"] == {"SegmentMembership": "'11','12'"}
     assert entity["timestamp"] == known.timestamp
+
+
+@pytest.fixture
+def two_workspaces(monkeypatch):
+    """Have a table in which two workspaces know somebody by the id 42; delete items on demand."""
+    table = TwoWorkspaces()
+    monkeypatch.setattr(Ops, "aws", SimpleNamespace(dynamodb=table))
+    monkeypatch.setattr(Ops, "stack", STACK)
+    return table
+
+
+class TwoWorkspaces:
+    """A DynamoDB client of that table."""
+
+    def __init__(self) -> None:
+        self.items = {}
+        for site_id in ("site-a", "site-b"):
+            key = person_key(site_id, update().profile)
+            self.items[key] = {
+                "pk": {"S": key},
+                "version": {"N": "1"},
+                "timestamp": {"N": "1"},
+                "identifier": {"S": "id:42"},
+                "memberships": {"B": pack(state(11))},
+            }
+
+    def query(self, **_asked):
+        return {"Items": [{"pk": item["pk"]} for item in self.items.values()]}
+
+    def batch_get_item(self, *, RequestItems):  # noqa: N803 - botocore's name
+        ((table, asked),) = RequestItems.items()
+        keys = [key["pk"]["S"] for key in asked["Keys"]]
+        found = [self.items[key] for key in keys if key in self.items]
+        return {"Responses": {table: found}, "UnprocessedKeys": {}}
+
+    def delete_item(self, *, TableName, Key):  # noqa: N803
+        del self.items[Key["pk"]["S"]]
+
+
+OF_SITE_A = ["--site-id", "site-a", "--id", "42"]
+
+
+def test_a_person_of_another_workspace_is_neither_shown_nor_erased(two_workspaces, capsys) -> None:
+    assert run(["person", "show", *OF_SITE_A, "--json"]) == FINE
+    assert [one["site id"] for one in json.loads(capsys.readouterr().out)] == ["site-a"]
+
+    assert run(["person", "erase", *OF_SITE_A, "--yes", "--json"]) == FINE
+    (erased,) = json.loads(capsys.readouterr().out)["erased"]
+    assert erased["site id"] == "site-a"
+    assert [key.partition("#")[0] for key in two_workspaces.items] == ["site-b"]
+
+
+def test_the_question_and_the_answer_name_the_workspace(
+    two_workspaces, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\ny\n"))
+
+    assert run(["person", "erase", *OF_SITE_A]) == STOPPED
+    assert len(two_workspaces.items) == 2
+    assert run(["person", "erase", *OF_SITE_A]) == FINE
+
+    told = capsys.readouterr()
+    assert "holds of this person in workspace site-a for good?" in told.err
+    assert "Deleted from workspace site-a: site-a#" in told.out
+    assert "site-b" not in told.err + told.out
 
 
 # --- secret ---

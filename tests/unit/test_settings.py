@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from handler.domain.attributes import AttributeOptions
 from handler.errors import MisconfiguredError
 from handler.settings import IngressSettings, Settings
 
@@ -25,6 +26,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         credentials_secret_name="customerio/credentials",
         one_attribute_per_audience=False,
         track_api_url="",
+        attribute_options=AttributeOptions(),
     )
 
 
@@ -92,6 +94,26 @@ def test_nobody_is_suspended_unless_the_stack_says_so() -> None:
 
     assert Settings.from_environ(ENVIRON).suspends is False
     assert Settings.from_environ(environ).suspends is True
+
+
+def test_an_exit_clears_an_attribute_only_if_the_stack_says_so() -> None:
+    environ = {**ENVIRON, "CLEAR_ON_EXIT": "true"}
+
+    assert Settings.from_environ(ENVIRON).attribute_options == AttributeOptions()
+    assert Settings.from_environ(environ).attribute_options.clear_on_exit is True
+
+
+@pytest.mark.parametrize(("value", "replacement"), [("keep", None), ("_", "_"), ("dot", "dot")])
+def test_dots_are_kept_or_replaced(value, replacement) -> None:
+    settings = Settings.from_environ({**ENVIRON, "DOTS_IN_NAMES": value})
+
+    assert settings.attribute_options.dot_replacement == replacement
+
+
+@pytest.mark.parametrize("value", ["", ".", "a b", "x" * 11, "é"])
+def test_a_replacement_that_is_no_plain_text_is_refused(value) -> None:
+    with pytest.raises(MisconfiguredError, match="DOTS_IN_NAMES must be keep"):
+        Settings.from_environ({**ENVIRON, "DOTS_IN_NAMES": value})
 
 
 def test_the_ingress_reads_its_own_settings() -> None:

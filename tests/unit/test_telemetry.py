@@ -112,6 +112,36 @@ def test_an_ordinary_person_is_not_worth_a_line(told) -> None:
     assert told.lines() == []
 
 
+def test_the_most_audiences_of_a_person_are_told_once_for_a_batch(told) -> None:
+    identifier = Identifier(is_id=True, set_at_ms=1, value="42")
+    for count in (20, 260, 0, 30):
+        told.telemetry.person_delivered(
+            "k",
+            Person(identifier, 1, {}, overflowing=False, names_left_out=0, audience_count=count),
+        )
+
+    assert told.metrics()["AudiencesOfAPerson"] == [260.0]
+
+
+def test_a_dot_in_the_name_of_an_audience_is_warned_of_once_for_each(told) -> None:
+    identifier = Identifier(is_id=True, set_at_ms=1, value="42")
+    for ids in ((12, 13), (13, 14), ()):
+        told.telemetry.person_delivered(
+            "k",
+            Person(
+                identifier,
+                1,
+                {},
+                overflowing=False,
+                names_left_out=0,
+                dotted_audiences=ids,
+            ),
+        )
+
+    lines = [(one["level"], one["message"], one["audience_id"]) for one in told.lines()]
+    assert lines == [("WARNING", "audience.dot_in_name", key) for key in (12, 13, 14)]
+
+
 def test_requests_are_counted_by_how_they_ended(told) -> None:
     for status in (200, 207, 429, 503, 0, 301, 404):
         told.telemetry.request(status=status, seconds=0.0123)

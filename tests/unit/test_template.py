@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from handler.customerio.wire import MAX_ATTRIBUTES
 from handler.settings import IngressSettings, Settings
 from handler.telemetry import MetricName
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
@@ -183,6 +184,8 @@ def test_the_parameters_are_the_documented_ones():
     assert {name: parameter["Default"] for name, parameter in PARAMETERS.items()} == {
         "CredentialsSecretName": "customerio/credentials",
         "OneAttributePerAudience": "false",
+        "ClearOnExit": "false",
+        "DotsInNames": "keep",
         "TrackApiUrl": "",
         "BatchSize": 100,
         "MaximumBatchingWindow": 2,
@@ -200,6 +203,7 @@ def test_the_parameters_are_the_documented_ones():
         "OldestMessageAlarmSeconds": 900,
         "SetAsideAlarmPercent": 5,
         "OverflowAlarmThreshold": 0,
+        "AudiencesAlarmThreshold": 250,
     }
 
 
@@ -255,15 +259,17 @@ def test_the_outputs_are_the_documented_ones():
 def test_the_function_finds_every_setting_in_its_environment():
     variables = FUNCTION["Environment"]["Variables"]
     switches = dict.fromkeys(
-        ("ONE_ATTRIBUTE_PER_AUDIENCE", "SUSPEND_ON_REFUSED_CREDENTIALS"), "false"
+        ("CLEAR_ON_EXIT", "ONE_ATTRIBUTE_PER_AUDIENCE", "SUSPEND_ON_REFUSED_CREDENTIALS"), "false"
     )
-    texts = {**switches, "TRACK_API_URL": ""}
+    texts = {**switches, "TRACK_API_URL": "", "DOTS_IN_NAMES": "keep"}
 
     Settings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
 
     assert sorted(variables) == [
+        "CLEAR_ON_EXIT",
         "CREDENTIALS_SECRET_NAME",
         "DEAD_LETTER_QUEUE_URL",
+        "DOTS_IN_NAMES",
         "ONE_ATTRIBUTE_PER_AUDIENCE",
         "POWERTOOLS_LOG_LEVEL",
         "POWERTOOLS_METRICS_NAMESPACE",
@@ -479,6 +485,16 @@ def test_an_alarm_says_where_to_read_what_to_do(name):
 
     assert section
     assert re.search(rf"^#+ {re.escape(section[1])}$", operations, re.MULTILINE)
+
+
+def test_an_alarm_fires_before_a_person_has_all_attributes_that_customerio_takes():
+    threshold = PARAMETERS["AudiencesAlarmThreshold"]
+    alarm = properties("AudiencesAlarm")
+
+    assert threshold["Default"] < MAX_ATTRIBUTES
+    assert threshold["MaxValue"] < MAX_ATTRIBUTES
+    assert (alarm["MetricName"], alarm["Statistic"]) == ("AudiencesOfAPerson", "Maximum")
+    assert alarm["Threshold"] == {"Ref": "AudiencesAlarmThreshold"}
 
 
 @pytest.mark.parametrize("name", ALARMS)
