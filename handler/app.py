@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 AWS_THREADS = 12
-POSTS_IN_FLIGHT = 4
+POST_THREADS = 64  # created on demand; several workspaces are posted side by side
 CREDENTIALS_KEPT_S = 300
 
 
@@ -49,7 +49,7 @@ def telemetry() -> Telemetry:
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
     settings = Settings.from_environ(os.environ)
-    pool = aws.connections(AWS_THREADS)
+    pool = aws.connections(POST_THREADS)
     client = aws.clients(pool)
     dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
@@ -72,7 +72,7 @@ def forwarder() -> Forwarder:
         ),
         customerio=TrackApi(
             pool,
-            ThreadPoolExecutor(POSTS_IN_FLIGHT, thread_name_prefix="customerio"),
+            ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
             telemetry(),
             draw=random.uniform,
             sleep=clock.sleep,

@@ -1,7 +1,7 @@
 """Client: posts persons to Customer.io in chunks, several in flight, over kept-alive connections.
 
-Persons come in from the forwarder; wire.py packs them and reads the answers. What comes back is
-said person by person. Time is owned: nothing starts that the time left cannot finish.
+Persons come in from jobs; wire.py packs them and reads the answers. Each person has an outcome.
+Time is owned: nothing starts that the time left cannot finish.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final, Protocol, TypeVar
 
 import urllib3
-from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
+from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry, Timeout, make_headers
 
 from handler.clock import Sleep, TimeLeft
@@ -41,8 +41,8 @@ READ_TIMEOUT_S: Final = 20.0
 SHORTEST_TRY_S: Final = 1.0
 """A request is not started with less time than this."""
 
-CHUNKS_HELD: Final = 5
-"""Chunks that are encoded at a time: one more than are posted."""
+CHUNKS_IN_FLIGHT: Final = 4
+"""Chunks of one delivery that are posted at a time."""
 
 MAX_ANSWER_BYTES: Final = 4 << 20
 """Answers are read up to here: refusing 500 kB of entities one by one takes less."""
@@ -97,7 +97,7 @@ class TrackApi:
         self._sleep = sleep
         self._url = url
         self._region_urls = region_urls
-        self._regions_found: dict[Workspace, str] = {}
+        self._urls_asked_for: dict[Workspace, str] = {}
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
@@ -111,7 +111,7 @@ class TrackApi:
             if url is None:
                 asked = self._executor.submit(self._ask_region, workspace, time_left)
                 url = asked.result(max(0.0, time_left()))
-            visit = _Visit(workspace, url, time_left)
+            session = _Session(workspace, url, time_left)
         except RetryableError as error:
             return [error] * len(persons)
         except TimeoutError:
@@ -120,101 +120,97 @@ class TrackApi:
         chunks = wire.chunks(map(wire.entities, persons))
         posts: dict[Future[list[tuple[int, Outcome]]], wire.Chunk] = {}
         while True:
-            for chunk in islice(chunks, CHUNKS_HELD - len(posts)):
-                posts[self._executor.submit(self._post, visit, chunk)] = chunk
+            for chunk in islice(chunks, CHUNKS_IN_FLIGHT - len(posts)):
+                posts[self._executor.submit(self._post, session, chunk)] = chunk
             if not posts:
                 return outcomes
-            # A request's timeouts bound each wait for a byte; this bounds them all together.
+            # A request's timeouts bound each wait for a byte; this one bounds the whole delivery.
             done, _ = wait(posts, timeout=max(0.0, time_left()), return_when=FIRST_COMPLETED)
             for post in done or [*posts]:
-                for owner, outcome in self._result(visit, post, posts.pop(post)):
-                    outcomes[owner] = _graver(outcomes[owner], outcome)
+                for owner, outcome in self._result(session, post, posts.pop(post)):
+                    outcomes[owner] = _worse(outcomes[owner], outcome)
 
     def _result(
-        self, visit: _Visit, post: Future[list[tuple[int, Outcome]]], chunk: wire.Chunk
+        self, session: _Session, post: Future[list[tuple[int, Outcome]]], chunk: wire.Chunk
     ) -> list[tuple[int, Outcome]]:
         if post.done():
             return post.result()
         post.cancel()
-        visit.given_up = _late()
-        return [(owner, visit.given_up) for owner in chunk.owners]
+        session.aborted_by = _late()
+        return [(owner, session.aborted_by) for owner in chunk.owners]
 
-    def _post(self, visit: _Visit, chunk: wire.Chunk) -> list[tuple[int, Outcome]]:
-        """Post a chunk; where it is refused as a whole, its halves, down to the one refused."""
-        if visit.given_up is not None:
-            return [(owner, visit.given_up) for owner in chunk.owners]
+    def _post(self, session: _Session, chunk: wire.Chunk) -> list[tuple[int, Outcome]]:
+        """Post a chunk; if it is refused as a whole, its halves, down to the refused entity."""
+        if session.aborted_by is not None:
+            return [(owner, session.aborted_by) for owner in chunk.owners]
         try:
             read = partial(wire.read_answer, count=len(chunk.entities))
-            answer = self._ask(visit, "/api/v2/batch", read, body=chunk.body)
+            answer = self._ask(session, "/api/v2/batch", read, body=chunk.body)
         except RetryableError as error:
-            visit.given_up = error
+            session.aborted_by = error
             return [(owner, error) for owner in chunk.owners]
         if isinstance(answer, wire.Refused) and len(chunk.entities) > 1:
             first, second = chunk.halves()
-            return self._post(visit, first) + self._post(visit, second)
+            return self._post(session, first) + self._post(session, second)
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
         return [
-            (owner, _rejected(visit, refusals[place], entity) if place in refusals else None)
+            (owner, _rejected(session, refusals[place], entity) if place in refusals else None)
             for place, (owner, entity) in enumerate(zip(chunk.owners, chunk.entities, strict=True))
         ]
 
     def _known_url(self, workspace: Workspace) -> str | None:
         if self._url or workspace.region != "auto":
             return self._url or self._region_urls[workspace.region]
-        return self._regions_found.get(workspace)
+        return self._urls_asked_for.get(workspace)
 
     def _ask_region(self, workspace: Workspace, time_left: TimeLeft) -> str:
-        visit = _Visit(workspace, self._region_urls["us"], time_left)
-        region = self._ask(visit, "/api/v1/accounts/region", wire.read_region)
-        self._regions_found[workspace] = self._region_urls[region]
+        session = _Session(workspace, self._region_urls["us"], time_left)
+        region = self._ask(session, "/api/v1/accounts/region", wire.read_region)
+        self._urls_asked_for[workspace] = self._region_urls[region]
         return self._region_urls[region]
 
     def _ask(
         self,
-        visit: _Visit,
+        session: _Session,
         path: str,
         read: Callable[[int, bytes], _Answer],
         body: bytes | None = None,
     ) -> _Answer:
-        """Send one request, again after trouble while tries and time are left; read the answer.
+        """Send one request, and retry errors while tries and time are left; read the answer.
 
         Raises the RetryableError that the last try ended in.
         """
-        retry = Retry(total=MAX_TRIES - 1, allowed_methods=None, raise_on_status=False)
+        tries = 0
         while True:
-            if visit.given_up is not None:
-                raise visit.given_up.with_traceback(None)
-            if visit.time_left() < SHORTEST_TRY_S:
+            if session.aborted_by is not None:
+                raise session.aborted_by.with_traceback(None)
+            if session.time_left() < SHORTEST_TRY_S:
                 raise OutOfTimeError("no time left for a request to Customer.io")
+            tries += 1
             asked_to_wait = 0.0
             try:
-                response = self._request(visit, path, body)
-                asked_to_wait = _retry_after(retry, response)
+                response = self._request(session, path, body)
+                asked_to_wait = _retry_after(response)
                 return read(response.status, response.data)
             except (ThrottledError, UnavailableError) as error:
-                trouble: RetryableError = error
-            try:
-                retry = retry.increment("POST", path, error=HTTPError())
-            except MaxRetryError:
-                raise trouble from None
-            wait = asked_to_wait + full_jitter(len(retry.history), self._draw)
-            if wait > visit.time_left() - SHORTEST_TRY_S:
-                raise trouble
-            self._telemetry.request_retried(trouble)
+                wait = asked_to_wait + full_jitter(tries, self._draw)
+                if tries == MAX_TRIES or wait > session.time_left() - SHORTEST_TRY_S:
+                    raise
+                self._telemetry.request_retried(error)
             self._sleep(wait)
 
-    def _request(self, visit: _Visit, path: str, body: bytes | None) -> _Response:
+    def _request(self, session: _Session, path: str, body: bytes | None) -> _Response:
         """Send one request and read its answer, whatever its status, within the time left."""
         started = time.monotonic()
         status = 0
         try:
             response = self._pool.request(
                 "GET" if body is None else "POST",
-                visit.url + path,
+                session.url + path,
                 body=body,
-                headers=visit.headers,
+                headers=session.headers,
                 timeout=Timeout(
-                    total=visit.time_left(), connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S
+                    total=session.time_left(), connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S
                 ),
                 retries=False,
                 redirect=False,
@@ -222,7 +218,7 @@ class TrackApi:
                 decode_content=False,
             )
             try:
-                data = _read_bounded(response, visit.time_left)
+                data = _read_bounded(response, session.time_left)
             except BaseException:
                 response.close()
                 raise
@@ -243,13 +239,13 @@ class _Response:
     retry_after: str | None
 
 
-class _Visit:
+class _Session:
     """One delivery to one workspace: what all its requests share."""
 
     def __init__(self, workspace: Workspace, url: str, time_left: TimeLeft) -> None:
         self.url = url
         self.time_left = time_left
-        self.given_up: RetryableError | None = None
+        self.aborted_by: RetryableError | None = None
         self.secrets = (workspace.site_id, workspace.api_key)
         self.headers = {
             "Content-Type": "application/json",
@@ -276,18 +272,18 @@ def _read_bounded(response: urllib3.BaseHTTPResponse, time_left: TimeLeft) -> by
     return bytes(read)
 
 
-def _retry_after(retry: Retry, response: _Response) -> float:
+def _retry_after(response: _Response) -> float:
     """Return the seconds that Customer.io asks us to wait; 0 if it does not."""
     try:
-        return retry.parse_retry_after(response.retry_after or "0")
+        return Retry().parse_retry_after(response.retry_after or "0")
     except (InvalidHeader, OverflowError, ValueError):
         return 0.0
 
 
-def _rejected(visit: _Visit, reason: str, entity: bytes) -> PersonRejectedError:
-    return PersonRejectedError(wire.without_values(reason, entity, secrets=visit.secrets))
+def _rejected(session: _Session, reason: str, entity: bytes) -> PersonRejectedError:
+    return PersonRejectedError(wire.without_values(reason, entity, secrets=session.secrets))
 
 
-def _graver(one: Outcome, other: Outcome) -> Outcome:
+def _worse(first: Outcome, second: Outcome) -> Outcome:
     """Return the outcome that counts for a person of several entities: retry, then reject."""
-    return other if isinstance(other, RetryableError) or one is None else one
+    return second if isinstance(second, RetryableError) or first is None else first

@@ -84,20 +84,20 @@ def entities(person: Person) -> list[bytes]:
 
 def chunks(persons: Iterable[Sequence[bytes]]) -> Iterator[Chunk]:
     """Pack the entities of each person, in order, into as few requests as their sizes allow."""
-    held: list[bytes] = []
+    pending: list[bytes] = []
     owners: list[int] = []
     size = 0
     room = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
     for owner, parts in enumerate(persons):
         for entity in parts:
-            if held and size + len(entity) + 1 > room:
-                yield Chunk(held, owners)
-                held, owners, size = [], [], 0
-            held.append(entity)
+            if pending and size + len(entity) + 1 > room:
+                yield Chunk(pending, owners)
+                pending, owners, size = [], [], 0
+            pending.append(entity)
             owners.append(owner)
             size += len(entity) + 1
-    if held:
-        yield Chunk(held, owners)
+    if pending:
+        yield Chunk(pending, owners)
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -117,7 +117,7 @@ def read_answer(status: int, body: bytes, *, count: int) -> dict[int, str] | Ref
         case 400 | 413:
             return Refused(_first_reason(body) or f"refused with {status}")
         case _:
-            raise _trouble(status)
+            raise _error(status)
 
 
 def read_region(status: int, body: bytes) -> Literal["us", "eu"]:
@@ -126,14 +126,14 @@ def read_region(status: int, body: bytes) -> Literal["us", "eu"]:
     Raises the RetryableError that the answer calls for.
     """
     if status != 200:
-        raise _trouble(status)
+        raise _error(status)
     try:
         return msgspec.json.decode(body, type=_Region).region
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UnavailableError("Customer.io's answer names no region") from None
 
 
-def _trouble(status: int) -> RetryableError:
+def _error(status: int) -> RetryableError:
     match status:
         case 401 | 403:
             return CredentialsRefusedError(f"Customer.io refused the credentials: {status}")
@@ -144,7 +144,7 @@ def _trouble(status: int) -> RetryableError:
         case _ if 300 <= status < 400:
             return WrongAddressError(f"wrong region or Track API URL: {status}")
         case _:
-            return UnavailableError(f"Customer.io is in trouble: {status}")
+            return UnavailableError(f"Customer.io answered with an error: {status}")
 
 
 def _refusals(status: int, body: bytes, count: int) -> dict[int, str]:

@@ -175,7 +175,7 @@ def test_404_is_a_wrong_address(fake) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_trouble_is_tried_again(fake, caller, status) -> None:
+def test_a_passing_error_is_retried(fake, caller, status) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=status, times=2))
 
     assert caller.deliver(someone()) == [None]
@@ -183,7 +183,7 @@ def test_trouble_is_tried_again(fake, caller, status) -> None:
     assert len(caller.telemetry.named("request_retried")) == 2
 
 
-def test_trouble_that_stays_is_retryable_after_five_tries(fake, caller) -> None:
+def test_an_error_that_stays_is_retryable_after_five_tries(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
 
     (outcome,) = caller.deliver(someone())
@@ -297,7 +297,7 @@ def test_people_go_in_chunks_under_the_limit(fake, caller) -> None:
     assert len(fake.requests()) == 3
 
 
-def test_after_a_chunk_is_given_up_those_not_started_are_not_tried(fake) -> None:
+def test_after_a_chunk_fails_those_not_started_are_not_tried(fake) -> None:
     caller = Caller(fake.url)
     caller.executor = ThreadPoolExecutor(1)
     caller.api._executor = caller.executor

@@ -180,7 +180,7 @@ def test_other_answers_are_retryable_each_in_its_way(status, error) -> None:
         (207, b'{"errors": ["no"]}'),
     ],
 )
-def test_an_answer_that_makes_no_sense_is_trouble_over_there(status, body) -> None:
+def test_an_answer_that_makes_no_sense_is_an_error_over_there(status, body) -> None:
     with pytest.raises(UnavailableError):
         read_answer(status, body, count=2)
 
@@ -191,7 +191,7 @@ def test_the_region_is_read(region) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"region": "mars"}'])
-def test_a_region_that_makes_no_sense_is_trouble_over_there(body) -> None:
+def test_a_region_that_makes_no_sense_is_an_error_over_there(body) -> None:
     with pytest.raises(UnavailableError):
         read_region(200, body)
 
