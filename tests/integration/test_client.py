@@ -126,6 +126,30 @@ def test_400_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
     assert len(held(fake)) == 19
 
 
+@pytest.mark.xfail(strict=True, reason="only 400 and 413 are halved")
+@pytest.mark.parametrize("status", [402, 409, 410, 422])
+def test_any_other_4xx_is_halved(fake, caller, status) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=status, times=3))
+
+    assert [type(outcome) for outcome in caller.deliver(someone("42"), someone("43"))] == [
+        PersonRejectedError,
+        PersonRejectedError,
+    ]
+    assert [request.people for request in fake.requests()] == [2, 1, 1]
+
+
+@pytest.mark.xfail(strict=True, reason="such a 207 is retried without end")
+def test_a_207_that_names_nobody_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
+    nameless = json.dumps({"errors": [{"reason": "invalid"}]})
+    fake.misbehave(Fault(FaultKind.STATUS, status=207, body=nameless, person="3", times=None))
+
+    outcomes = caller.deliver(*(someone(str(n)) for n in range(8)))
+
+    assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [3]
+    assert isinstance(outcomes[3], PersonRejectedError)
+    assert len(held(fake)) == 7
+
+
 def test_413_is_halved(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=413, times=1))
 

@@ -124,6 +124,29 @@ def test_207_names_who_was_refused_and_why() -> None:
     assert refused == {1: "email: invalid: too long"}
 
 
+@pytest.mark.xfail(strict=True, reason="a 4xx that is not listed is retried without end")
+@pytest.mark.parametrize("status", [402, 405, 409, 410, 418, 422, 499])
+def test_any_other_4xx_refuses_the_request_as_a_whole(status) -> None:
+    answer = read_answer(status, b"", count=2)
+
+    assert answer == Refused(f"refused with {status}")
+
+
+@pytest.mark.xfail(strict=True, reason="such a 207 is retried without end")
+@pytest.mark.parametrize(
+    "place",
+    [
+        "{}",
+        *(f'{{"batch_index": {index}}}' for index in (2, -1, '"0"', "null", "true", 0.5)),
+        '"no"',
+    ],
+)
+def test_a_207_whose_error_names_no_entity_refuses_the_request_as_a_whole(place) -> None:
+    body = f'{{"errors": [{{"batch_index": 0}}, {place}]}}'.encode()
+
+    assert isinstance(read_answer(207, body, count=2), Refused)
+
+
 @pytest.mark.parametrize("status", [400, 413])
 @pytest.mark.parametrize(
     ("body", "reason"),
@@ -153,7 +176,6 @@ def test_400_and_413_refuse_the_request_as_a_whole(status, body, reason) -> None
         (429, ThrottledError),
         (500, UnavailableError),
         (503, UnavailableError),
-        (418, UnavailableError),
         (204, UnavailableError),
     ],
 )
@@ -174,10 +196,8 @@ def test_other_answers_are_retryable_each_in_its_way(status, error) -> None:
         (200, b"\xff\xfe"),
         (200, b"[" * 100_000),
         (207, b"{}"),
-        (207, b'{"errors": [{"batch_index": 2}]}'),
-        (207, b'{"errors": [{"batch_index": -1}]}'),
-        (207, b'{"errors": [{"batch_index": "0"}]}'),
-        (207, b'{"errors": ["no"]}'),
+        (207, b'{"errors": []}'),
+        (207, b"<html>"),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_an_error_over_there(status, body) -> None:
