@@ -29,6 +29,9 @@ MAX_ENTITY_BYTES: Final = 32_000
 MAX_ATTRIBUTES: Final = 300
 """Attributes that one identify call takes (Track API, "Person limits")."""
 
+# Credentials, address and rate: nothing that the people of a request can be refused for.
+_RETRYABLE_4XX: Final = {401, 403, 404, 408, 429}
+
 _OPENING: Final = b'{"batch":['
 _CLOSING: Final = b"]}"
 
@@ -101,7 +104,10 @@ def chunks(persons: Iterable[Sequence[bytes]]) -> Iterator[Chunk]:
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An answer that refuses the request as a whole for what is in it: 400 or 413."""
+    """An answer that refuses the request as a whole for its content.
+
+    A 4xx that no retry can help, or a 207 that does not say which entities it refuses.
+    """
 
     reason: str
 
@@ -111,13 +117,11 @@ def read_answer(status: int, body: bytes, *, count: int) -> dict[int, str] | Ref
 
     Raises the RetryableError that the answer calls for.
     """
-    match status:
-        case 200 | 207:
-            return _refusals(status, body, count)
-        case 400 | 413:
-            return Refused(_first_reason(body) or f"refused with {status}")
-        case _:
-            raise _error(status)
+    if status in {200, 207}:
+        return _refusals(status, body, count)
+    if 400 <= status < 500 and status not in _RETRYABLE_4XX:
+        return Refused(_first_reason(body) or f"refused with {status}")
+    raise _error(status)
 
 
 def read_region(status: int, body: bytes) -> Literal["us", "eu"]:
@@ -147,15 +151,15 @@ def _error(status: int) -> RetryableError:
             return UnavailableError(f"Customer.io answered with an error: {status}")
 
 
-def _refusals(status: int, body: bytes, count: int) -> dict[int, str]:
+def _refusals(status: int, body: bytes, count: int) -> dict[int, str] | Refused:
     errors = _errors(body)
     if errors is None or (status == 207 and not errors):
         raise UnavailableError(f"Customer.io's answer {status} makes no sense")
     refused: dict[int, str] = {}
     for error in errors:
         place = error.get("batch_index") if isinstance(error, dict) else None
-        if not isinstance(place, int) or place not in range(count):
-            raise UnavailableError(f"Customer.io's answer {status} names no place")
+        if type(place) is not int or place not in range(count):
+            return Refused(_reason(error) or f"refused with {status}")
         refused[place] = _reason(error)
     return refused
 

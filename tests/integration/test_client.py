@@ -126,7 +126,6 @@ def test_400_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
     assert len(held(fake)) == 19
 
 
-@pytest.mark.xfail(strict=True, reason="only 400 and 413 are halved")
 @pytest.mark.parametrize("status", [402, 409, 410, 422])
 def test_any_other_4xx_is_halved(fake, caller, status) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=status, times=3))
@@ -138,7 +137,6 @@ def test_any_other_4xx_is_halved(fake, caller, status) -> None:
     assert [request.people for request in fake.requests()] == [2, 1, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="such a 207 is retried without end")
 def test_a_207_that_names_nobody_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
     nameless = json.dumps({"errors": [{"reason": "invalid"}]})
     fake.misbehave(Fault(FaultKind.STATUS, status=207, body=nameless, person="3", times=None))

@@ -124,7 +124,6 @@ def test_207_names_who_was_refused_and_why() -> None:
     assert refused == {1: "email: invalid: too long"}
 
 
-@pytest.mark.xfail(strict=True, reason="a 4xx that is not listed is retried without end")
 @pytest.mark.parametrize("status", [402, 405, 409, 410, 418, 422, 499])
 def test_any_other_4xx_refuses_the_request_as_a_whole(status) -> None:
     answer = read_answer(status, b"", count=2)
@@ -132,7 +131,6 @@ def test_any_other_4xx_refuses_the_request_as_a_whole(status) -> None:
     assert answer == Refused(f"refused with {status}")
 
 
-@pytest.mark.xfail(strict=True, reason="such a 207 is retried without end")
 @pytest.mark.parametrize(
     "place",
     [
