@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,6 @@ from handler.customerio.wire import (
     entities,
     read_answer,
     read_region,
-    without_values,
 )
 from handler.domain.attributes import Person
 from handler.domain.membership import Identifier
@@ -116,12 +116,13 @@ def test_200_accepts_everybody(body) -> None:
     assert read_answer(200, body, count=2) == {}
 
 
+@pytest.mark.xfail(strict=True, reason="free text is shown, masked word by word")
 def test_207_names_who_was_refused_and_why() -> None:
     error = {"batch_index": 1, "reason": "invalid", "field": "email", "message": "too long"}
 
     refused = read_answer(207, json.dumps({"errors": [error]}).encode(), count=2)
 
-    assert refused == {1: "email: invalid: too long"}
+    assert refused == {1: "email: invalid"}
 
 
 @pytest.mark.parametrize("status", [402, 405, 409, 410, 418, 422, 499])
@@ -150,7 +151,7 @@ def test_a_207_whose_error_names_no_entity_refuses_the_request_as_a_whole(place)
     ("body", "reason"),
     [
         (b'{"errors": [{"reason": "bad"}]}', "bad"),
-        (b'{"meta": {"errors": ["very bad"]}}', "very bad"),
+        (b'{"meta": {"errors": [{"reason": "very bad"}]}}', "very bad"),
         (b"<html>", "refused with 4"),
         (b'{"errors": 7}', "refused with 4"),
     ],
@@ -214,51 +215,53 @@ def test_a_region_that_makes_no_sense_is_an_error_over_there(body) -> None:
         read_region(200, body)
 
 
-def reason_shown(message, *, value="cust-42", **attributes) -> str:
-    (entity,) = entities(someone(attributes, value=value))
-    answer = {"errors": [{"batch_index": 0, "field": "attributes", "message": message}]}
+def reason_shown(**error) -> str:
+    answer = {"errors": [{"batch_index": 0, **error}]}
     refused = read_answer(207, json.dumps(answer).encode(), count=1)
     assert isinstance(refused, dict)
-    return without_values(refused[0], entity)
+    return refused[0]
 
 
 @pytest.mark.parametrize(
-    ("message", "shown"),
+    ("error", "shown"),
     [
-        ("is over 150 bytes", "attributes: is over 150 bytes"),
-        ("cust-42 isn't valid", "attributes: [value] isn't valid"),
-        ("CUST-42 or cust\\-42 or x_cust-42x", "attributes: [value] or [value] or [value]"),
-        ("of Ann <ann@example.com>", "attributes: of [value] [value]"),
-        ("of Ann-Marie", "attributes: of [value]"),
-        ("'somebody else' is taken", "attributes: [value] is taken"),
-        ("“somebody quite else” is taken", "attributes: [value] is taken"),
-        ('"cut off', "attributes: [value]"),
-        ("Annual limits\n\ufffe", "attributes: Annual limits [value]"),
-        ("taken by 9f3a-77b or 1234567", "attributes: taken by [value] or [value]"),
-        ("ann%40example.com, QW5uIFNtaXRo", "attributes: [value] [value]"),
-        ("Smit... (max 150)", "attributes: [value] (max 150)"),
-        ("In buyers of socks: s3cret", "attributes: In [value] of [value] [value]"),
-        ("", "attributes"),
+        ({"field": "email", "reason": "too_long"}, "email: too_long"),
+        (
+            {"field": "attributes.first_name", "reason": "not valid"},
+            "attributes.first_name: not valid",
+        ),
+        ({"reason": "invalid"}, "invalid"),
+        ({"field": "email"}, "email"),
     ],
 )
-def test_a_reason_is_shown_without_what_it_quotes(message, shown) -> None:
-    assert (
-        reason_shown(message, first_name="Ann Smith", last_name=None, **{"In Buyers Socks": True})
-        == shown
-    )
+def test_field_and_reason_of_a_refusal_are_shown(error, shown) -> None:
+    assert reason_shown(**error) == shown
 
 
-def test_a_long_value_in_a_reason_is_masked_before_the_reason_is_cut() -> None:
-    name = " ".join(f"name{n}" for n in range(100))
+@pytest.mark.xfail(strict=True, reason="free text is shown, masked word by word")
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ({"field": "email", "reason": "invalid", "message": "of Ann"}, "email: invalid"),
+        ({"field": "email", "reason": "ann@example.com is taken"}, "email"),
+        ({"field": "email", "reason": "over 150 bytes"}, "email"),
+        ({"field": "e-mail", "reason": "it's invalid"}, "no reason given"),
+        ({"field": "a b c d e f g h", "reason": "a b c d e f g h i"}, "a b c d e f g h"),
+        ({"field": "email\n", "reason": "x" * 25}, "no reason given"),
+        ({"field": 7, "reason": ["invalid"]}, "no reason given"),
+        ({"message": "Ann is taken"}, "no reason given"),
+        ({}, "no reason given"),
+    ],
+)
+def test_what_is_not_plain_words_is_not_shown(error, shown) -> None:
+    assert reason_shown(**error) == shown
 
-    assert "name" not in reason_shown(f"value {name} not allowed", first_name=name)
 
+@pytest.mark.xfail(strict=True, reason="free text is shown, masked word by word")
+@given(st.text(), st.text(), st.text())
+def test_whatever_a_refusal_says_the_reason_is_short_and_plain(field, reason, message) -> None:
+    shown = reason_shown(field=field, reason=reason, message=message)
 
-def test_an_id_of_one_character_does_not_mask_every_number() -> None:
-    assert reason_shown("1 is over 150", value="1") == "attributes: [value] is over 150"
-
-
-def test_a_refusal_without_a_reason_says_so() -> None:
-    (entity,) = entities(someone({}))
-
-    assert without_values(" ", entity) == "no reason given"
+    assert len(shown) <= 400
+    assert re.fullmatch("[A-Za-z_ .:]+", shown)
+    assert set(shown.split(": ")) <= {field, reason, "no reason given"}
