@@ -154,8 +154,8 @@ class TrackApi:
             return self._post(session, first) + self._post(session, second)
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
         return [
-            (owner, _rejected(session, refusals[place], entity) if place in refusals else None)
-            for place, (owner, entity) in enumerate(zip(chunk.owners, chunk.entities, strict=True))
+            (owner, PersonRejectedError(refusals[place]) if place in refusals else None)
+            for place, owner in enumerate(chunk.owners)
         ]
 
     def _known_url(self, workspace: Workspace) -> str | None:
@@ -246,7 +246,6 @@ class _Session:
         self.url = url
         self.time_left = time_left
         self.aborted_by: RetryableError | None = None
-        self.secrets = (workspace.site_id, workspace.api_key)
         self.headers = {
             "Content-Type": "application/json",
             **make_headers(
@@ -278,10 +277,6 @@ def _retry_after(response: _Response) -> float:
         return Retry().parse_retry_after(response.retry_after or "0")
     except (InvalidHeader, OverflowError, ValueError):
         return 0.0
-
-
-def _rejected(session: _Session, reason: str, entity: bytes) -> PersonRejectedError:
-    return PersonRejectedError(wire.without_values(reason, entity, secrets=session.secrets))
 
 
 def _worse(first: Outcome, second: Outcome) -> Outcome:

@@ -160,7 +160,7 @@ def _refusals(status: int, body: bytes, count: int) -> dict[int, str] | Refused:
         place = error.get("batch_index") if isinstance(error, dict) else None
         if type(place) is not int or place not in range(count):
             return Refused(_reason(error) or f"refused with {status}")
-        refused[place] = _reason(error)
+        refused[place] = _reason(error) or "no reason given"
     return refused
 
 
@@ -191,47 +191,13 @@ def _first_reason(body: bytes) -> str:
 
 
 def _reason(error: object) -> str:
-    """Return what an error says, word by word: not yet to be shown, see `without_values`."""
-    told = [str(error)]
-    if isinstance(error, dict):
-        told = [str(error[name]) for name in ("field", "reason", "message") if error.get(name)]
-    return ": ".join(told)
+    """Return the field and the reason of a refusal, those that are plain words; else nothing.
 
-
-def without_values(reason: str, entity: bytes, *, secrets: Iterable[str] = ()) -> str:
-    """Return Customer.io's reason, short enough for a log line and fit for one.
-
-    Shown are plain words and small numbers; masked is what it quotes, and every word that is part
-    of a value, an id or an audience's name that was sent, or of `secrets`.
+    Its free text (`message`) may quote the person and is not read.
     """
-    sent = msgspec.json.decode(entity, type=_Entity)
-    audiences = [name[3:] for name in sent.attributes if name.startswith("In ")]
-    texts = [*secrets, *sent.identifiers.values(), *audiences, *sent.attributes.values()]
-    values = " ".join(text for text in texts if isinstance(text, str)).casefold()
-    words = set(_WORD.findall(values))
-
-    def is_value(word: str) -> bool:
-        # A longer word may be a value that is cut short; a shorter one is in every value.
-        return word in words or (len(word) >= 4 and word in values)
-
-    told = _QUOTED.sub(_MASK, reason[:_LONGEST_READ].replace("\\", "")).split()
-    shown = [
-        _MASK if not _PLAIN.fullmatch(one) or any(map(is_value, _parts(one))) else one
-        for one in told
-    ]
-    return " ".join(shown)[:300] or "no reason given"
+    codes = [error.get("field"), error.get("reason")] if isinstance(error, dict) else []
+    return ": ".join(code for code in codes if isinstance(code, str) and _CODE.fullmatch(code))
 
 
-def _parts(word: str) -> list[str]:
-    return [] if word == _MASK else _WORD.findall(word.casefold())
-
-
-_LONGEST_READ: Final = 10_000
-_MASK: Final = "[value]"
-_WORD = re.compile(r"[^\W_]+")
-_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'?|\"[^\"]*\"?|`[^`]*`?|\u201c[^\u201d]*\u201d?)")
-# Words of letters, and numbers of up to five digits. Anything else may be a value in disguise, or
-# somebody else's: an email, an id of letters and digits, something encoded.
-_MARKS: Final = r"[][_.,;:!?()<>/'-]"
-_RUN: Final = r"(?:[A-Z]?[a-z]{1,24}|[A-Z]{1,5}|[a-z]|[0-9]{1,5})"
-_PLAIN = re.compile(rf"{_MARKS}*+(?:{_RUN}(?:{_MARKS}++|\Z))*+")
+# At most eight words of at most 24 letters: long enough for a code, too short for a story.
+_CODE: Final = re.compile(r"[A-Za-z_]{1,24}(?:[ ._][A-Za-z_]{1,24}){0,7}")
