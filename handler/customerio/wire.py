@@ -23,6 +23,10 @@ from handler.errors import (
 MAX_BODY_BYTES: Final = 499_999
 """A batch request must be smaller than 500 kB (Track API, `POST /api/v2/batch`)."""
 
+MAX_ENTITIES: Final = 1000
+"""Entities of a request. Customer.io documents no number; other senders to this API had to lower
+theirs, and keep to this one."""
+
 MAX_ENTITY_BYTES: Final = 32_000
 """An entity must be 32 kB or smaller (Track API, `POST /api/v2/batch`)."""
 
@@ -86,14 +90,14 @@ def entities(person: Person) -> list[bytes]:
 
 
 def chunks(persons: Iterable[Sequence[bytes]]) -> Iterator[Chunk]:
-    """Pack the entities of each person, in order, into as few requests as their sizes allow."""
+    """Pack the entities of each person, in order, into as few requests as the limits allow."""
     pending: list[bytes] = []
     owners: list[int] = []
     size = 0
     room = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
     for owner, parts in enumerate(persons):
         for entity in parts:
-            if pending and size + len(entity) + 1 > room:
+            if pending and (len(pending) == MAX_ENTITIES or size + len(entity) + 1 > room):
                 yield Chunk(pending, owners)
                 pending, owners, size = [], [], 0
             pending.append(entity)

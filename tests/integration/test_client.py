@@ -319,7 +319,6 @@ def test_people_go_in_chunks_under_the_limit(fake, caller) -> None:
     assert len(fake.requests()) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="only the size bounds a request")
 def test_a_request_holds_at_most_a_thousand_people(fake, caller) -> None:
     assert caller.deliver(*(someone(str(n)) for n in range(1001))) == [None] * 1001
 

@@ -96,7 +96,6 @@ def test_packing_takes_as_few_requests_as_sizes_allow(people) -> None:
     assert len(list(chunks(people))) <= size // (MAX_BODY_BYTES - MAX_ENTITY_BYTES - 20) + 1
 
 
-@pytest.mark.xfail(strict=True, reason="only the size bounds a request")
 @given(st.integers(1, 1200), st.integers(1, 3))
 def test_a_request_holds_at_most_a_thousand_entities(people, parts) -> None:
     packed = list(chunks([[b"x"] * parts] * people))
