@@ -79,10 +79,12 @@ def caller(fake):
     made.executor.shutdown()
 
 
-def someone(value="42", **attributes) -> Person:
+def someone(value="42", *, fields=None, **attributes) -> Person:
     identifier = Identifier(is_id=True, set_at_ms=1, value=value)
     held = {"SegmentMembership": "'11'", **attributes}
-    return Person(identifier, 1_790_000_000, held, overflowing=False, names_left_out=0)
+    return Person(
+        identifier, 1_790_000_000, held, overflowing=False, names_left_out=0, **(fields or {})
+    )
 
 
 def held(fake) -> dict[str, dict[str, object]]:
@@ -97,6 +99,19 @@ def test_200_all_are_accepted(fake, caller) -> None:
     assert caller.deliver(someone("42"), someone("43")) == [None, None]
 
     assert set(held(fake)) == {"42", "43"}
+
+
+@pytest.mark.xfail(strict=True, reason="a person is always created if there is none")
+def test_whoever_is_only_to_be_updated_is_not_created(fake, caller) -> None:
+    caller.deliver(someone("42"))
+    update_only = {"update_only": True}
+
+    outcomes = caller.deliver(
+        someone("42", first_name="Ann", fields=update_only), someone("43", fields=update_only)
+    )
+
+    assert outcomes == [None, None]
+    assert held(fake) == {"42": {"SegmentMembership": "'11'", "first_name": "Ann"}}
 
 
 def test_nobody_takes_no_request(fake, caller) -> None:

@@ -28,9 +28,11 @@ from handler.errors import (
 )
 
 
-def someone(attributes, *, value="42", is_id=True) -> Person:
+def someone(attributes, *, value="42", is_id=True, **fields) -> Person:
     identifier = Identifier(is_id=is_id, set_at_ms=1, value=value)
-    return Person(identifier, 1_790_000_000, attributes, overflowing=False, names_left_out=0)
+    return Person(
+        identifier, 1_790_000_000, attributes, overflowing=False, names_left_out=0, **fields
+    )
 
 
 def test_a_person_is_one_identify_entity() -> None:
@@ -65,6 +67,17 @@ def test_attributes_spread_over_entities_within_the_limits_and_none_is_lost(some
     assert all(len(part) <= MAX_ENTITY_BYTES for part in entities(someone(attributes)))
     assert all(len(part["attributes"]) <= 300 for part in parts)
     assert [item for part in parts for item in part["attributes"].items()] == [*attributes.items()]
+
+
+@pytest.mark.xfail(strict=True, reason="a person is always created if there is none")
+def test_whoever_is_only_to_be_updated_is_never_created() -> None:
+    many = {f"In {number}": True for number in range(700)}
+
+    parts = [json.loads(part) for part in entities(someone(many, update_only=True))]
+
+    assert all(part["attributes"].pop("_update") is True for part in parts)
+    assert all(len(part["attributes"]) < 300 for part in parts)
+    assert [name for part in parts for name in part["attributes"]] == [*many]
 
 
 PEOPLE = st.lists(
