@@ -74,11 +74,11 @@ _ENCODER = msgspec.json.Encoder()
 def entities(person: Person) -> list[bytes]:
     """Return a person as encoded entities: one, or as many as the limits ask for."""
     identifier = person.identifier
-    entity = _ENCODER.encode(
-        _Entity({identifier.kind: identifier.value}, person.timestamp, person.attributes)
-    )
+    # Customer.io creates nobody for an entity with this one (Track API, `_update`).
+    sent = {**person.attributes, "_update": True} if person.update_only else person.attributes
+    entity = _ENCODER.encode(_Entity({identifier.kind: identifier.value}, person.timestamp, sent))
     count = len(person.attributes)
-    if count < 2 or (count <= MAX_ATTRIBUTES and len(entity) <= MAX_ENTITY_BYTES):
+    if count < 2 or (len(sent) <= MAX_ATTRIBUTES and len(entity) <= MAX_ENTITY_BYTES):
         return [entity]
     named = list(person.attributes.items())
     halves = (dict(named[: count // 2]), dict(named[count // 2 :]))

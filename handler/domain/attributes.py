@@ -33,7 +33,8 @@ Attributes = Mapping[str, str | bool | None]
 class Person(msgspec.Struct, frozen=True):
     """One person as Customer.io is to hold them; an attribute that is None is to be removed.
 
-    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long.
+    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long;
+    `update_only`: nobody is created.
     """
 
     identifier: Identifier
@@ -41,6 +42,7 @@ class Person(msgspec.Struct, frozen=True):
     attributes: Attributes
     overflowing: bool
     names_left_out: int
+    update_only: bool = False
 
 
 def person(state: PersonState, updates: Sequence[Update], *, timestamp: int) -> Person:

@@ -101,7 +101,6 @@ def test_200_all_are_accepted(fake, caller) -> None:
     assert set(held(fake)) == {"42", "43"}
 
 
-@pytest.mark.xfail(strict=True, reason="a person is always created if there is none")
 def test_whoever_is_only_to_be_updated_is_not_created(fake, caller) -> None:
     caller.deliver(someone("42"))
     update_only = {"update_only": True}

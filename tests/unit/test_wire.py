@@ -69,7 +69,6 @@ def test_attributes_spread_over_entities_within_the_limits_and_none_is_lost(some
     assert [item for part in parts for item in part["attributes"].items()] == [*attributes.items()]
 
 
-@pytest.mark.xfail(strict=True, reason="a person is always created if there is none")
 def test_whoever_is_only_to_be_updated_is_never_created() -> None:
     many = {f"In {number}": True for number in range(700)}
 
