@@ -390,6 +390,51 @@ def test_a_region_refused_is_refused_credentials(fake) -> None:
     assert isinstance(outcome, CredentialsRefusedError)
 
 
+@pytest.mark.xfail(strict=True, reason="nothing bounds the requests per second")
+def test_requests_to_a_workspace_wait_for_their_turn(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.5)
+
+    outcomes = [caller.deliver(someone()) for _ in range(3)]
+
+    assert outcomes == [[None]] * 3
+    assert caller.slept == [2.0, 2.0]
+
+
+@pytest.mark.xfail(strict=True, reason="nothing bounds the requests per second")
+def test_a_request_whose_turn_comes_too_late_is_not_sent(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.1)
+    caller.time_left = 10.5
+
+    (first,), (second,) = (caller.deliver(someone()) for _ in range(2))
+
+    assert first is None
+    assert isinstance(second, OutOfTimeError)
+    assert caller.slept == []
+    assert len(fake.requests()) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="nothing bounds the requests per second")
+def test_a_retry_waits_for_its_turn_too(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.5)
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=1))
+
+    assert caller.deliver(someone()) == [None]
+    assert caller.slept == [0.25, 1.75]
+
+
+@pytest.mark.xfail(strict=True, reason="nothing bounds the requests per second")
+def test_each_workspace_has_its_own_requests_per_second(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.1)
+
+    outcomes = [
+        caller.deliver(someone(), workspace=workspace)
+        for workspace in (WORKSPACE, Workspace("site-eu", "key-eu"))
+    ]
+
+    assert outcomes == [[None], [None]]
+    assert caller.slept == []
+
+
 def test_an_answer_without_end_is_read_up_to_a_bound(fake, caller) -> None:
     endless = json.dumps({"errors": [], "x": "y" * (5 << 20)})
     fake.misbehave(Fault(FaultKind.STATUS, status=200, body=endless, times=1))
