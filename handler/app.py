@@ -76,6 +76,8 @@ def forwarder() -> Forwarder:
             telemetry(),
             draw=random.uniform,
             sleep=clock.sleep,
+            now=clock.now,
+            requests_per_second=settings.share_of_requests_per_second,
             url=settings.track_api_url,
         ),
         queue=queue.Queue(

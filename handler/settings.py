@@ -25,7 +25,17 @@ class Settings:
     credentials_secret_name: str
     one_attribute_per_audience: bool
     track_api_url: str
+    requests_per_second: int
+    maximum_concurrency: int
     suspends: bool = False
+
+    @property
+    def share_of_requests_per_second(self) -> float:
+        """Requests a second that this execution environment may send to a workspace.
+
+        No more environments work at a time than invocations may run.
+        """
+        return self.requests_per_second / self.maximum_concurrency
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -37,6 +47,8 @@ class Settings:
             credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
             one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
             track_api_url=_url(environ, "TRACK_API_URL"),
+            requests_per_second=_number(environ, "REQUESTS_PER_SECOND"),
+            maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
         )
 
@@ -66,6 +78,13 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise MisconfiguredError(f"setting {name} is missing")
     return value
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    value = _required(environ, name)
+    if not (value.isascii() and value.isdigit() and 1 <= len(value) <= 4 and int(value) > 0):
+        raise MisconfiguredError(f"setting {name} must be a whole number from 1 to 9999")
+    return int(value)
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:

@@ -18,8 +18,9 @@ import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry, Timeout, make_headers
 
-from handler.clock import Sleep, TimeLeft
+from handler.clock import Now, Sleep, TimeLeft
 from handler.customerio import wire
+from handler.customerio.rate_limit import RateLimit
 from handler.domain.attributes import Person
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -86,15 +87,22 @@ class TrackApi:
         *,
         draw: Draw,
         sleep: Sleep,
+        now: Now,
+        requests_per_second: float,
         url: str = "",
         region_urls: Mapping[str, str] = REGION_URLS,
     ) -> None:
-        """Keep what posting needs; `url`, where not empty, takes the place of the region's."""
+        """Keep what posting needs; `url`, if not empty, takes the place of the region's.
+
+        `requests_per_second` is what this client may send to each workspace: its share of what all
+        clients may send together.
+        """
         self._pool = pool
         self._executor = executor
         self._telemetry = telemetry
         self._draw = draw
         self._sleep = sleep
+        self._rate_limit = RateLimit(requests_per_second, now=now)
         self._url = url
         self._region_urls = region_urls
         self._urls_asked_for: dict[Workspace, str] = {}
@@ -182,10 +190,7 @@ class TrackApi:
         """
         tries = 0
         while True:
-            if session.aborted_by is not None:
-                raise session.aborted_by.with_traceback(None)
-            if session.time_left() < SHORTEST_TRY_S:
-                raise OutOfTimeError("no time left for a request to Customer.io")
+            self._wait_for_turn(session)
             tries += 1
             asked_to_wait = 0.0
             try:
@@ -198,6 +203,20 @@ class TrackApi:
                     raise
                 self._telemetry.request_retried(error)
             self._sleep(wait)
+
+    def _wait_for_turn(self, session: _Session) -> None:
+        """Wait until the rate limit allows a request.
+
+        Raises OutOfTimeError if no time would be left for it, and what aborts the session.
+        """
+        session.check()
+        within = session.time_left() - SHORTEST_TRY_S
+        wait = self._rate_limit.reserve(session.site_id, within=within)
+        if wait is None:
+            raise OutOfTimeError("no time left for a request to Customer.io")
+        if wait:
+            self._sleep(wait)
+            session.check()
 
     def _request(self, session: _Session, path: str, body: bytes | None) -> _Response:
         """Send one request and read its answer, whatever its status, within the time left."""
@@ -246,6 +265,7 @@ class _Session:
         self.url = url
         self.time_left = time_left
         self.aborted_by: RetryableError | None = None
+        self.site_id = workspace.site_id
         self.headers = {
             "Content-Type": "application/json",
             **make_headers(
@@ -254,6 +274,11 @@ class _Session:
                 user_agent="audience-forwarder",
             ),
         }
+
+    def check(self) -> None:
+        """Raise what aborts the session, if anything does."""
+        if self.aborted_by is not None:
+            raise self.aborted_by.with_traceback(None)
 
 
 def _late() -> OutOfTimeError:

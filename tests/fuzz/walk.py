@@ -237,7 +237,13 @@ class Walk:
             store=Store(world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep),
             credentials=Credentials(Secret()),
             customerio=TrackApi(
-                world.customerio, at_once, self._telemetry, draw=_middle, sleep=_no_sleep
+                world.customerio,
+                at_once,
+                self._telemetry,
+                draw=_middle,
+                sleep=_no_sleep,
+                now=lambda: NOW,
+                requests_per_second=1000,
             ),
             queue=Queue(
                 world.sqs, at_once, queue_url="source", dead_letter_queue_url="dead", draw=_middle

@@ -55,6 +55,8 @@ def forwarder(aws, fake, calls, table):
                 telemetry,
                 draw=lambda low, _: low,
                 sleep=lambda _: None,
+                now=lambda: NOW,
+                requests_per_second=1000,
                 url=fake.url,
             ),
             queue=MemoryQueue(),

@@ -187,6 +187,7 @@ def test_the_parameters_are_the_documented_ones():
         "BatchSize": 100,
         "MaximumBatchingWindow": 2,
         "MaximumConcurrency": 10,
+        "RequestsPerSecond": 500,
         "MaxReceiveCount": 100,
         "MParticlePrincipals": "",
         "IngressUrlSecretName": "",
@@ -257,18 +258,21 @@ def test_the_function_finds_every_setting_in_its_environment():
     switches = dict.fromkeys(
         ("ONE_ATTRIBUTE_PER_AUDIENCE", "SUSPEND_ON_REFUSED_CREDENTIALS"), "false"
     )
-    texts = {**switches, "TRACK_API_URL": ""}
+    numbers = dict.fromkeys(("MAXIMUM_CONCURRENCY", "REQUESTS_PER_SECOND"), "10")
+    texts = {**switches, **numbers, "TRACK_API_URL": ""}
 
     Settings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
 
     assert sorted(variables) == [
         "CREDENTIALS_SECRET_NAME",
         "DEAD_LETTER_QUEUE_URL",
+        "MAXIMUM_CONCURRENCY",
         "ONE_ATTRIBUTE_PER_AUDIENCE",
         "POWERTOOLS_LOG_LEVEL",
         "POWERTOOLS_METRICS_NAMESPACE",
         "POWERTOOLS_SERVICE_NAME",
         "QUEUE_URL",
+        "REQUESTS_PER_SECOND",
         "SUSPEND_ON_REFUSED_CREDENTIALS",
         "TABLE_NAME",
         "TRACK_API_URL",
