@@ -434,6 +434,133 @@ def test_each_workspace_has_its_own_requests_per_second(fake) -> None:
     assert caller.slept == []
 
 
+# --- a workspace that is down ---
+
+DOWN = [
+    *(Fault(FaultKind.STATUS, status=status, times=None) for status in (503, 429, 401, 403, 404)),
+    Fault(FaultKind.DROP, times=None),
+]
+
+
+def go_down(fake, caller, workspace=WORKSPACE):
+    """Fail a delivery, and count requests anew; the pause after it takes 15 seconds."""
+    fake.misbehave(Fault(FaultKind.STATUS, status=404, times=1))
+    (outcome,) = caller.deliver(someone(), workspace=workspace)
+    assert isinstance(outcome, WrongAddressError)
+    fake.reset()
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+@pytest.mark.parametrize("fault", DOWN, ids=lambda fault: f"{fault.kind} {fault.status}")
+def test_after_a_failed_delivery_nothing_is_sent_for_a_while(fake, caller, fault) -> None:
+    fake.misbehave(fault)
+    (failed,) = caller.deliver(someone())
+    sent = len(fake.requests())
+
+    outcomes = caller.deliver(someone("42"), someone("43"))
+
+    assert [(type(one), str(one)) for one in outcomes] == [(type(failed), str(failed))] * 2
+    assert isinstance(caller.api.paused(WORKSPACE), type(failed))
+    assert len(fake.requests()) == sent
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_each_failed_delivery_in_a_row_doubles_the_pause_up_to_four_minutes(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    pauses = []
+    for _ in range(6):
+        caller.deliver(someone())
+        began = caller.now
+        while caller.api.paused(WORKSPACE):
+            caller.now += 5
+        pauses.append(caller.now - began)
+
+    assert pauses == [15, 30, 60, 120, 240, 240]
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_after_a_pause_one_request_is_tried_once(fake, caller) -> None:
+    go_down(fake, caller)
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    caller.now += 15
+
+    outcomes = caller.deliver(*crowd(1200))
+
+    assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+    assert len(fake.requests()) == 1
+    assert caller.api.paused(WORKSPACE)
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_whatever_else_there_is_goes_out_if_the_first_request_succeeds(fake, caller) -> None:
+    go_down(fake, caller)
+    caller.now += 15
+
+    assert caller.deliver(*crowd(1200)) == [None] * 1200
+    assert caller.api.paused(WORKSPACE) is None
+
+    go_down(fake, caller)
+    caller.now += 15
+    assert caller.api.paused(WORKSPACE) is None
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_a_first_request_that_is_refused_as_a_whole_ends_the_outage_too(fake, caller) -> None:
+    go_down(fake, caller)
+    caller.now += 15
+    fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="43", times=None))
+
+    first, second, third = caller.deliver(someone("42"), someone("43"), someone("44"))
+
+    assert (first, third) == (None, None)
+    assert isinstance(second, PersonRejectedError)
+    assert caller.api.paused(WORKSPACE) is None
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_the_region_is_asked_for_as_the_one_request_after_a_pause(fake) -> None:
+    caller = Caller("", region_urls={"us": fake.url, "eu": fake.url})
+    workspace = Workspace("site-a", "key-a", "auto")
+    go_down(fake, caller, workspace)
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    caller.now += 15
+
+    (outcome,) = caller.deliver(someone(), workspace=workspace)
+
+    assert isinstance(outcome, UnavailableError)
+    assert [request.path for request in fake.requests()] == ["/api/v1/accounts/region"]
+    assert caller.api.paused(workspace)
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_an_error_that_a_retry_cures_pauses_nothing(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=4))
+
+    assert caller.deliver(someone()) == [None]
+    assert caller.api.paused(WORKSPACE) is None
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
+    caller.time_left = 1.2
+
+    outcomes = [caller.deliver(someone())]
+    caller.time_left = 0.5
+    outcomes.append(caller.deliver(someone()))
+
+    assert [type(outcome) for (outcome,) in outcomes] == [OutOfTimeError] * 2
+    assert caller.api.paused(WORKSPACE) is None
+
+
+@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_other_credentials_are_not_paused(fake, caller) -> None:
+    go_down(fake, caller)
+
+    assert caller.api.paused(Workspace("site-a", "key-b")) is None
+    assert caller.deliver(someone(), workspace=Workspace("site-eu", "key-eu")) == [None]
+
+
 def test_an_answer_without_end_is_read_up_to_a_bound(fake, caller) -> None:
     endless = json.dumps({"errors": [], "x": "y" * (5 << 20)})
     fake.misbehave(Fault(FaultKind.STATUS, status=200, body=endless, times=1))
