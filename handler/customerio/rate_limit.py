@@ -9,12 +9,10 @@ import threading
 from typing import Final
 
 from handler.clock import Now
+from handler.domain.workspace import MAX_WORKSPACES
 
 BURST_S: Final = 0.5
 """A workspace that got no requests for a while gets this many seconds' worth at once."""
-
-MAX_WORKSPACES: Final = 1000
-"""Buckets in memory: more than a credentials secret of 64 KB has workspaces."""
 
 
 class RateLimit:

@@ -55,8 +55,9 @@ class Caller:
         self.time_left = 30.0
         self.now = 0.0
         self.executor = ThreadPoolExecutor(4)
+        self.pool = urllib3.PoolManager(maxsize=4, ssl_context=ssl.create_default_context())
         self.api = TrackApi(
-            urllib3.PoolManager(maxsize=4, ssl_context=ssl.create_default_context()),
+            self.pool,
             self.executor,
             self.telemetry,
             draw=lambda _, high: high,
@@ -450,7 +451,6 @@ def go_down(fake, caller, workspace=WORKSPACE):
     fake.reset()
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 @pytest.mark.parametrize("fault", DOWN, ids=lambda fault: f"{fault.kind} {fault.status}")
 def test_after_a_failed_delivery_nothing_is_sent_for_a_while(fake, caller, fault) -> None:
     fake.misbehave(fault)
@@ -464,7 +464,6 @@ def test_after_a_failed_delivery_nothing_is_sent_for_a_while(fake, caller, fault
     assert len(fake.requests()) == sent
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_each_failed_delivery_in_a_row_doubles_the_pause_up_to_four_minutes(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
     pauses = []
@@ -478,7 +477,6 @@ def test_each_failed_delivery_in_a_row_doubles_the_pause_up_to_four_minutes(fake
     assert pauses == [15, 30, 60, 120, 240, 240]
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_after_a_pause_one_request_is_tried_once(fake, caller) -> None:
     go_down(fake, caller)
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
@@ -491,7 +489,6 @@ def test_after_a_pause_one_request_is_tried_once(fake, caller) -> None:
     assert caller.api.paused(WORKSPACE)
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_whatever_else_there_is_goes_out_if_the_first_request_succeeds(fake, caller) -> None:
     go_down(fake, caller)
     caller.now += 15
@@ -504,7 +501,6 @@ def test_whatever_else_there_is_goes_out_if_the_first_request_succeeds(fake, cal
     assert caller.api.paused(WORKSPACE) is None
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_a_first_request_that_is_refused_as_a_whole_ends_the_outage_too(fake, caller) -> None:
     go_down(fake, caller)
     caller.now += 15
@@ -517,7 +513,6 @@ def test_a_first_request_that_is_refused_as_a_whole_ends_the_outage_too(fake, ca
     assert caller.api.paused(WORKSPACE) is None
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_the_region_is_asked_for_as_the_one_request_after_a_pause(fake) -> None:
     caller = Caller("", region_urls={"us": fake.url, "eu": fake.url})
     workspace = Workspace("site-a", "key-a", "auto")
@@ -532,7 +527,6 @@ def test_the_region_is_asked_for_as_the_one_request_after_a_pause(fake) -> None:
     assert caller.api.paused(workspace)
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_an_error_that_a_retry_cures_pauses_nothing(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=4))
 
@@ -540,7 +534,6 @@ def test_an_error_that_a_retry_cures_pauses_nothing(fake, caller) -> None:
     assert caller.api.paused(WORKSPACE) is None
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
 def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
     caller.time_left = 1.2
@@ -553,7 +546,28 @@ def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
     assert caller.api.paused(WORKSPACE) is None
 
 
-@pytest.mark.xfail(strict=True, reason="an outage costs every delivery its tries")
+def test_time_that_runs_out_after_an_error_pauses_the_workspace(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.1)
+    caller.time_left = 10.0
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=1))
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, OutOfTimeError)
+    assert isinstance(caller.api.paused(WORKSPACE), UnavailableError)
+
+
+def test_nobody_to_deliver_ends_no_pause(fake, caller) -> None:
+    go_down(fake, caller)
+    caller.now += 15
+
+    assert caller.deliver() == []
+
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    caller.deliver(someone())
+    assert len(fake.requests()) == 1
+
+
 def test_other_credentials_are_not_paused(fake, caller) -> None:
     go_down(fake, caller)
 
@@ -573,6 +587,6 @@ def test_connections_are_kept_alive(fake, caller) -> None:
     for _ in range(3):
         caller.deliver(someone())
 
-    pools = caller.api._pool.pools
+    pools = caller.pool.pools
     (key,) = pools.keys()
     assert pools[key].num_connections == 1

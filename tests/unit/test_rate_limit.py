@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.customerio.rate_limit import MAX_WORKSPACES, RateLimit
+from handler.customerio.rate_limit import RateLimit
+from handler.domain.workspace import MAX_WORKSPACES
 
 
 class Clock:
