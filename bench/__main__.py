@@ -23,6 +23,7 @@ from typing import Final
 from bench import known, measure
 from bench.events import Shape
 from bench.measure import OURS, PEERS, SITE_ID, WARM_UP, Bench, Counts, Server, Took, item_bytes
+from handler.customerio.wire import MAX_ENTITIES
 from local.command import run
 
 MIB: Final = 1 << 20
@@ -146,8 +147,8 @@ class Measured:
             event = self.bench.event(shape)
             counts = self._counts(OURS, event)
             requests, sent = counts.requests["Customer.io"], sum(counts.sizes)
-            bound = math.ceil(sent / 500_000) + 1
-            few = 1.1 * shape.people / 1000 if shape.few else math.inf
+            bound = math.ceil(max(sent / 500_000, shape.people / MAX_ENTITIES)) + 1
+            few = 1.1 * shape.people / MAX_ENTITIES if shape.few else math.inf
             self.table.add(
                 f"requests to Customer.io, {name}{shape.people:,} people",
                 f"at most {bound} ({sent:,} bytes)" + (f", and {few:.1f}" if shape.few else ""),

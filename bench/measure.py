@@ -204,6 +204,9 @@ class Bench:
             "DEAD_LETTER_QUEUE_URL": f"{self.aws.url}/dead-letters",
             "CREDENTIALS_SECRET_NAME": "credentials",
             "TRACK_API_URL": customerio.url,
+            # Nothing is to wait: the peers have no such limit.
+            "REQUESTS_PER_SECOND": "1000",
+            "MAXIMUM_CONCURRENCY": "1",
             "POWERTOOLS_SERVICE_NAME": "bench",
             "POWERTOOLS_METRICS_NAMESPACE": "AudienceForwarder",
             "POWERTOOLS_LOG_LEVEL": "INFO",

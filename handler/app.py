@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 AWS_THREADS = 12
-POSTS_IN_FLIGHT = 4
+POST_THREADS = 64  # created on demand; several workspaces are posted side by side
 CREDENTIALS_KEPT_S = 300
 
 
@@ -57,7 +57,7 @@ def settings() -> Settings:
 @functools.cache
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
-    pool = aws.connections(AWS_THREADS)
+    pool = aws.connections(POST_THREADS)
     client = aws.clients(pool)
     dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
@@ -77,10 +77,12 @@ def forwarder() -> Forwarder:
         credentials=credentials,
         customerio=TrackApi(
             pool,
-            ThreadPoolExecutor(POSTS_IN_FLIGHT, thread_name_prefix="customerio"),
+            ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
             telemetry(),
             draw=random.uniform,
             sleep=clock.sleep,
+            now=clock.now,
+            requests_per_second=settings().share_of_requests_per_second,
             url=settings().track_api_url,
         ),
         telemetry=telemetry(),

@@ -1,10 +1,13 @@
-"""Time: now, and what is left of the invocation. Arguments everywhere, so tests can own it."""
+"""Time and chance: now, what is left of the invocation, a number between two.
+
+Arguments everywhere, so tests can own them.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,6 +20,14 @@ TimeLeft = Callable[[], float]
 
 Sleep = Callable[[float], None]
 """Wait for so many seconds."""
+
+
+class Draw(Protocol):
+    """Chance: a number between two."""
+
+    def __call__(self, low: float, high: float, /) -> float:
+        """Return a number from `low` to `high`."""
+
 
 AWS_CALL_S: Final = 4.0
 """How long a call to AWS can take, with what aws.py gives it: one try, 1 s to connect, 2 s for

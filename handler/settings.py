@@ -34,7 +34,18 @@ class Settings:
     track_api_url: str
     retry_for_s: float
     attribute_options: AttributeOptions
+    requests_per_second: int
+    maximum_concurrency: int
+    retry_concurrency: int
     suspends: bool
+
+    @property
+    def share_of_requests_per_second(self) -> float:
+        """Requests a second that this execution environment may send to a workspace.
+
+        No more environments work at a time than invocations may run.
+        """
+        return self.requests_per_second / (self.maximum_concurrency + self.retry_concurrency)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -48,6 +59,9 @@ class Settings:
             one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
             track_api_url=_url(environ, "TRACK_API_URL"),
             retry_for_s=_number(environ, "MAX_RETRY_HOURS") * 3600,
+            requests_per_second=_number(environ, "REQUESTS_PER_SECOND"),
+            maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
+            retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
             attribute_options=AttributeOptions(
                 clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
@@ -84,10 +98,10 @@ def _required(environ: Mapping[str, str], name: str) -> str:
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
-    text = _required(environ, name)
-    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
-        raise MisconfiguredError(f"setting {name} must be a whole number above zero")
-    return int(text)
+    value = _required(environ, name)
+    if not (value.isascii() and value.isdigit() and 1 <= len(value) <= 4 and int(value) > 0):
+        raise MisconfiguredError(f"setting {name} must be a whole number from 1 to 9999")
+    return int(value)
 
 
 def _switch(environ: Mapping[str, str], name: str) -> bool:

@@ -162,7 +162,7 @@ class MemorySuspensions:
 
 
 class MemoryQueue:
-    """Remembers what it was asked to do. `is_broken`: neither DLQ nor retry queue take anything."""
+    """Remembers what it was asked to do. `is_broken`: no queue takes anything."""
 
     def __init__(self) -> None:
         self.delayed: list[str] = []
@@ -240,7 +240,7 @@ def forwarder(
     sleep: Callable[[float], None] = lambda _: None,
     backoff: Callable[[int], float] = float,
     one_attribute_per_audience: bool = False,
-    options: AttributeOptions = AttributeOptions(),
+    options: AttributeOptions | None = None,
     suspensions: Any = None,
 ) -> Forwarder:
     """A forwarder with these rooms around it, and stand-ins for the others."""
@@ -256,7 +256,7 @@ def forwarder(
             now=now,
             sleep=sleep,
             backoff=backoff,
-            options=options,
+            options=options or AttributeOptions(),
         ),
         credentials=credentials,
         queue=queue or MemoryQueue(),

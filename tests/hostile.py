@@ -7,12 +7,9 @@ All values that must never be shown are planted: `PLANTED` is what to search the
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import re
-import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -365,32 +362,3 @@ def sample_bodies() -> list[str]:
         for record in json.loads(event.read_text("utf-8"))["Records"]
     ]
     return [re.sub(r'(timestamp_ms\\*":)\d+', rf"\g<1>{NOW_MS}", text) for text in found]
-
-
-QUOTES: Final[dict[str, Callable[[str], str]]] = {
-    "bare": str,
-    "in quotes": lambda value: f"'{value}'",
-    "in double quotes": lambda value: f'"{value}"',
-    "in curly quotes": lambda value: f"\u201c{value}\u201d",
-    "in guillemets": lambda value: f"\u00ab{value}\u00bb",
-    "in brackets": lambda value: f"({value})",
-    "as JSON": json.dumps,
-    "as JSON in JSON": lambda value: json.dumps(json.dumps(value)),
-    "as repr": repr,
-    "as Ruby": lambda value: f"#<Person id={value!r}, name=>{value}>",
-    "in capitals": str.upper,
-    "percent-encoded": lambda value: urllib.parse.quote(value, safe=""),
-    "as a form": urllib.parse.quote_plus,
-    "as HTML": lambda value: f"<b>{html.escape(value)}</b>",
-    "as HTML numbers": lambda value: "".join(f"&#{ord(one)};" for one in value),
-    "in base64": lambda value: base64.b64encode(value.encode()).decode(),
-    "as bytes": lambda value: str(value.encode()),
-    "cut short": lambda value: value[: len(value) * 2 // 3] + "...",
-    "without its beginning": lambda value: "..." + value[len(value) // 3 :],
-    "with its words joined": lambda value: value.replace(" ", "_"),
-    "in a URL": lambda value: f"https://fly.customer.io/people/{value}?q={value}",
-    "after a colon": lambda value: f"value:{value},{value};{value}",
-    "with zero-width spaces": lambda value: value.replace("", "\u200b"),
-    "decomposed": lambda value: value.replace("ö", "o\u0308").replace("á", "a\u0301"),
-}
-"""How an answer may quote a value."""

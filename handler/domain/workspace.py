@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+MAX_WORKSPACES: Final = 1000
+"""Workspaces that something is remembered of: a credentials secret of 64 KB has fewer."""
 
 Region = Literal["us", "eu", "auto"]
 

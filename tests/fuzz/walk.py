@@ -136,7 +136,7 @@ class DynamoDb:
 
 
 Refusal = Callable[[dict[str, Any]], str | None]
-"""Why Customer.io refuses an entity, if it does."""
+"""What Customer.io writes of an entity that it refuses, in free text; None if it takes it."""
 
 
 class CustomerIo:
@@ -157,9 +157,9 @@ class CustomerIo:
         entities = json.loads(body, parse_constant=_no_json)["batch"]
         refused = {place: self.refusal(one) for place, one in enumerate(entities)}
         errors = [
-            {"batch_index": place, "reason": reason, "field": reason, "message": reason}
-            for place, reason in refused.items()
-            if reason is not None
+            {"batch_index": place, "reason": "invalid", "field": "attributes", "message": text}
+            for place, text in refused.items()
+            if text is not None
         ]
         if errors and self.answers_400:
             return Answer(400, {"errors": errors})
@@ -241,7 +241,13 @@ class Walk:
                 people=People(world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep),
                 credentials=credentials,
                 customerio=TrackApi(
-                    world.customerio, at_once, self._telemetry, draw=_middle, sleep=_no_sleep
+                    world.customerio,
+                    at_once,
+                    self._telemetry,
+                    draw=_middle,
+                    sleep=_no_sleep,
+                    now=lambda: NOW,
+                    requests_per_second=1000,
                 ),
                 telemetry=self._telemetry,
                 executor=at_once,

@@ -55,6 +55,8 @@ def environ(aws, fake, queues, table, monkeypatch):
         "DEAD_LETTER_QUEUE_URL": queues[1],
         "CREDENTIALS_SECRET_NAME": name,
         "TRACK_API_URL": fake.url,
+        "REQUESTS_PER_SECOND": "500",
+        "MAXIMUM_CONCURRENCY": "10",
     }
     for variable, value in made.items():
         monkeypatch.setenv(variable, value)

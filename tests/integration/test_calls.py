@@ -14,7 +14,7 @@ from handler.customerio.client import TrackApi
 from handler.table.people import People
 from local.fake_customerio.process import FakeCustomerio
 from tests import fakes
-from tests.builders import WORKSPACE, audience, body, message, profile
+from tests.builders import NOW, WORKSPACE, audience, body, message, profile
 from tests.fakes import RecordingTelemetry
 
 PEOPLE = 1000
@@ -54,6 +54,8 @@ def forwarder(aws, fake, calls, table):
                 telemetry,
                 draw=lambda low, _: low,
                 sleep=lambda _: None,
+                now=lambda: NOW,
+                requests_per_second=1000,
                 url=fake.url,
             ),
             telemetry=telemetry,

@@ -53,20 +53,24 @@ class Caller:
         self.telemetry = RecordingTelemetry()
         self.slept: list[float] = []
         self.time_left = 30.0
+        self.now = 0.0
         self.executor = ThreadPoolExecutor(4)
+        self.pool = urllib3.PoolManager(maxsize=4, ssl_context=ssl.create_default_context())
         self.api = TrackApi(
-            urllib3.PoolManager(maxsize=4, ssl_context=ssl.create_default_context()),
+            self.pool,
             self.executor,
             self.telemetry,
             draw=lambda _, high: high,
             sleep=self._sleep,
+            now=lambda: self.now,
             url=url,
-            **how,
+            **{"requests_per_second": 1000, **how},
         )
 
     def _sleep(self, seconds) -> None:
         self.slept.append(seconds)
         self.time_left -= seconds
+        self.now += seconds
 
     def deliver(self, *persons, workspace=WORKSPACE):
         return self.api.deliver(workspace, persons, time_left=lambda: self.time_left)
@@ -79,10 +83,12 @@ def caller(fake):
     made.executor.shutdown()
 
 
-def someone(value="42", **attributes) -> Person:
+def someone(value="42", *, fields=None, **attributes) -> Person:
     identifier = Identifier(is_id=True, set_at_ms=1, value=value)
     held = {"SegmentMembership": "'11'", **attributes}
-    return Person(identifier, 1_790_000_000, held, overflowing=False, names_left_out=0)
+    return Person(
+        identifier, 1_790_000_000, held, overflowing=False, names_left_out=0, **(fields or {})
+    )
 
 
 def held(fake) -> dict[str, dict[str, object]]:
@@ -97,6 +103,18 @@ def test_200_all_are_accepted(fake, caller) -> None:
     assert caller.deliver(someone("42"), someone("43")) == [None, None]
 
     assert set(held(fake)) == {"42", "43"}
+
+
+def test_whoever_is_only_to_be_updated_is_not_created(fake, caller) -> None:
+    caller.deliver(someone("42"))
+    update_only = {"update_only": True}
+
+    outcomes = caller.deliver(
+        someone("42", first_name="Ann", fields=update_only), someone("43", fields=update_only)
+    )
+
+    assert outcomes == [None, None]
+    assert held(fake) == {"42": {"SegmentMembership": "'11'", "first_name": "Ann"}}
 
 
 def test_nobody_takes_no_request(fake, caller) -> None:
@@ -124,6 +142,28 @@ def test_400_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
     assert isinstance(outcomes[13], PersonRejectedError)
     assert "no such luck" in str(outcomes[13])
     assert len(held(fake)) == 19
+
+
+@pytest.mark.parametrize("status", [402, 409, 410, 422])
+def test_any_other_4xx_is_halved(fake, caller, status) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=status, times=3))
+
+    assert [type(outcome) for outcome in caller.deliver(someone("42"), someone("43"))] == [
+        PersonRejectedError,
+        PersonRejectedError,
+    ]
+    assert [request.people for request in fake.requests()] == [2, 1, 1]
+
+
+def test_a_207_that_names_nobody_is_halved_down_to_the_one_that_is_refused(fake, caller) -> None:
+    nameless = json.dumps({"errors": [{"reason": "invalid"}]})
+    fake.misbehave(Fault(FaultKind.STATUS, status=207, body=nameless, person="3", times=None))
+
+    outcomes = caller.deliver(*(someone(str(n)) for n in range(8)))
+
+    assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [3]
+    assert isinstance(outcomes[3], PersonRejectedError)
+    assert len(held(fake)) == 7
 
 
 def test_413_is_halved(fake, caller) -> None:
@@ -175,7 +215,7 @@ def test_404_is_a_wrong_address(fake) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_trouble_is_tried_again(fake, caller, status) -> None:
+def test_a_passing_error_is_retried(fake, caller, status) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=status, times=2))
 
     assert caller.deliver(someone()) == [None]
@@ -183,7 +223,7 @@ def test_trouble_is_tried_again(fake, caller, status) -> None:
     assert len(caller.telemetry.named("request_retried")) == 2
 
 
-def test_trouble_that_stays_is_retryable_after_five_tries(fake, caller) -> None:
+def test_an_error_that_stays_is_retryable_after_five_tries(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
 
     (outcome,) = caller.deliver(someone())
@@ -297,7 +337,13 @@ def test_people_go_in_chunks_under_the_limit(fake, caller) -> None:
     assert len(fake.requests()) == 3
 
 
-def test_after_a_chunk_is_given_up_those_not_started_are_not_tried(fake) -> None:
+def test_a_request_holds_at_most_a_thousand_people(fake, caller) -> None:
+    assert caller.deliver(*(someone(str(n)) for n in range(1001))) == [None] * 1001
+
+    assert sorted(request.people for request in fake.requests()) == [1, 1000]
+
+
+def test_after_a_chunk_fails_those_not_started_are_not_tried(fake) -> None:
     caller = Caller(fake.url)
     caller.executor = ThreadPoolExecutor(1)
     caller.api._executor = caller.executor
@@ -348,6 +394,187 @@ def test_a_region_refused_is_refused_credentials(fake) -> None:
     assert isinstance(outcome, CredentialsRefusedError)
 
 
+def test_requests_to_a_workspace_wait_for_their_turn(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.5)
+
+    outcomes = [caller.deliver(someone()) for _ in range(3)]
+
+    assert outcomes == [[None]] * 3
+    assert caller.slept == [2.0, 2.0]
+
+
+def test_a_request_whose_turn_comes_too_late_is_not_sent(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.1)
+    caller.time_left = 10.5
+
+    (first,), (second,) = (caller.deliver(someone()) for _ in range(2))
+
+    assert first is None
+    assert isinstance(second, OutOfTimeError)
+    assert caller.slept == []
+    assert len(fake.requests()) == 1
+
+
+def test_a_retry_waits_for_its_turn_too(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.5)
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=1))
+
+    assert caller.deliver(someone()) == [None]
+    assert caller.slept == [0.25, 1.75]
+
+
+def test_each_workspace_has_its_own_requests_per_second(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.1)
+
+    outcomes = [
+        caller.deliver(someone(), workspace=workspace)
+        for workspace in (WORKSPACE, Workspace("site-eu", "key-eu"))
+    ]
+
+    assert outcomes == [[None], [None]]
+    assert caller.slept == []
+
+
+# --- a workspace that is down ---
+
+DOWN = [
+    *(Fault(FaultKind.STATUS, status=status, times=None) for status in (503, 429, 401, 403, 404)),
+    Fault(FaultKind.DROP, times=None),
+]
+
+
+def go_down(fake, caller, workspace=WORKSPACE):
+    """Fail a delivery, and count requests anew; the pause after it takes 15 seconds."""
+    fake.misbehave(Fault(FaultKind.STATUS, status=404, times=1))
+    (outcome,) = caller.deliver(someone(), workspace=workspace)
+    assert isinstance(outcome, WrongAddressError)
+    fake.reset()
+
+
+@pytest.mark.parametrize("fault", DOWN, ids=lambda fault: f"{fault.kind} {fault.status}")
+def test_after_a_failed_delivery_nothing_is_sent_for_a_while(fake, caller, fault) -> None:
+    fake.misbehave(fault)
+    (failed,) = caller.deliver(someone())
+    sent = len(fake.requests())
+
+    outcomes = caller.deliver(someone("42"), someone("43"))
+
+    assert [(type(one), str(one)) for one in outcomes] == [(type(failed), str(failed))] * 2
+    assert isinstance(caller.api.paused(WORKSPACE), type(failed))
+    assert len(fake.requests()) == sent
+
+
+def test_each_failed_delivery_in_a_row_doubles_the_pause_up_to_four_minutes(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    pauses = []
+    for _ in range(6):
+        caller.deliver(someone())
+        began = caller.now
+        while caller.api.paused(WORKSPACE):
+            caller.now += 5
+        pauses.append(caller.now - began)
+
+    assert pauses == [15, 30, 60, 120, 240, 240]
+
+
+def test_after_a_pause_one_request_is_tried_once(fake, caller) -> None:
+    go_down(fake, caller)
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    caller.now += 15
+
+    outcomes = caller.deliver(*crowd(1200))
+
+    assert {type(outcome) for outcome in outcomes} == {UnavailableError}
+    assert len(fake.requests()) == 1
+    assert caller.api.paused(WORKSPACE)
+
+
+def test_whatever_else_there_is_goes_out_if_the_first_request_succeeds(fake, caller) -> None:
+    go_down(fake, caller)
+    caller.now += 15
+
+    assert caller.deliver(*crowd(1200)) == [None] * 1200
+    assert caller.api.paused(WORKSPACE) is None
+
+    go_down(fake, caller)
+    caller.now += 15
+    assert caller.api.paused(WORKSPACE) is None
+
+
+def test_a_first_request_that_is_refused_as_a_whole_ends_the_outage_too(fake, caller) -> None:
+    go_down(fake, caller)
+    caller.now += 15
+    fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="43", times=None))
+
+    first, second, third = caller.deliver(someone("42"), someone("43"), someone("44"))
+
+    assert (first, third) == (None, None)
+    assert isinstance(second, PersonRejectedError)
+    assert caller.api.paused(WORKSPACE) is None
+
+
+def test_the_region_is_asked_for_as_the_one_request_after_a_pause(fake) -> None:
+    caller = Caller("", region_urls={"us": fake.url, "eu": fake.url})
+    workspace = Workspace("site-a", "key-a", "auto")
+    go_down(fake, caller, workspace)
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    caller.now += 15
+
+    (outcome,) = caller.deliver(someone(), workspace=workspace)
+
+    assert isinstance(outcome, UnavailableError)
+    assert [request.path for request in fake.requests()] == ["/api/v1/accounts/region"]
+    assert caller.api.paused(workspace)
+
+
+def test_an_error_that_a_retry_cures_pauses_nothing(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=4))
+
+    assert caller.deliver(someone()) == [None]
+    assert caller.api.paused(WORKSPACE) is None
+
+
+def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
+    caller.time_left = 1.2
+
+    outcomes = [caller.deliver(someone())]
+    caller.time_left = 0.5
+    outcomes.append(caller.deliver(someone()))
+
+    assert [type(outcome) for (outcome,) in outcomes] == [OutOfTimeError] * 2
+    assert caller.api.paused(WORKSPACE) is None
+
+
+def test_time_that_runs_out_after_an_error_pauses_the_workspace(fake) -> None:
+    caller = Caller(fake.url, requests_per_second=0.1)
+    caller.time_left = 10.0
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=1))
+
+    (outcome,) = caller.deliver(someone())
+
+    assert isinstance(outcome, OutOfTimeError)
+    assert isinstance(caller.api.paused(WORKSPACE), UnavailableError)
+
+
+def test_nobody_to_deliver_ends_no_pause(fake, caller) -> None:
+    go_down(fake, caller)
+    caller.now += 15
+
+    assert caller.deliver() == []
+
+    fake.misbehave(Fault(FaultKind.STATUS, status=503, times=None))
+    caller.deliver(someone())
+    assert len(fake.requests()) == 1
+
+
+def test_other_credentials_are_not_paused(fake, caller) -> None:
+    go_down(fake, caller)
+
+    assert caller.api.paused(Workspace("site-a", "key-b")) is None
+    assert caller.deliver(someone(), workspace=Workspace("site-eu", "key-eu")) == [None]
+
+
 def test_an_answer_without_end_is_read_up_to_a_bound(fake, caller) -> None:
     endless = json.dumps({"errors": [], "x": "y" * (5 << 20)})
     fake.misbehave(Fault(FaultKind.STATUS, status=200, body=endless, times=1))
@@ -360,6 +587,6 @@ def test_connections_are_kept_alive(fake, caller) -> None:
     for _ in range(3):
         caller.deliver(someone())
 
-    pools = caller.api._pool.pools
+    pools = caller.pool.pools
     (key,) = pools.keys()
     assert pools[key].num_connections == 1

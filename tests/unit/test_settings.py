@@ -13,6 +13,8 @@ ENVIRON = {
     "QUEUE_URL": "https://queue",
     "DEAD_LETTER_QUEUE_URL": "https://dlq",
     "CREDENTIALS_SECRET_NAME": "customerio/credentials",
+    "REQUESTS_PER_SECOND": "500",
+    "MAXIMUM_CONCURRENCY": "10",
 }
 
 
@@ -26,7 +28,12 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         credentials_secret_name="customerio/credentials",
         one_attribute_per_audience=False,
         track_api_url="",
+        retry_for_s=604_800,
         attribute_options=AttributeOptions(),
+        requests_per_second=500,
+        maximum_concurrency=10,
+        retry_concurrency=2,
+        suspends=False,
     )
 
 
@@ -87,6 +94,17 @@ def test_a_url_that_would_leak_or_cannot_be_is_refused_without_quoting_it(url) -
         Settings.from_environ({**ENVIRON, "TRACK_API_URL": url})
 
     assert "s3cret" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_PER_SECOND", "MAXIMUM_CONCURRENCY"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "10000", "\u0663"])
+def test_a_number_that_is_none_is_named(name, value) -> None:
+    with pytest.raises(MisconfiguredError, match=f"setting {name} must be a whole number"):
+        Settings.from_environ({**ENVIRON, name: value})
+
+
+def test_the_requests_per_second_are_shared_by_the_invocations_that_may_run_at_a_time() -> None:
+    assert Settings.from_environ(ENVIRON).share_of_requests_per_second == 50.0
 
 
 def test_nobody_is_suspended_unless_the_stack_says_so() -> None:

@@ -190,6 +190,7 @@ def test_the_parameters_are_the_documented_ones():
         "BatchSize": 100,
         "MaximumBatchingWindow": 2,
         "MaximumConcurrency": 10,
+        "RequestsPerSecond": 500,
         "MaxReceiveCount": 100,
         "MParticlePrincipals": "",
         "IngressUrlSecretName": "",
@@ -261,7 +262,11 @@ def test_the_function_finds_every_setting_in_its_environment():
     switches = dict.fromkeys(
         ("CLEAR_ON_EXIT", "ONE_ATTRIBUTE_PER_AUDIENCE", "SUSPEND_ON_REFUSED_CREDENTIALS"), "false"
     )
-    texts = {**switches, "TRACK_API_URL": "", "DOTS_IN_NAMES": "keep"}
+    numbers = dict.fromkeys(
+        ("MAXIMUM_CONCURRENCY", "MAX_RETRY_HOURS", "REQUESTS_PER_SECOND", "RETRY_CONCURRENCY"),
+        "10",
+    )
+    texts = {**switches, **numbers, "TRACK_API_URL": "", "DOTS_IN_NAMES": "keep"}
 
     Settings.from_environ({name: texts.get(name, f"a-{name}") for name in variables})
 
@@ -270,11 +275,14 @@ def test_the_function_finds_every_setting_in_its_environment():
         "CREDENTIALS_SECRET_NAME",
         "DEAD_LETTER_QUEUE_URL",
         "DOTS_IN_NAMES",
+        "MAXIMUM_CONCURRENCY",
+        "MAX_RETRY_HOURS",
         "ONE_ATTRIBUTE_PER_AUDIENCE",
         "POWERTOOLS_LOG_LEVEL",
         "POWERTOOLS_METRICS_NAMESPACE",
         "POWERTOOLS_SERVICE_NAME",
         "QUEUE_URL",
+        "REQUESTS_PER_SECOND",
         "SUSPEND_ON_REFUSED_CREDENTIALS",
         "TABLE_NAME",
         "TRACK_API_URL",

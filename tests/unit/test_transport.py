@@ -1,0 +1,75 @@
+"""One request to Customer.io, when it has no answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+
+from handler.customerio.transport import Transport
+from handler.errors import OutOfTimeError, UnavailableError
+from tests.fakes import RecordingTelemetry
+
+URL = "https://track.customer.io/api/v2/batch"
+NOTHING: Any = None
+
+
+class Pool:
+    """Connections over which every request ends the same way."""
+
+    def __init__(self, ending) -> None:
+        self.ending = ending
+
+    def request(self, *_, **__):
+        if isinstance(self.ending, Exception):
+            raise self.ending
+        return self.ending
+
+
+def request(ending, *, time_left):
+    pool: Any = Pool(ending)
+    return Transport(pool, RecordingTelemetry()).request(
+        URL, b"{}", headers={}, time_left=time_left if callable(time_left) else lambda: time_left
+    )
+
+
+class Trickle:
+    """An answer that goes on and on, a byte each second."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.is_closed = False
+
+    def read1(self, _) -> bytes:
+        self.seconds += 1
+        return b"x"
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_an_answer_that_trickles_is_read_until_the_time_is_over() -> None:
+    answer = Trickle()
+
+    with pytest.raises(OutOfTimeError):
+        request(answer, time_left=lambda: 30 - answer.seconds)
+
+    assert answer.seconds == 30
+    assert answer.is_closed
+
+
+def test_no_answer_in_time_enough_is_an_error_of_customer_io() -> None:
+    with pytest.raises(UnavailableError, match="ReadTimeoutError"):
+        request(ReadTimeoutError(NOTHING, URL, "late"), time_left=5.2)
+
+
+def test_no_answer_in_less_time_is_our_own_lack_of_it() -> None:
+    with pytest.raises(OutOfTimeError):
+        request(ReadTimeoutError(NOTHING, URL, "late"), time_left=5.0)
+
+
+@pytest.mark.parametrize("time_left", [0.0, 1.0, 60.0])
+def test_nobody_there_is_an_error_of_customer_io_at_any_time(time_left) -> None:
+    with pytest.raises(UnavailableError, match="NewConnectionError"):
+        request(NewConnectionError(NOTHING, "nobody"), time_left=time_left)
