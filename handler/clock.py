@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -22,6 +22,14 @@ AWS_CALL_S: Final = 4.0
 """How long a call to AWS can take, with what aws.py gives it: one try, 1 s to connect, 2 s for
 each read of the answer, and none begun later than 2 s after the start. None is started with less
 time left."""
+
+
+class Draw(Protocol):
+    """Chance: a number between two."""
+
+    def __call__(self, low: float, high: float, /) -> float:
+        """Return a number from `low` to `high`."""
+
 
 now: Now = time.time
 sleep: Sleep = time.sleep

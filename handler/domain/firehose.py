@@ -1,7 +1,7 @@
 """Firehose: mParticle's requests to a partner, what goes on the queue of each, and the answers.
 
-Requests come in from ingress.py, as the JSON object that they are. What is to be enqueued goes
-back there as bodies that message.py reads; so do the answers.
+Requests come in from jobs/receive.py, as the JSON value that they are. What goes on the queue
+returns there as bodies that message.py reads; so do the answers.
 """
 
 from __future__ import annotations

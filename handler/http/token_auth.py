@@ -1,0 +1,88 @@
+"""Token authentication: whether a request over HTTP has the shared secret.
+
+The secret holds one token, or several while it is changed, separated by white space.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from handler.clock import Now, TimeLeft
+from handler.errors import MisconfiguredError
+
+TOKENS_KEPT_S: Final = 60
+SECRET_REST_S: Final = 5
+"""Between two tries to read the shared secret, whatever tokens are sent meanwhile."""
+
+MIN_TOKEN_LENGTH: Final = 16
+
+
+class Secret(Protocol):
+    """The shared secret; see secret.py."""
+
+    name: str
+
+    def text(self, *, time_left: TimeLeft) -> str:
+        """Return its text."""
+
+
+class RefusedError(Exception):
+    """A request over HTTP is refused: the status and the reason that are answered."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class TokenAuth:
+    """Compares tokens with those of the shared secret."""
+
+    def __init__(self, secret: Secret, *, now: Now) -> None:
+        """Keep where to read; nothing is read yet."""
+        self._secret = secret
+        self._now = now
+        self._kept: list[bytes] = []
+        self._kept_until = 0.0
+        self._tried_at = -math.inf
+
+    def check(self, authorization: str, *, time_left: TimeLeft) -> RefusedError | None:
+        """Return why an Authorization header is refused; None if it has one of the tokens, each
+        of which it is compared with in constant time.
+
+        mParticle never resends after a 401, so the secret is read again before one is answered.
+        If it was read within the last 5 seconds, the refusal is a 503; mParticle then resends.
+        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
+        """
+        scheme, _, token = authorization.partition(" ")
+        given = token.strip().encode("utf-8", "replace")
+        wrong = RefusedError(401, "the header Authorization must be: Token <the shared secret>")
+        if scheme.lower() != "token" or not given:
+            return wrong
+        if self._now() < self._kept_until and _is_among(self._kept, given):
+            return None
+        if self._now() < self._tried_at + SECRET_REST_S:
+            reason = f"this token is not known yet: send it again in {SECRET_REST_S} seconds"
+            return RefusedError(503, reason)
+        return None if _is_among(self._read(time_left), given) else wrong
+
+    def _read(self, time_left: TimeLeft) -> Sequence[bytes]:
+        self._tried_at = self._now()
+        tokens = tokens_in(self._secret.text(time_left=time_left))
+        if not tokens or min(map(len, tokens)) < MIN_TOKEN_LENGTH:
+            reason = f"secret {self._secret.name}: every token needs {MIN_TOKEN_LENGTH} characters"
+            raise MisconfiguredError(reason)
+        self._kept, self._kept_until = tokens, self._now() + TOKENS_KEPT_S
+        return tokens
+
+
+def tokens_in(text: str) -> list[bytes]:
+    """Return the tokens in the shared secret's text."""
+    return text.encode("utf-8", "replace").split()
+
+
+def _is_among(tokens: Sequence[bytes], given: bytes) -> bool:
+    return any(hmac.compare_digest(given, token) for token in tokens)

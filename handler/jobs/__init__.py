@@ -1,0 +1,1 @@
+"""Jobs: what the functions do; of the outside they know protocols only."""
