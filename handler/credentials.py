@@ -16,8 +16,8 @@ class Secret(Protocol):
 
     name: str
 
-    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
-        """Return its text; `afresh`: read now."""
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+        """Return its text; `refresh`: read now."""
 
 
 _TEXT: Final = r"^[!-~]+$"  # printable ASCII
@@ -51,14 +51,14 @@ class Credentials:
         Raises UnknownAccountError, UnavailableError, OutOfTimeError, or MisconfiguredError that
         names the secret.
         """
-        text = self._secret.text(time_left=time_left, afresh=afresh)
+        text = self._secret.text(time_left=time_left, refresh=afresh)
         try:
             return self._found(text, account_id)
         except (MisconfiguredError, UnknownAccountError):
             if afresh:
                 raise
         # It may have been mended meanwhile.
-        return self._found(self._secret.text(time_left=time_left, afresh=True), account_id)
+        return self._found(self._secret.text(time_left=time_left, refresh=True), account_id)
 
     def _found(self, text: str, account_id: int | None) -> Workspace:
         entries = self._entries(text)

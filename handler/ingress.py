@@ -19,7 +19,7 @@ from aws_lambda_powertools import Logger
 
 from handler import aws, clock
 from handler.errors import MisconfiguredError
-from handler.http.token_auth import TokenAuth
+from handler.http.token_auth import SECRET_KEPT_S, TokenAuth
 from handler.http.url_endpoint import UrlEndpoint
 from handler.jobs.receive import Receiver
 from handler.secret import Secret
@@ -80,7 +80,13 @@ def url_endpoint() -> UrlEndpoint:
     name = IngressSettings.from_environ(os.environ).url_secret_name
     if not name:
         raise MisconfiguredError("setting URL_SECRET_NAME is missing: there is to be no URL")
-    secret = Secret(_client()("secretsmanager"), name, kept_s=0, now=clock.now)  # kept as tokens
+    secret = Secret(
+        _client()("secretsmanager"),
+        name,
+        kept_s=SECRET_KEPT_S,
+        now=clock.now,
+        on_failure=lambda error: logger().error("secret.unread", extra={"reason": str(error)}),
+    )
     return UrlEndpoint(receiver(), TokenAuth(secret, now=clock.now), logger())
 
 

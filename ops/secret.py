@@ -60,7 +60,7 @@ class _Held:
     name: str
     held: str
 
-    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:  # noqa: ARG002
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:  # noqa: ARG002
         return self.held
 
 

@@ -26,7 +26,7 @@ _LEVELS: Final = ("WARNING", "ERROR")
 # line by line.
 _TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"', '"handler.errors."')
 _RAISED: Final = re.compile(r"(?:\[ERROR\] |^handler\.errors\.)([\w.]+)(?:: ([^\n\r]*))?")
-_NOT_WELL: Final = {"credentials.refused", "invocation.failed"}
+_NOT_WELL: Final = {"credentials.refused", "invocation.failed", "secret.unread"}
 _TIMED_OUT: Final = re.compile(r"Task timed out after [\d.]+ seconds")
 _EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
 
@@ -124,6 +124,9 @@ class Status:
             ),
             "`ops check` tries the credentials; see: Credentials are refused": (
                 "credentials.refused" in events
+            ),
+            "`ops check` tries the secrets; see: A secret cannot be read": (
+                "secret.unread" in events | of_ingress
             ),
             "`ops check` finds what is not in order; see: The function fails": (
                 "invocation.failed" in events or self.forwarder.failed > 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from handler.http.token_auth import TokenAuth
+from handler.http.token_auth import SECRET_KEPT_S, TokenAuth
 from handler.http.url_endpoint import UrlEndpoint
 from handler.jobs.receive import Receiver
 from handler.secret import Secret
@@ -70,7 +70,7 @@ class IngressHouse:
         self.receiver = Receiver(
             self.sender, self.suspensions, logger, now=self.clock, new_id=ids.__next__
         )
-        secret = Secret(secrets, "the-secret", kept_s=0, now=self.clock)
+        secret = Secret(secrets, "the-secret", kept_s=SECRET_KEPT_S, now=self.clock)
         self.endpoint = UrlEndpoint(self.receiver, TokenAuth(secret, now=self.clock), logger)
 
     def clock(self) -> float:

@@ -13,9 +13,11 @@ from typing import Final, Protocol
 from handler.clock import Now, TimeLeft
 from handler.errors import MisconfiguredError
 
-TOKENS_KEPT_S: Final = 60
+SECRET_KEPT_S: Final = 60
+"""How long the shared secret is kept, and so a token that was taken out, in seconds."""
+
 SECRET_REST_S: Final = 5
-"""Between two tries to read the shared secret, whatever tokens are sent meanwhile."""
+"""Between two reads for a token that is not known, whatever tokens are sent meanwhile."""
 
 MIN_TOKEN_LENGTH: Final = 16
 
@@ -25,8 +27,8 @@ class Secret(Protocol):
 
     name: str
 
-    def text(self, *, time_left: TimeLeft) -> str:
-        """Return its text."""
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+        """Return its text; `refresh`: read now."""
 
 
 class RefusedError(Exception):
@@ -45,16 +47,14 @@ class TokenAuth:
         """Keep where to read; nothing is read yet."""
         self._secret = secret
         self._now = now
-        self._kept: list[bytes] = []
-        self._kept_until = 0.0
-        self._tried_at = -math.inf
+        self._refreshed_at = -math.inf
 
     def check(self, authorization: str, *, time_left: TimeLeft) -> RefusedError | None:
         """Return why an Authorization header is refused; None if it has one of the tokens, each
         of which it is compared with in constant time.
 
         mParticle never resends after a 401, so the secret is read again before one is answered.
-        If it was read within the last 5 seconds, the refusal is a 503; mParticle then resends.
+        If that was done within the last 5 seconds, the refusal is a 503; mParticle then resends.
         Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
         """
         scheme, _, token = authorization.partition(" ")
@@ -62,20 +62,19 @@ class TokenAuth:
         wrong = RefusedError(401, "the header Authorization must be: Token <the shared secret>")
         if scheme.lower() != "token" or not given:
             return wrong
-        if self._now() < self._kept_until and _is_among(self._kept, given):
+        if _is_among(self._tokens(time_left), given):
             return None
-        if self._now() < self._tried_at + SECRET_REST_S:
+        if self._now() < self._refreshed_at + SECRET_REST_S:
             reason = f"this token is not known yet: send it again in {SECRET_REST_S} seconds"
             return RefusedError(503, reason)
-        return None if _is_among(self._read(time_left), given) else wrong
+        self._refreshed_at = self._now()
+        return None if _is_among(self._tokens(time_left, refresh=True), given) else wrong
 
-    def _read(self, time_left: TimeLeft) -> Sequence[bytes]:
-        self._tried_at = self._now()
-        tokens = tokens_in(self._secret.text(time_left=time_left))
+    def _tokens(self, time_left: TimeLeft, *, refresh: bool = False) -> Sequence[bytes]:
+        tokens = tokens_in(self._secret.text(time_left=time_left, refresh=refresh))
         if not tokens or min(map(len, tokens)) < MIN_TOKEN_LENGTH:
             reason = f"secret {self._secret.name}: every token needs {MIN_TOKEN_LENGTH} characters"
             raise MisconfiguredError(reason)
-        self._kept, self._kept_until = tokens, self._now() + TOKENS_KEPT_S
         return tokens
 
 

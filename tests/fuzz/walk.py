@@ -209,7 +209,7 @@ class Secret:
 
     name = "credentials"
 
-    def text(self, *, time_left: TimeLeft, afresh: bool = False) -> str:
+    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
         entry = {"site_id": SITE_ID, "api_key": API_KEY}
         return json.dumps({"accounts": {"1001": entry}})
 

@@ -164,7 +164,7 @@ def test_a_secret_that_cannot_be_read_is_not_asked_for_once_more() -> None:
         name = "denied"
         reads = 0
 
-        def text(self, *, time_left, afresh=False):
+        def text(self, *, time_left, refresh=False):
             self.reads += 1
             raise MisconfiguredError("secret denied cannot be read: AccessDeniedException")
 

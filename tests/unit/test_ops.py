@@ -504,6 +504,8 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="401")
         (status("message.retried"), "Changes are retried"),
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
         (status("invocation.failed"), "The function fails"),
+        (status("secret.unread"), "A secret cannot be read"),
+        (status("secret.unread", function="ingress"), "A secret cannot be read"),
         (status("invocation.failed", function="ingress"), "The ingress fails"),
         (status(forwarder=Invocations(9, 1)), "The function fails"),
         (status(ingress=Invocations(9, 1)), "The ingress fails"),
@@ -537,6 +539,7 @@ def test_all_is_well_where_nobody_is_needed() -> None:
         status(ingress=Invocations(9, 1)),
         status("credentials.refused"),
         status("invocation.failed", function="ingress"),
+        status("secret.unread", function="ingress"),
         UNKNOWN_TOKEN,
     ],
 )
