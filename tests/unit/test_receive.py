@@ -74,3 +74,11 @@ def test_audiences_of_a_suspended_account_are_suspended_and_what_came_is_kept(ho
     assert len(house.sender.bodies) == 1
     assert house.receive(change(account={"account_id": 1002}))["suspend_subscription"] is False
     assert house.receive(change(account=None))["suspend_subscription"] is False
+
+
+@pytest.mark.xfail(strict=True, reason="these are errors that mParticle repeats in vain")
+@pytest.mark.parametrize("request_", ["text", None, [], {"type": "event_processing_request"}])
+def test_what_the_forwarder_sets_aside_is_on_the_queue_and_acknowledged(house, request_) -> None:
+    house.receive(request_)
+
+    assert [json.loads(body) for body in house.sender.bodies] == [request_]

@@ -126,3 +126,26 @@ def test_what_is_not_on_the_queue_is_not_acknowledged_over_http_either(house) ->
 
     with pytest.raises(OutOfTimeError):
         house.post(change(profile()))
+
+
+@pytest.mark.xfail(strict=True, reason="these are answered with codes that are never resent")
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"headers": {"content-type": "text/plain"}},
+        {"headers": {"content-type": ""}},
+        {"headers": {"authorization": f"Token {TOKEN}x"}},
+        {"method": "PUT"},
+        {"body": "{"},
+        {"body": None},
+        {"body": "[]"},
+        {"body": '{"type": "event_processing_request"}'},
+        {"body": '{"note": NaN}'},
+        {"body": TOO_LARGE},
+    ],
+)
+def test_an_authenticated_request_is_on_the_queue_or_is_sent_again(house, event) -> None:
+    answer = house.post(change(profile()), **event)
+
+    assert answer["statusCode"] in {200, 503}
+    assert (answer["statusCode"] == 200) == bool(house.sender.bodies)
