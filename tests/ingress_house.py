@@ -79,6 +79,9 @@ class IngressHouse:
     def receive(self, request, time_left=30.0):
         return self.receiver.receive(request, time_left=lambda: time_left)
 
+    def receive_body(self, body, time_left=30.0):
+        return self.receiver.receive_body(body, time_left=lambda: time_left)
+
     def post(self, content, time_left=30.0, **event):
         return self.endpoint.answer(posted(content, **event), time_left=lambda: time_left)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import math
 from collections.abc import Sequence
+from enum import Enum
 from typing import Final, Protocol
 
 from handler.clock import Now, TimeLeft
@@ -31,13 +32,12 @@ class Secret(Protocol):
         """Return its text; `refresh`: read now."""
 
 
-class RefusedError(Exception):
-    """A request over HTTP is refused: the status and the reason that are answered."""
+class TokenCheck(Enum):
+    """What an Authorization header holds."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+    VALID = "one of the tokens"
+    UNKNOWN = "a token, but none of them"
+    MISSING = "no token"
 
 
 class TokenAuth:
@@ -49,26 +49,24 @@ class TokenAuth:
         self._now = now
         self._refreshed_at = -math.inf
 
-    def check(self, authorization: str, *, time_left: TimeLeft) -> RefusedError | None:
-        """Return why an Authorization header is refused; None if it has one of the tokens, each
-        of which it is compared with in constant time.
+    def check(self, authorization: str, *, time_left: TimeLeft) -> TokenCheck:
+        """Return what an Authorization header holds; tokens are compared in constant time.
 
-        mParticle never resends after a 401, so the secret is read again before one is answered.
-        If that was done within the last 5 seconds, the refusal is a 503; mParticle then resends.
-        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
+        The secret is read again for a token that is not known, but not within `SECRET_REST_S` of
+        the last time. Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names
+        the secret.
         """
         scheme, _, token = authorization.partition(" ")
         given = token.strip().encode("utf-8", "replace")
-        wrong = RefusedError(401, "the header Authorization must be: Token <the shared secret>")
         if scheme.lower() != "token" or not given:
-            return wrong
+            return TokenCheck.MISSING
         if _is_among(self._tokens(time_left), given):
-            return None
+            return TokenCheck.VALID
         if self._now() < self._refreshed_at + SECRET_REST_S:
-            reason = f"this token is not known yet: send it again in {SECRET_REST_S} seconds"
-            return RefusedError(503, reason)
+            return TokenCheck.UNKNOWN
         self._refreshed_at = self._now()
-        return None if _is_among(self._tokens(time_left, refresh=True), given) else wrong
+        is_new = _is_among(self._tokens(time_left, refresh=True), given)
+        return TokenCheck.VALID if is_new else TokenCheck.UNKNOWN
 
     def _tokens(self, time_left: TimeLeft, *, refresh: bool = False) -> Sequence[bytes]:
         tokens = tokens_in(self._secret.text(time_left=time_left, refresh=refresh))

@@ -6,7 +6,8 @@ queue; anything that prevents that is an error, after which mParticle sends the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from aws_lambda_powertools import Logger
 from handler.clock import Now, TimeLeft
 from handler.domain import firehose
 from handler.domain.firehose import RequestType
+from handler.errors import MalformedMessageError
 
 
 class Sender(Protocol):
@@ -44,25 +46,49 @@ class Receiver:
     def receive(self, request: Any, *, time_left: TimeLeft) -> dict[str, Any]:
         """Put what a request brings on the queue, and return the answer to it.
 
-        Raises PermanentError for a request that is none of ours, and RetryableError if not all
-        of it is on the queue.
+        What is no request of ours goes on the queue too, for the forwarder to set aside.
+        Raises MalformedMessageError if SQS cannot hold all of it, and RetryableError if SQS did
+        not take all of it; the rest is on the queue.
         """
+        try:
+            parts = firehose.parts(request)
+        except RecursionError:
+            raise MalformedMessageError("$: nested too deeply") from None
+        return self._enqueue(request, parts, time_left)
+
+    def receive_body(self, body: bytes, *, time_left: TimeLeft) -> dict[str, Any]:
+        """Do the same for a request that is not read yet; a body that is no JSON goes on the queue
+        as it came.
+        """
+        try:
+            request = json.loads(body)
+            parts = firehose.parts(request)
+        except (ValueError, RecursionError):
+            request, parts = None, firehose.Parts([firehose.as_it_came(body)])
+        return self._enqueue(request, parts, time_left)
+
+    def _enqueue(self, request: Any, parts: firehose.Parts, time_left: TimeLeft) -> dict[str, Any]:
         kind = firehose.request_type(request)
-        bodies, refusal = firehose.parts(request)
-        self.sender.send(bodies, time_left=time_left)
-        if refusal is not None:
-            raise refusal
-        suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._suspended(request, time_left)
+        account_id = firehose.account_id(request)
+        self.sender.send(parts.bodies, time_left=time_left)
+        if parts.refusal is not None:
+            raise parts.refusal
+        suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._is_suspended(
+            account_id, time_left
+        )
         self.logger.info(
             "firehose.answered",
-            extra={"type": kind.value, "messages": len(bodies), "suspended": suspended},
+            extra={
+                "type": kind.value if kind else "other",
+                "messages": len(parts.bodies),
+                "suspended": suspended,
+            },
         )
         return firehose.answer(
             request, answer_id=self.new_id(), now=self.now(), suspended=suspended
         )
 
-    def _suspended(self, request: Mapping[str, Any], time_left: TimeLeft) -> bool:
-        account_id = firehose.account_id(request)
+    def _is_suspended(self, account_id: int | None, time_left: TimeLeft) -> bool:
         if self.suspensions is None or account_id is None:
             return False
         return self.suspensions.holds(account_id, now=self.now(), time_left=time_left)
