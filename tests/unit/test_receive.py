@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import MalformedMessageError, UnavailableError
+from handler.sender import Sender
 from tests.builders import profile
 from tests.firehose_shapes import SHAPES, misfits
 from tests.ingress_house import IngressHouse
@@ -120,3 +123,32 @@ def test_any_body_is_on_the_queue_or_an_error(body) -> None:
             character in "\t\n\r" or "\x20" <= character <= "\U0010ffff" for character in sent
         )
         assert not re.search("[\ud800-\udfff\ufffe\uffff]", sent)
+
+
+class RecordingSqs:
+    """Takes everything, and keeps the entries."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def send_message_batch(self, *, QueueUrl, Entries):  # noqa: N803
+        self.entries += Entries
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+
+@pytest.mark.xfail(strict=True, reason="all accounts are one group")
+@pytest.mark.parametrize(
+    ("account", "group"),
+    [({"account_id": 1001}, "1001"), ({"account_id": "-7"}, "-7"), ({}, "none"), (None, "none")],
+)
+def test_messages_of_an_account_are_a_group_of_the_queue(house, account, group) -> None:
+    sqs: Any = RecordingSqs()
+    executor: Any = None
+    sender = Sender(sqs, executor, queue_url="q", draw=lambda low, _: low, sleep=lambda _: None)
+    profiles = [profile(note="x" * 40_000)] * 3
+
+    replace(house.receiver, sender=sender).receive(
+        change(*profiles, account=account), time_left=lambda: 30.0
+    )
+
+    assert [entry.get("MessageGroupId") for entry in sqs.entries] == [group] * 3
