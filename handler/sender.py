@@ -54,17 +54,20 @@ class Sender:
         self._draw = draw
         self._sleep = sleep
 
-    def send(self, bodies: Sequence[str], *, time_left: TimeLeft) -> None:
+    def send(self, bodies: Sequence[str], *, account_id: int | None, time_left: TimeLeft) -> None:
         """Send all bodies, in any order, and return when SQS has confirmed each.
 
+        The messages of an mParticle account are one message group: if one account has many
+        waiting, SQS hands out those of the others first (fair queues).
         Transient failures are retried while time is left. Raises UnavailableError or
         OutOfTimeError if some are not confirmed; others may be on the queue even so.
         """
         waiting = list(bodies)
+        group = "none" if account_id is None else str(account_id)
         for number in range(MAX_ROUNDS):
             if number:
                 self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
-            answers = self._send_all(waiting, time_left)
+            answers = self._send_all(waiting, group, time_left)
             waiting = [body for left, _ in answers for body in left]
             if not waiting:
                 return
@@ -78,14 +81,18 @@ class Sender:
         raise UnavailableError(reason)
 
     def _send_all(
-        self, bodies: Sequence[str], time_left: TimeLeft
+        self, bodies: Sequence[str], group: str, time_left: TimeLeft
     ) -> list[tuple[Sequence[str], str]]:
         requests = list(batch_requests(bodies, lambda body: len(body.encode())))
         if len(requests) == 1:  # the usual case, which needs no thread
-            return [self._send(requests[0], time_left)]
-        return list(self._executor.map(lambda request: self._send(request, time_left), requests))
+            return [self._send(requests[0], group, time_left)]
+        return list(
+            self._executor.map(lambda request: self._send(request, group, time_left), requests)
+        )
 
-    def _send(self, request: Sequence[str], time_left: TimeLeft) -> tuple[Sequence[str], str]:
+    def _send(
+        self, request: Sequence[str], group: str, time_left: TimeLeft
+    ) -> tuple[Sequence[str], str]:
         """Send bodies; return those that SQS does not confirm, and a code that says why."""
         if time_left() < AWS_CALL_S:
             return request, "no time left"
@@ -93,7 +100,8 @@ class Sender:
             answer = self._sqs.send_message_batch(
                 QueueUrl=self._queue_url,
                 Entries=[
-                    {"Id": str(place), "MessageBody": body} for place, body in enumerate(request)
+                    {"Id": str(place), "MessageBody": body, "MessageGroupId": group}
+                    for place, body in enumerate(request)
                 ],
             )
         except ClientError as error:

@@ -25,7 +25,7 @@ class MemorySender:
         self.bodies: list[str] = []
         self.error: Exception | None = None
 
-    def send(self, bodies, *, time_left) -> None:
+    def send(self, bodies, *, account_id, time_left) -> None:
         if self.error:
             raise self.error
         self.bodies += bodies

@@ -22,8 +22,8 @@ from handler.errors import MalformedMessageError
 class Sender(Protocol):
     """The queue; see sender.py."""
 
-    def send(self, bodies: Sequence[str], *, time_left: TimeLeft) -> None:
-        """Send all bodies, and return when SQS has confirmed each."""
+    def send(self, bodies: Sequence[str], *, account_id: int | None, time_left: TimeLeft) -> None:
+        """Send all bodies of an account, and return when SQS has confirmed each."""
 
 
 class Suspensions(Protocol):
@@ -70,7 +70,7 @@ class Receiver:
     def _enqueue(self, request: Any, parts: firehose.Parts, time_left: TimeLeft) -> dict[str, Any]:
         kind = firehose.request_type(request)
         account_id = firehose.account_id(request)
-        self.sender.send(parts.bodies, time_left=time_left)
+        self.sender.send(parts.bodies, account_id=account_id, time_left=time_left)
         if parts.refusal is not None:
             raise parts.refusal
         suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._is_suspended(

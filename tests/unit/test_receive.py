@@ -136,7 +136,6 @@ class RecordingSqs:
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
 
-@pytest.mark.xfail(strict=True, reason="all accounts are one group")
 @pytest.mark.parametrize(
     ("account", "group"),
     [({"account_id": 1001}, "1001"), ({"account_id": "-7"}, "-7"), ({}, "none"), (None, "none")],
