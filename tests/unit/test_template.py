@@ -146,7 +146,6 @@ def test_a_queue_refuses_plain_http(queue):
     assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-@pytest.mark.xfail(strict=True, reason="it asks for aws:SourceAccount too")
 def test_topics_of_this_account_may_send_by_the_one_condition_that_sns_is_known_to_meet():
     statement = properties("QueuePolicy")["PolicyDocument"]["Statement"][1]
 
