@@ -425,6 +425,22 @@ def test_anybody_else_comes_by_the_url_only_and_only_where_there_is_a_secret():
         assert RESOURCES[name]["Condition"] == "HasIngressUrl"
 
 
+@pytest.mark.xfail(strict=True, reason="nothing bounds the ingress")
+def test_the_ingress_has_a_share_of_the_accounts_concurrency_and_no_more():
+    assert INGRESS["ReservedConcurrentExecutions"] == {
+        "Fn::If": [
+            "ReservesIngressConcurrency",
+            {"Ref": "IngressReservedConcurrency"},
+            {"Ref": "AWS::NoValue"},
+        ]
+    }
+    # With 0, Lambda would refuse every request.
+    assert TEMPLATE["Conditions"]["ReservesIngressConcurrency"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "IngressReservedConcurrency"}, "0"]}]
+    }
+    assert PARAMETERS["IngressReservedConcurrency"]["MinValue"] == 0
+
+
 def test_the_ingress_finds_every_setting_in_its_environment():
     variables = INGRESS["Environment"]["Variables"]
     texts = {"SUSPEND_ON_REFUSED_CREDENTIALS": "true"}
