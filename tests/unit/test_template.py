@@ -198,6 +198,7 @@ def test_the_parameters_are_the_documented_ones():
         "MaxReceiveCount": 100,
         "MParticlePrincipals": "",
         "IngressUrlSecretName": "",
+        "IngressReservedConcurrency": 50,
         "SuspendOnRefusedCredentials": "false",
         "PythonRuntime": "python3.13",
         "Architecture": "arm64",
@@ -425,7 +426,6 @@ def test_anybody_else_comes_by_the_url_only_and_only_where_there_is_a_secret():
         assert RESOURCES[name]["Condition"] == "HasIngressUrl"
 
 
-@pytest.mark.xfail(strict=True, reason="nothing bounds the ingress")
 def test_the_ingress_has_a_share_of_the_accounts_concurrency_and_no_more():
     assert INGRESS["ReservedConcurrentExecutions"] == {
         "Fn::If": [
