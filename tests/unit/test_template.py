@@ -516,6 +516,20 @@ def test_an_alarm_notifies_the_topic_when_there_is_one(name):
     ]
 
 
+WATCHED = {
+    *(("Throttles", name) for name in ("ForwarderFunction", "IngressFunction")),
+    ("Duration", "ForwarderFunction"),
+    *((f"{kind}ThrottleEvents", "MembershipsTable") for kind in ("Read", "Write")),
+    *((f"Url{kind}Count", "IngressFunction") for kind in ("4xx", "5xx")),
+    ("ApproximateNumberOfMessagesNotVisible", "Queue.QueueName"),
+}
+
+
+@pytest.mark.xfail(strict=True, reason="there are no such alarms")
+def test_throttles_slow_invocations_refusals_and_messages_in_flight_have_alarms():
+    assert {(name, value) for _, name, _, value in alarmed()} >= WATCHED
+
+
 def test_every_alarm_is_in_the_readme_and_in_the_runbook():
     readme = (PROJECT / "README.md").read_text()
     operations = (PROJECT / "docs/operations.md").read_text()
