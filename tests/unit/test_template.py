@@ -338,7 +338,7 @@ def test_without_principals_and_a_url_there_is_no_ingress():
     assert conditions["IngressSuspends"] == {
         "Fn::And": [{"Condition": "HasIngress"}, {"Condition": "Suspends"}]
     }
-    assert len(ingress) == 15
+    assert len(ingress) == 18
     assert set(ingress.values()) == {
         "HasIngress",
         "HasIngressUrl",
@@ -525,9 +525,14 @@ WATCHED = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="there are no such alarms")
 def test_throttles_slow_invocations_refusals_and_messages_in_flight_have_alarms():
     assert {(name, value) for _, name, _, value in alarmed()} >= WATCHED
+
+
+def test_an_invocation_is_long_at_four_fifths_of_the_timeout():
+    alarm = properties("LongInvocationsAlarm")
+
+    assert alarm["Threshold"] == 0.8 * 1000 * FUNCTION["Timeout"]
 
 
 def test_every_alarm_is_in_the_readme_and_in_the_runbook():
