@@ -337,7 +337,7 @@ class Measured:
 
     def ingress(self) -> None:
         """Measure what mParticle waits for at the ingress: a cold start, a warm answer."""
-        wired = "from handler import ingress; ingress.ingress()"
+        wired = "from handler import ingress; ingress.receiver()"
         least = "import boto3; boto3.client('sqs')"
         taken: dict[str, list[float]] = {wired: [], least: [], "warm": [], "large": []}
         away = self.bench.server(f"--sqs-ms={SQS_MS}")

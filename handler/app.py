@@ -68,6 +68,7 @@ def forwarder() -> Forwarder:
             settings().credentials_secret_name,
             kept_s=CREDENTIALS_KEPT_S,
             now=clock.now,
+            on_failure=telemetry().secret_unread,
         )
     )
     deliverer = Deliverer(

@@ -34,6 +34,7 @@ AWS_CALL_S: Final = 4.0
 each read of the answer, and none begun later than 2 s after the start. None is started with less
 time left."""
 
+
 now: Now = time.time
 sleep: Sleep = time.sleep
 

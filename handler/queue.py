@@ -6,17 +6,18 @@ aside to the dead-letter queue (DLQ) with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, Sleep, TimeLeft
+from handler.clock import AWS_CALL_S, Draw, TimeLeft
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
-from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
+from handler.errors import MisconfiguredError
+from handler.sender import MAX_ENTRIES, batch_requests, message_group
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -27,35 +28,11 @@ if TYPE_CHECKING:
 
     _Entry = SendMessageBatchRequestEntryTypeDef
 
-MAX_ENTRIES: Final = 10  # of an SQS batch request
-MAX_REQUEST_BYTES: Final = 256_000  # of an SQS batch request, its attributes included
 FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
-MAX_ROUNDS: Final = 4  # of sending what SQS did not take
-FIRST_PAUSE_S: Final = 0.1  # at most, before the second of them; doubling
 
 RETRIED_SINCE: Final = "RetriedSince"
 SOURCE_MESSAGE_ID: Final = "SourceMessageId"
-
-# What sending again cannot mend. SQS has a prefix for some, as AWS.SimpleQueueService.
-_FOR_A_HUMAN: Final = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "BatchRequestTooLong",
-    "InvalidMessageContents",
-    "KmsAccessDenied",
-    "NonExistentQueue",
-    "QueueDoesNotExist",
-}
-
-_Sendable = TypeVar("_Sendable")
-
-
-class Draw(Protocol):
-    """Chance: a number between two."""
-
-    def __call__(self, low: float, high: float, /) -> float:
-        """Return a number from `low` to `high`."""
 
 
 def messages(event: Mapping[str, Any], *, retry_queue_url: str) -> list[ReceivedMessage]:
@@ -146,7 +123,7 @@ class Queue:
         moved: set[str] = set()
         entries = [self._retry_entry(*numbered, now) for numbered in enumerate(outcomes)]
         send = partial(self._send, self._retry_queue_url, time_left=time_left)
-        for sent in self._executor.map(send, list(_requests(entries, _size))):
+        for sent in self._executor.map(send, list(batch_requests(entries, _size))):
             moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
         return moved
 
@@ -157,7 +134,7 @@ class Queue:
 
         One request's letters are in memory at a time.
         """
-        for request in _requests(letters, lambda letter: _size(_letter_entry(letter, 0))):
+        for request in batch_requests(letters, lambda letter: _size(_letter_entry(letter, 0))):
             entries = [_letter_entry(letter, place) for place, letter in enumerate(request)]
             sent = self._send(self._dead_letter_queue_url, entries, time_left=time_left)
             yield from (
@@ -201,7 +178,7 @@ class Queue:
             "Id": str(place),
             "MessageBody": outcome.message.body,
             "DelaySeconds": retry_delay(1, self._draw),
-            "MessageGroupId": group_id(outcome.opened.account_id if outcome.opened else None),
+            "MessageGroupId": message_group(outcome.opened.account_id if outcome.opened else None),
             "MessageAttributes": _attributes(
                 {
                     RETRIED_SINCE: str(int(now * 1000)),
@@ -210,100 +187,6 @@ class Queue:
                 }
             ),
         }
-
-
-class Entrance:
-    """The source queue, for whoever puts messages on it."""
-
-    def __init__(
-        self, sqs: SQSClient, executor: Executor, *, queue_url: str, draw: Draw, sleep: Sleep
-    ) -> None:
-        """Keep what sending needs."""
-        self._sqs = sqs
-        self._executor = executor
-        self._queue_url = queue_url
-        self._draw = draw
-        self._sleep = sleep
-
-    def enqueue(self, bodies: Sequence[str], *, time_left: TimeLeft) -> None:
-        """Return once SQS has said of every body that it has it, in whatever order.
-
-        Raises UnavailableError or OutOfTimeError where it has not; some may be there even so.
-        What can pass is tried again before, while there is time.
-        """
-        waiting = list(bodies)
-        for number in range(MAX_ROUNDS):
-            if number:
-                self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
-            answers = self._send_all(waiting, time_left)
-            waiting = [body for left, _ in answers for body in left]
-            if not waiting:
-                return
-            codes = sorted((code for left, code in answers if left), key=_can_pass)
-            if not _can_pass(codes[0]):
-                break
-            if time_left() < AWS_CALL_S:
-                raise OutOfTimeError("no time left to put all messages on the queue")
-        # The queue's answers may quote what was sent: the code is enough.
-        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
-        raise UnavailableError(reason)
-
-    def _send_all(
-        self, bodies: Sequence[str], time_left: TimeLeft
-    ) -> list[tuple[Sequence[str], str]]:
-        requests = list(_requests(bodies, lambda body: len(body.encode())))
-        if len(requests) == 1:  # as nearly always: no thread need start for it
-            return [self._send(requests[0], time_left)]
-        return list(self._executor.map(lambda one: self._send(one, time_left), requests))
-
-    def _send(self, request: Sequence[str], time_left: TimeLeft) -> tuple[Sequence[str], str]:
-        """Send bodies; return those that SQS does not say it has, and a code that tells why."""
-        if time_left() < AWS_CALL_S:
-            return request, "no time left"
-        try:
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._queue_url,
-                Entries=[
-                    {"Id": str(place), "MessageBody": body} for place, body in enumerate(request)
-                ],
-            )
-        except ClientError as error:
-            return request, error.response["Error"]["Code"]
-        except BotoCoreError as error:
-            return request, type(error).__name__
-        taken = {int(entry["Id"]) for entry in answer.get("Successful", ())}
-        codes = [entry["Code"] for entry in answer.get("Failed", ())]
-        left = [body for place, body in enumerate(request) if place not in taken]
-        return left, codes[0] if codes else "not said"
-
-
-def _can_pass(code: str) -> bool:
-    return code.rpartition(".")[2] not in _FOR_A_HUMAN
-
-
-def _requests(
-    items: Iterable[_Sendable], size_of: Callable[[_Sendable], int]
-) -> Iterator[list[_Sendable]]:
-    """Part what is to be sent into as few requests as SQS's limits allow."""
-    request: list[_Sendable] = []
-    size = 0
-    for item in items:
-        grown = size + size_of(item)
-        if request and (len(request) == MAX_ENTRIES or grown > MAX_REQUEST_BYTES):
-            yield request
-            request, grown = [], size_of(item)
-        request.append(item)
-        size = grown
-    if request:
-        yield request
-
-
-def group_id(account_id: int | None) -> str:
-    """Return the message group of an mParticle account.
-
-    On a standard queue SQS lets groups with few messages pass one with many ("fair queues").
-    """
-    return "none" if account_id is None else str(account_id)
 
 
 def _letter_entry(letter: DeadLetter, place: int) -> _Entry:

@@ -1,7 +1,14 @@
-"""Secret: one secret of Secrets Manager, read when it is needed and kept for a while."""
+"""Secret: one secret of Secrets Manager, read if it is needed and kept for a while.
+
+While it cannot be read, the text that was read last goes on being used.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,7 +19,14 @@ from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-_TRIES: Final = 2  # a throttle, or a connection that was kept for too long, is gone by the second
+USABLE_S: Final = 12 * 3600
+"""How long a text is used while it cannot be read again, in seconds. Long enough for a person to
+repair a permission overnight; a secret that was deleted on purpose is not used for days."""
+
+RETRY_AFTER_S: Final = 5
+"""Between two reads, if the first of them failed, in seconds."""
+
+_TRIES: Final = 2  # the second passes after a throttle, or a connection that was idle for too long
 _FOR_A_HUMAN: Final = {
     "AccessDeniedException",
     "DecryptionFailure",
@@ -20,30 +34,77 @@ _FOR_A_HUMAN: Final = {
     "ResourceNotFoundException",
 }
 
+ReadError = MisconfiguredError | UnavailableError
+
+
+def _ignore(_: ReadError) -> None:
+    pass
+
 
 class Secret:
-    """A secret's text."""
+    """A secret's text. Safe to use from threads."""
 
     def __init__(
-        self, secretsmanager: SecretsManagerClient, name: str, *, kept_s: float, now: Now
+        self,
+        secretsmanager: SecretsManagerClient,
+        name: str,
+        *,
+        kept_s: float,
+        now: Now,
+        on_failure: Callable[[ReadError], None] = _ignore,
     ) -> None:
-        """Keep where to read; nothing is read yet."""
+        """Keep where to read; nothing is read yet. Each read that fails goes to `on_failure`."""
         self.name = name
         self._secretsmanager = secretsmanager
         self._kept_s = kept_s
         self._now = now
+        self._on_failure = on_failure
+        self._lock = Lock()
         self._text = ""
-        self._kept_until = 0.0
+        self._read_at = -math.inf
+        self._reads_begun = 0
+        self._read_number = 0  # of the read that gave the text
+        self._failure: Callable[[], ReadError] | None = None
+        self._failed_at = -math.inf
 
     def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
         """Return the text, read at most `kept_s` seconds ago; `refresh`: read now.
 
-        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
+        If it cannot be read, the text that was read last is returned, for `USABLE_S` at most. A
+        `refresh` then raises UnavailableError or OutOfTimeError: whoever asks for a newer text
+        must not take the old one for it. After a failed read none begins for `RETRY_AFTER_S`.
+        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret, if
+        there is no text to use.
         """
-        if refresh or self._now() >= self._kept_until:
+        begun_before = self._reads_begun
+        with self._lock:
+            now = self._now()
+            # A read that another thread began meanwhile is as new as our own would be.
+            is_new = self._read_number > begun_before if refresh else True
+            if is_new and now < self._read_at + self._kept_s:
+                return self._text
+            try:
+                self._read_again(now, time_left)
+            except (MisconfiguredError, UnavailableError, OutOfTimeError) as error:
+                if now >= self._read_at + USABLE_S:
+                    raise
+                if refresh:
+                    raise _retryable(error) from None
+            return self._text
+
+    def _read_again(self, now: float, time_left: TimeLeft) -> None:
+        if self._failure is not None and now < self._failed_at + RETRY_AFTER_S:
+            raise self._failure()
+        self._reads_begun += 1
+        number = self._reads_begun
+        try:
             self._text = self._read(time_left)
-            self._kept_until = self._now() + self._kept_s
-        return self._text
+        except (MisconfiguredError, UnavailableError) as error:
+            # Not the error itself: its traceback keeps all that the frames refer to.
+            self._failure, self._failed_at = partial(type(error), str(error)), now
+            self._on_failure(error)
+            raise
+        self._read_at, self._read_number, self._failure = now, number, None
 
     def _read(self, time_left: TimeLeft) -> str:
         code = ""
@@ -63,3 +124,8 @@ class Secret:
         if not code:
             raise OutOfTimeError(f"no time left to read secret {self.name}")
         raise UnavailableError(f"secret {self.name} cannot be read: {code}")
+
+
+def _retryable(error: ReadError | OutOfTimeError) -> UnavailableError | OutOfTimeError:
+    # A MisconfiguredError would stop the whole batch, though there is a text to go on with.
+    return UnavailableError(str(error)) if isinstance(error, MisconfiguredError) else error

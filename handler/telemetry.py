@@ -20,7 +20,13 @@ from handler.domain.attributes import Person
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
-from handler.errors import PermanentError, RetryableError, UnusableCredentialsError
+from handler.errors import (
+    MisconfiguredError,
+    PermanentError,
+    RetryableError,
+    UnavailableError,
+    UnusableCredentialsError,
+)
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -138,6 +144,10 @@ class Telemetry:
         """Report that Customer.io refused even fresh credentials."""
         self._count(MetricName.CredentialsRefused)
         self._logger.error("credentials.refused")
+
+    def secret_unread(self, error: MisconfiguredError | UnavailableError) -> None:
+        """Report that a secret could not be read; the text read last may still be used."""
+        self._logger.error("secret.unread", extra={"reason": str(error)})
 
     def request(self, *, status: int, seconds: float) -> None:
         """Report a request to Customer.io; status 0 for one that was not answered."""

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
-from handler.ingress import MIN_TOKEN_LENGTH, tokens_in
+from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
 from ops import mapping, secret
 from ops.logs import read_log

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.errors import PermanentError
-from handler.queue import MAX_ENTRIES, MAX_REQUEST_BYTES
+from handler.sender import MAX_ENTRIES, MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient

@@ -24,7 +24,12 @@ _LEVELS: Final = ("WARNING", "ERROR")
 # line by line.
 _TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"', '"handler.errors."')
 _RAISED: Final = re.compile(r"(?:\[ERROR\] |^handler\.errors\.)([\w.]+)(?:: ([^\n\r]*))?")
-_NOT_WELL: Final = {"credentials.refused", "invocation.failed"}
+_NOT_WELL: Final = {
+    "credentials.refused",
+    "firehose.refused",
+    "invocation.failed",
+    "secret.unread",
+}
 _TIMED_OUT: Final = re.compile(r"Task timed out after [\d.]+ seconds")
 _EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
 
@@ -48,11 +53,6 @@ class Trouble:
     error_type: str
     reason: str
     count: int
-
-    @property
-    def is_for_good(self) -> bool:
-        """Tell whether mParticle was refused, and does not send those changes again."""
-        return (self.event, self.error_type) == ("firehose.refused", "401")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Status:
             self.is_ready
             and self.mapping == "Enabled"
             and not (dead.waiting or dead.hidden or self.ringing or self.failed)
-            and not any(one.event in _NOT_WELL or one.is_for_good for one in self.troubles)
+            and not any(one.event in _NOT_WELL for one in self.troubles)
         )
 
     @property
@@ -115,6 +115,9 @@ class Status:
             "`ops check` tries the credentials; see: Credentials are refused": (
                 "credentials.refused" in events
             ),
+            "`ops check` tries the secrets; see: A secret cannot be read": (
+                "secret.unread" in events | of_ingress
+            ),
             "`ops check` finds what is not in order; see: The function fails": (
                 "invocation.failed" in events or self.forwarder.failed > 0
             ),
@@ -122,8 +125,8 @@ class Status:
                 "invocation.failed" in of_ingress
                 or (self.ingress is not None and self.ingress.failed > 0)
             ),
-            "401: was mParticle's token changed? see: mParticle is not let in": any(
-                one.is_for_good for one in self.troubles
+            "was mParticle's token changed? see: mParticle is not let in": (
+                "firehose.refused" in of_ingress
             ),
             "wait, or mend what the reasons say; see: Changes are retried": (
                 "message.retried" in events and "credentials.refused" not in events

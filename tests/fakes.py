@@ -160,6 +160,9 @@ class MemorySuspensions:
     def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
         self.suspended += account_ids
 
+    def is_suspended(self, account_id: int, *, now: float, time_left: TimeLeft) -> bool:
+        return account_id in self.suspended
+
 
 class MemoryQueue:
     """Remembers what it was asked to do. `is_broken`: no queue takes anything."""

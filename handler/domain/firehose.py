@@ -1,7 +1,7 @@
 """Firehose: mParticle's requests to a partner, what goes on the queue of each, and the answers.
 
-Requests come in from ingress.py, as the JSON object that they are. What is to be enqueued goes
-back there as bodies that message.py reads; so do the answers.
+Requests come in from jobs/receive.py, as the JSON value that they are. What goes on the queue
+returns there as bodies that message.py reads; so do the answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from handler.domain.message import MessageType, one_attribute_setting, unsupported
+from handler.domain.message import MessageType, one_attribute_setting
 from handler.errors import MalformedMessageError
 
 MAX_PART_BYTES: Final = 60_000
@@ -33,38 +33,19 @@ class RequestType(Enum):
     MEMBERSHIP_CHANGE = MessageType.MEMBERSHIP_CHANGE.value
     SUBSCRIPTION = MessageType.SUBSCRIPTION.value
 
-    @property
-    def answer_type(self) -> str:
-        """Return the type of the answer, by mParticle's name."""
-        return self.value.removesuffix("request") + "response"
 
-
-def request_type(request: object) -> RequestType:
-    """Return what a request asks. Raises MalformedMessageError, or UnsupportedMessageError that
-    names the type.
-    """
-    if not isinstance(request, Mapping):
-        raise MalformedMessageError(f"$: expected object, got {_json_type(request)}")
-    if "type" not in request:
-        raise MalformedMessageError("$: no field `type`")
-    name = request["type"]
-    if not isinstance(name, str):
-        raise MalformedMessageError(f"$.type: expected str, got {_json_type(name)}")
+def request_type(request: object) -> RequestType | None:
+    """Return what a request asks; None for anything else, which the forwarder sets aside."""
+    name = request.get("type") if isinstance(request, Mapping) else None
     try:
         return RequestType(name)
     except ValueError:
-        raise unsupported(name) from None
+        return None
 
 
-def _json_type(value: object) -> str:
-    """Return what a value is in JSON, in the words that message.py has for it."""
-    words = {dict: "object", list: "array", type(None): "null"}
-    return words.get(type(value), type(value).__name__)
-
-
-def account_id(request: Mapping[str, Any]) -> int | None:
-    """Return the mParticle account that a request is for; None where it says none."""
-    account = request.get("account")
+def account_id(request: object) -> int | None:
+    """Return the mParticle account that a request is for; None if it names none."""
+    account = request.get("account") if isinstance(request, Mapping) else None
     value = account.get("account_id") if isinstance(account, Mapping) else None
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
         return int(value)
@@ -81,37 +62,24 @@ class Parts(NamedTuple):
     refusal: MalformedMessageError | None = None
 
 
-def parts(request: Mapping[str, Any]) -> Parts:
+def parts(request: object) -> Parts:
     """Return the messages to be enqueued for a request: none, itself, or one for some profiles.
 
     Each has all of the request but other profiles, in their order, and no secret; together they
     have all profiles but those that no message can hold. One is larger than `MAX_PART_BYTES` only
-    where a single profile makes it so.
-    Raises MalformedMessageError for a request that cannot be written again, or that SQS cannot
-    hold whatever its profiles.
+    if a single profile makes it so. What is no request of ours is one message, for the forwarder
+    to set aside.
+    Raises MalformedMessageError if SQS cannot hold the request whatever its profiles, and
+    RecursionError if it cannot be written again.
     """
-    try:
-        return _parts(request)
-    except RecursionError:
-        raise MalformedMessageError("$: nested too deeply") from None
-    except ValueError:
-        reason = "$: a number is NaN or infinite, which JSON does not know"
-        raise MalformedMessageError(reason) from None
-
-
-# ASCII alone, with everything else escaped: so it holds nothing that SQS refuses, and half a
-# surrogate pair stays as it came. Python reads NaN, Infinity and 1e999, and would write the first
-# two, which the forwarder could not read.
-_written = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def _parts(request: Mapping[str, Any]) -> Parts:
     kind = request_type(request)
-    profiles = request.get("user_profiles")
     if kind is RequestType.REGISTRATION:
         return Parts([])
-    if kind is RequestType.SUBSCRIPTION or not isinstance(profiles, list | None):
-        # What is no list of profiles is for the forwarder to refuse, and to set aside.
+    if not isinstance(request, Mapping):
+        return Parts([_bounded(_written(request), "$")])
+    profiles = request.get("user_profiles")
+    if kind is not RequestType.MEMBERSHIP_CHANGE or not isinstance(profiles, list | None):
+        # The forwarder refuses anything but a list of profiles, and sets it aside.
         return Parts([_bounded(_written(_without_secrets(request)), "$")])
     if not profiles:
         return Parts([])
@@ -125,6 +93,31 @@ def _parts(request: Mapping[str, Any]) -> Parts:
         return Parts(bodies)
     place = next(n for n, text in enumerate(texts) if beside + len(text) > MAX_MESSAGE_BYTES)
     return Parts(bodies, _too_large(f"$.user_profiles[{place}]"))
+
+
+# ASCII alone, with everything else escaped: so it holds nothing that SQS refuses, and half a
+# surrogate pair stays as it came. So do NaN and Infinity, which the forwarder refuses by profile.
+_written = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def as_it_came(body: bytes) -> str:
+    """Return a body that is no JSON as a message, which the forwarder sets aside.
+
+    Raises MalformedMessageError if SQS cannot hold it.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise MalformedMessageError("$: neither JSON nor UTF-8") from None
+    if not _SQS_TEXT.fullmatch(text):
+        raise MalformedMessageError("$: not JSON, and empty or with characters that SQS refuses")
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise _too_large("$")
+    return text
+
+
+# The characters that SQS takes (SendMessage, "MessageBody").
+_SQS_TEXT: Final = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 
 def _bounded(text: str, path: str) -> str:
@@ -190,28 +183,27 @@ def _packed(texts: Iterable[str], room: int) -> Iterable[Sequence[str]]:
 # --- answers ---
 
 
-def answer(
-    request: Mapping[str, Any], *, answer_id: str, now: float, suspended: bool
-) -> dict[str, Any]:
+def answer(request: object, *, answer_id: str, now: float, suspended: bool) -> dict[str, Any]:
     """Return the answer to a request; `answer_id` is a UUID, `now` in Unix seconds.
 
     `suspended` tells mParticle to stop sending audience changes until a person acts.
+    What is no request of ours has an answer too, as it is on the queue.
     """
-    kind = request_type(request)
-    version = request.get("firehose_version")
-    told: dict[str, Any] = {
-        "type": kind.answer_type,
+    asked: Mapping[str, Any] = request if isinstance(request, Mapping) else {}
+    name, version = asked.get("type"), asked.get("firehose_version")
+    fields: dict[str, Any] = {
         "id": answer_id,
         "timestamp_ms": int(now * 1000),
         "firehose_version": version if isinstance(version, str) else FIREHOSE_VERSION,
     }
-    match kind:
+    if isinstance(name, str) and name.endswith("_request"):
+        fields["type"] = name.removesuffix("request") + "response"
+    match request_type(request):
         case RequestType.REGISTRATION:
-            return {**told, **_REGISTRATION}
+            fields |= _REGISTRATION
         case RequestType.MEMBERSHIP_CHANGE:
-            return {**told, "suspend_subscription": suspended}
-        case RequestType.SUBSCRIPTION:
-            return told
+            fields["suspend_subscription"] = suspended
+    return fields
 
 
 # Erasure (`dsr_processing_registration`) is not among it, as erasure requests are not handled;

@@ -49,11 +49,20 @@ def test_a_large_request_is_delivered_whole(clean):
     assert clean.take_set_aside() == []
 
 
-def test_what_is_not_for_us_fails_with_its_type(clean):
-    succeeded, answer = clean.ask(b'{"type": "event_processing_request"}')
+@pytest.mark.parametrize(
+    ("body", "error_type"),
+    [
+        ('{"type": "event_processing_request"}', "UnsupportedMessage"),
+        ("not JSON", "MalformedMessage"),
+    ],
+)
+def test_what_is_not_for_us_is_set_aside_with_its_reason(clean, body, error_type):
+    status, _ = post(clean, body)
+    clean.wait_until_drained()
 
-    assert not succeeded
-    assert "event_processing_request" in answer["errorMessage"]
+    assert status == 200
+    (letter,) = clean.take_set_aside()
+    assert (letter.error_type, letter.body) == (error_type, body)
 
 
 def test_mparticle_may_invoke_the_alias(deployed):
@@ -125,14 +134,14 @@ def test_a_request_at_the_url_is_delivered_too(clean):
     assert memberships(clean, customer_id) == "'30001'"
 
 
-def test_a_request_at_the_url_with_another_token_is_not(clean):
+def test_a_request_at_the_url_with_another_token_is_to_be_sent_again(clean):
     customer_id = somebody()
     start_afresh(clean, clean.physical_name("IngressFunction"))
 
     status, answer = post(clean, join(customer_id), token="another-token-of-somebody")
 
-    assert status == 401
-    assert "Authorization" in answer["error"]
+    assert status == 503
+    assert "token is not known" in answer["error"]
     assert clean.waiting() == 0
 
 

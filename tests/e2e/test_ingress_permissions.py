@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from handler.table.keys import account_key
 from handler.table.suspensions import Suspensions
 from tests import relay
 from tests.e2e.function import post, start_afresh
@@ -21,7 +22,7 @@ from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, 
 from tests.stack_template import ingress_statements
 
 ROLE = "IngressRole"
-MARKED = 4711
+SUSPENDED = 4711
 """An account whose credentials are refused. It has no changes, whose success would unmark it."""
 
 
@@ -57,17 +58,16 @@ def between(deployed):
 
 
 @pytest.fixture
-def marked(deployed):
+def suspended(deployed):
     dynamodb = boto3.client("dynamodb", **deployed.emulator.client_options)
-    marks = Suspensions(dynamodb, deployed.physical_name("MembershipsTable"))
-    plenty = {"time_left": lambda: 60.0}
-    marks.set([MARKED], now=time.time(), **plenty)
+    table = deployed.physical_name("MembershipsTable")
+    Suspensions(dynamodb, table).suspend([SUSPENDED], now=time.time(), time_left=lambda: 60.0)
     yield
-    marks.remove([MARKED], **plenty)
+    dynamodb.delete_item(TableName=table, Key={"pk": {"S": account_key(SUSPENDED)}})
 
 
 @pytest.fixture
-def act_out(deployed, between, marked):
+def act_out(deployed, between, suspended):
     """Have the ingress do all it ever does: enqueue, suspend, let in, and log as Lambda does."""
     own = credentials(deployed, ROLE)
     as_root = deployed.emulator.client_options
@@ -87,7 +87,7 @@ def act_out(deployed, between, marked):
     def do():
         between.forget()
         enqueued, answer = deployed.ask(join(somebody()).encode())
-        _, check = deployed.ask(connection_check(MARKED).encode())
+        _, check = deployed.ask(connection_check(SUSPENDED).encode())
         status, _ = post(deployed, connection_check())
         stream = str(uuid4())
         line = {"timestamp": int(time.time() * 1000), "message": "END"}

@@ -25,7 +25,7 @@ def sqs(aws):
 
 @pytest.fixture
 def urls(sqs):
-    return [sqs.create_queue(QueueName=f"{name}-{uuid.uuid4()}")["QueueUrl"] for name in "qd"]
+    return [sqs.create_queue(QueueName=f"{name}-{uuid.uuid4()}")["QueueUrl"] for name in "qrd"]
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def queue(sqs, urls):
             sqs,
             executor,
             queue_url=urls[0],
-            dead_letter_queue_url=urls[1],
+            retry_queue_url=urls[1],
+            dead_letter_queue_url=urls[2],
             draw=lambda low, high: (low + high) / 2,
         )
 
@@ -53,10 +54,14 @@ def letter(body="{}", error=None, source="m-1") -> DeadLetter:
     return DeadLetter(body, error or NoIdentityError("$.user_identities: none"), source, 1)
 
 
-def test_a_letter_arrives_with_its_reason(sqs, urls, queue) -> None:
-    assert queue.set_aside([letter('{"é": 1}')], **PLENTY) == []
+def arrived(queue, letters) -> list[bool]:
+    return [is_there for _, is_there in queue.set_aside(letters, **PLENTY)]
 
-    (received,) = receive_all(sqs, urls[1])
+
+def test_a_letter_arrives_with_its_reason(sqs, urls, queue) -> None:
+    assert arrived(queue, [letter('{"é": 1}')]) == [True]
+
+    (received,) = receive_all(sqs, urls[2])
     assert received["Body"] == '{"é": 1}'
     assert {
         name: value["StringValue"] for name, value in received["MessageAttributes"].items()
@@ -71,32 +76,32 @@ def test_many_letters_and_large_ones_all_arrive(sqs, urls, queue) -> None:
     letters = [letter("x" * 100_000, source=f"m-{n}") for n in range(7)]
     letters += [letter(source=f"n-{n}") for n in range(25)]
 
-    assert queue.set_aside(letters, **PLENTY) == []
+    assert all(arrived(queue, letters))
 
     sources = {
         one["MessageAttributes"]["SourceMessageId"]["StringValue"]
-        for one in receive_all(sqs, urls[1])
+        for one in receive_all(sqs, urls[2])
     }
     assert sources == {one.source_message_id for one in letters}
 
 
 def test_letters_that_do_not_get_there_are_told(sqs, urls, queue) -> None:
-    sqs.delete_queue(QueueUrl=urls[1])
+    sqs.delete_queue(QueueUrl=urls[2])
     lost = [letter(), letter(error=MalformedMessageError("$: no"))]
 
-    assert queue.set_aside(lost, **PLENTY) == lost
+    assert arrived(queue, lost) == [False, False]
 
 
 def test_nothing_is_sent_without_time(sqs, urls, queue) -> None:
-    lost = [letter()]
+    results = list(queue.set_aside([letter()], time_left=lambda: 1.0))
 
-    assert queue.set_aside(lost, time_left=lambda: 1.0) == lost
-    assert receive_all(sqs, urls[1]) == []
+    assert [arrived for _, arrived in results] == [False]
+    assert receive_all(sqs, urls[2]) == []
 
 
 def received(sqs, url) -> list[ReceivedMessage]:
     return [
-        ReceivedMessage(one["MessageId"], one["Body"], one["ReceiptHandle"], 1)
+        ReceivedMessage(one["MessageId"], one["Body"], one["ReceiptHandle"], 1, one["MessageId"])
         for one in receive_all(sqs, url)
     ]
 
@@ -122,8 +127,8 @@ def test_delayed_messages_are_taken_by_sqs_ten_at_a_time(sqs, urls, queue) -> No
 
 
 def test_a_delay_that_cannot_be_told_is_left_to_the_queue(sqs, urls, queue) -> None:
-    queue.delay([ReceivedMessage("m", "b", "no such handle", 1)], **PLENTY)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], **PLENTY)
     sqs.delete_queue(QueueUrl=urls[0])
 
-    queue.delay([ReceivedMessage("m", "b", "no such handle", 1)], **PLENTY)
-    queue.delay([ReceivedMessage("m", "b", "no such handle", 1)], time_left=lambda: 0.0)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], **PLENTY)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], time_left=lambda: 0.0)

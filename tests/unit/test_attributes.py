@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain.attributes import AttributeOptions, Person, attribute_name, build_person
-from handler.domain.membership import Identifier, PersonState, merge
+from handler.domain.membership import PersonState, merge
+from handler.domain.update import Identifier
 from tests.builders import NOW, NOW_MS, change, state, update
 
 
 def person(kept: PersonState, updates, **options) -> Person:
-    return build_person(kept, updates, timestamp=1, options=AttributeOptions(**options))
+    return build_person(kept, updates, AttributeOptions(**options))
 
 
 def attributes(kept: PersonState, *updates, **options) -> dict[str, object]:

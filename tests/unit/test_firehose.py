@@ -12,9 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain import firehose
-from handler.domain.firehose import MAX_MESSAGE_BYTES, MAX_PART_BYTES, RequestType
+from handler.domain.firehose import (
+    FIREHOSE_VERSION,
+    MAX_MESSAGE_BYTES,
+    MAX_PART_BYTES,
+    RequestType,
+)
 from handler.domain.message import read_message, read_profile
-from handler.errors import MalformedMessageError, UnsupportedMessageError
+from handler.errors import MalformedMessageError, MalformedProfileError
 from tests.builders import NOW, NOW_MS, audience, body, profile
 from tests.firehose_shapes import SHAPES, misfits
 
@@ -49,36 +54,15 @@ def test_the_requests_of_an_audience_partner_are_known() -> None:
     assert firehose.request_type(SUBSCRIPTION) is RequestType.SUBSCRIPTION
 
 
-@pytest.mark.parametrize("name", ["event_processing_request", "EventProcessingRequest", "x"])
-def test_another_type_is_refused_by_name(name) -> None:
-    with pytest.raises(UnsupportedMessageError, match=name):
-        firehose.request_type({"type": name})
+NO_REQUESTS = [
+    *(None, 7, True, "text", [], ["audience_membership_change_request"], {}),
+    *({"type": name} for name in (None, 7.5, ["x"], {"ada": 1}, "event_processing_request")),
+]
 
 
-def test_what_is_no_type_is_not_repeated() -> None:
-    with pytest.raises(UnsupportedMessageError, match="no plain word, of 15 characters"):
-        firehose.request_type({"type": "ada@example.com"})
-
-
-@pytest.mark.parametrize(
-    ("request_", "reason"),
-    [
-        (None, "$: expected object, got null"),
-        (7, "$: expected object, got int"),
-        ("text", "$: expected object, got str"),
-        ([], "$: expected object, got array"),
-        (True, "$: expected object, got bool"),
-        ({}, "$: no field `type`"),
-        ({"type": None}, "$.type: expected str, got null"),
-        ({"type": 7.5}, "$.type: expected str, got float"),
-        ({"type": {"ada": 1}}, "$.type: expected str, got object"),
-    ],
-)
-def test_what_is_no_request_is_malformed(request_, reason) -> None:
-    with pytest.raises(MalformedMessageError) as refused:
-        firehose.request_type(request_)
-
-    assert str(refused.value) == reason
+@pytest.mark.parametrize("request_", NO_REQUESTS)
+def test_anything_else_is_no_request_of_ours(request_) -> None:
+    assert firehose.request_type(request_) is None
 
 
 @pytest.mark.parametrize(
@@ -95,6 +79,11 @@ def test_what_is_no_request_is_malformed(request_, reason) -> None:
 )
 def test_the_account_is_found_where_there_is_one(account, account_id) -> None:
     assert firehose.account_id({"account": account}) == account_id
+
+
+@pytest.mark.parametrize("request_", [None, [], "text"])
+def test_what_is_no_object_names_no_account(request_) -> None:
+    assert firehose.account_id(request_) is None
 
 
 # --- what goes on the queue ---
@@ -270,30 +259,65 @@ def test_the_largest_message_is_not_refused() -> None:
     assert len(part) == MAX_MESSAGE_BYTES
 
 
-def test_nesting_without_end_is_malformed() -> None:
+def test_nesting_without_end_cannot_be_written() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
 
-    with pytest.raises(MalformedMessageError, match="nested"):
+    with pytest.raises(RecursionError):
         firehose.parts({**change(), "user_profiles": [deep]})
 
 
+@pytest.mark.parametrize("request_", NO_REQUESTS)
+def test_what_is_no_request_of_ours_is_one_message(request_) -> None:
+    (part,) = firehose.parts(request_).bodies
+
+    assert json.loads(part) == request_
+
+
+def test_a_request_of_another_type_is_one_message_without_its_secrets() -> None:
+    account = {"account_id": 1001, "account_settings": SETTINGS}
+
+    (part,) = firehose.parts({"type": "event_processing_request", "account": account}).bodies
+
+    assert "hush" not in part
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_profile_with_what_is_no_number_fails_alone(number) -> None:
+    (part,) = firehose.parts(change(profile(), profile(note=number))).bodies
+
+    good, bad = read_message(part, now=NOW).profiles
+    read_profile(good)
+    with pytest.raises(MalformedProfileError):
+        read_profile(bad)
+
+
 @pytest.mark.parametrize(
-    "request_",
+    "body",
+    [b"{", b"not JSON", "{'name': 'Zo\u00eb \U0001f600'}".encode(), b"\t\r\n{", b"{" * 2**20],
+)
+def test_a_body_that_is_no_json_is_a_message_as_it_came(body) -> None:
+    assert firehose.as_it_came(body).encode() == body
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
     [
-        lambda number: change(profile(), profile(note=number)),
-        lambda number: change(profile(), extra=[number]),
-        lambda number: change(user_profiles={"mpid": number}),
-        lambda number: {**SUBSCRIPTION, "audience_id": number},
+        (b"", "$: not JSON, and empty or with characters that SQS refuses"),
+        (b"{\x00", "$: not JSON, and empty or with characters that SQS refuses"),
+        ("{\uffff".encode(), "$: not JSON, and empty or with characters that SQS refuses"),
+        (b"{\xff", "$: neither JSON nor UTF-8"),
+        ("{\ud83d".encode("utf-8", "surrogatepass"), "$: neither JSON nor UTF-8"),
+        (b"{" * (2**20 + 1), "$: over the 1048576 bytes of a message"),
+        ("é".encode() * (2**19 + 1), "$: over the 1048576 bytes of a message"),
     ],
 )
-def test_what_json_has_no_number_for_is_malformed(request_, number) -> None:
+def test_a_body_that_sqs_cannot_hold_is_malformed(body, reason) -> None:
     with pytest.raises(MalformedMessageError) as refused:
-        firehose.parts(request_(number))
+        firehose.as_it_came(body)
 
-    assert str(refused.value) == "$: a number is NaN or infinite, which JSON does not know"
+    assert str(refused.value) == reason
 
 
 # Texts of a character each: what they are filled up to is what matters for cutting.
@@ -337,6 +361,25 @@ def test_no_two_neighbouring_parts_would_have_been_one(profiles) -> None:
 
 
 # --- answers ---
+
+
+@pytest.mark.parametrize(
+    ("request_", "name"),
+    [
+        ({"type": "event_processing_request"}, "event_processing_response"),
+        ({"type": "ada@example.com"}, None),
+        ({"type": 7}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_what_is_no_request_of_ours_has_an_answer_too(request_, name) -> None:
+    assert answer(request_) == {
+        "id": ANSWER_ID,
+        "timestamp_ms": NOW_MS,
+        "firehose_version": FIREHOSE_VERSION,
+        **({"type": name} if name else {}),
+    }
 
 
 @pytest.mark.parametrize("request_", [REGISTRATION, change(profile()), change(), SUBSCRIPTION])

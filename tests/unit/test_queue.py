@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import Mock
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from handler import queue
-from handler.domain.outcome import DeadLetter, ReceivedMessage
-from handler.errors import (
-    MisconfiguredError,
-    NoIdentityError,
-    OutOfTimeError,
-    UnavailableError,
-)
-from tests.builders import message
+from handler.domain.message import read_message
+from handler.domain.outcome import DeadLetter, MessageOutcome
+from handler.errors import MisconfiguredError, NoIdentityError, UnavailableError
+from tests.builders import NOW, NOW_MS, body, message, profile
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+RETRY_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/retries"
 
 
 def record(**fields: Any) -> dict[str, Any]:
@@ -34,7 +32,9 @@ def record(**fields: Any) -> dict[str, Any]:
 
 
 def test_messages_are_read_from_the_event() -> None:
-    assert queue.messages({"Records": [record()]}) == [message("{}", receive_count=3)]
+    assert queue.messages({"Records": [record()]}, retry_queue_url=RETRY_URL) == [
+        message("{}", receive_count=3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,43 @@ def test_messages_are_read_from_the_event() -> None:
 )
 def test_any_other_event_is_a_misconfiguration(event) -> None:
     with pytest.raises(MisconfiguredError, match="not an SQS event"):
-        queue.messages(event)
+        queue.messages(event, retry_queue_url=RETRY_URL)
+
+
+def test_a_message_of_the_retry_queue_knows_its_first_id_and_when_its_retries_began() -> None:
+    texts = {"RetriedSince": str(NOW_MS), "SourceMessageId": "m-0"}
+    event = record(
+        eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:retries",
+        messageAttributes={name: {"stringValue": text} for name, text in texts.items()},
+    )
+
+    (received,) = queue.messages({"Records": [event]}, retry_queue_url=RETRY_URL)
+
+    assert (received.id, received.source_id) == ("m-1", "m-0")
+    assert (received.on_retry_queue, received.retried_since) == (True, NOW)
+
+
+def test_what_somebody_else_put_on_the_retry_queue_is_retried_from_when_it_was_sent() -> None:
+    event = record(
+        eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:retries",
+        attributes={"ApproximateReceiveCount": "1", "SentTimestamp": str(NOW_MS)},
+    )
+
+    (received,) = queue.messages({"Records": [event]}, retry_queue_url=RETRY_URL)
+
+    assert (received.source_id, received.retried_since) == ("m-1", NOW)
+
+
+def test_the_attributes_of_the_retry_queue_mean_nothing_on_the_source_queue() -> None:
+    texts = {"RetriedSince": "1", "SourceMessageId": "m-0"}
+    event = record(
+        eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:changes",
+        messageAttributes={name: {"stringValue": text} for name, text in texts.items()},
+    )
+
+    (received,) = queue.messages({"Records": [event]}, retry_queue_url=RETRY_URL)
+
+    assert (received.source_id, received.on_retry_queue) == ("m-1", False)
 
 
 def test_the_answer_names_the_failed_messages() -> None:
@@ -70,21 +106,30 @@ def test_the_delay_is_jittered_by_a_quarter_either_way(receives, chance) -> None
     assert 0.75 * expected - 1 <= delay <= 1.25 * expected
 
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
-
 class RecordingSqs:
     def __init__(self) -> None:
-        self.requests: list[list[dict[str, Any]]] = []
+        self.requests: list[Any] = []
 
     def change_message_visibility_batch(self, **request: Any) -> dict[str, Any]:
-        self.requests.append(request["Entries"])
+        self.requests.append(request)
         return {}
 
     def send_message_batch(self, **request: Any) -> dict[str, Any]:
-        self.requests.append(request["Entries"])
-        return {"Failed": [{"Id": "0"}]}
+        """Take all but the first."""
+        self.requests.append(request)
+        taken = [{"Id": entry["Id"]} for entry in request["Entries"][1:]]
+        return {"Failed": [{"Id": "0"}], "Successful": taken}
+
+
+def queue_of(sqs: RecordingSqs, executor: ThreadPoolExecutor) -> queue.Queue:
+    return queue.Queue(
+        cast("SQSClient", sqs),
+        executor,
+        queue_url="source",
+        retry_queue_url=RETRY_URL,
+        dead_letter_queue_url="dlq",
+        draw=lambda low, _: low,
+    )
 
 
 @pytest.fixture
@@ -93,21 +138,52 @@ def sqs():
 
 
 @pytest.fixture
-def told(sqs):
+def queues(sqs):
     with ThreadPoolExecutor(1) as executor:
-        yield queue.Queue(
-            sqs, executor, queue_url="q", dead_letter_queue_url="d", draw=lambda low, _: low
-        )
+        yield queue_of(sqs, executor)
 
 
-def test_each_message_is_delayed_by_how_often_it_was_received(sqs, told) -> None:
-    messages = [ReceivedMessage("m", "", "h", receives) for receives in (1, 2)]
+PLENTY: Any = {"time_left": lambda: 60.0}
 
-    told.delay(messages, time_left=lambda: 60.0)
 
-    ((first, second),) = sqs.requests
-    assert (first["VisibilityTimeout"], second["VisibilityTimeout"]) == (22, 45)
-    assert first["ReceiptHandle"] == "h"
+def test_each_message_is_delayed_on_its_queue_by_how_often_it_was_tried(sqs, queues) -> None:
+    source = [message("", receive_count=receives) for receives in (1, 2)]
+    retried = [message("", receive_count=1, retried_since=NOW)]
+
+    queues.delay([*source, *retried], **PLENTY)
+
+    assert {
+        request["QueueUrl"]: [entry["VisibilityTimeout"] for entry in request["Entries"]]
+        for request in sqs.requests
+    } == {"source": [22, 45], RETRY_URL: [45]}
+
+
+def outcome(text="{}", message_id="m-1", account_id=1001) -> MessageOutcome:
+    opened = read_message(body(profile(), account_id=account_id), now=NOW)
+    return MessageOutcome(
+        message(text, message_id), opened=opened, retry=UnavailableError("Customer.io: 503")
+    )
+
+
+def test_a_message_moves_to_the_retry_queue_with_what_it_needs_there(sqs, queues) -> None:
+    outcomes = [outcome(message_id="m-0"), outcome('{"x": 1}')]
+
+    assert queues.move_to_retry(outcomes, now=NOW, **PLENTY) == {"m-1"}
+
+    (request,) = sqs.requests
+    entry = request["Entries"][1]
+    assert (request["QueueUrl"], entry["MessageBody"]) == (RETRY_URL, '{"x": 1}')
+    assert (entry["DelaySeconds"], entry["MessageGroupId"]) == (22, "1001")
+    assert {name: text["StringValue"] for name, text in entry["MessageAttributes"].items()} == {
+        "RetriedSince": str(NOW_MS),
+        "SourceMessageId": "m-1",
+        "RetryReason": "UnavailableError: Customer.io: 503",
+    }
+
+
+def test_nothing_moves_without_time(sqs, queues) -> None:
+    assert queues.move_to_retry([outcome()], now=NOW, time_left=lambda: 1.0) == set()
+    assert sqs.requests == []
 
 
 SIZES = st.lists(st.integers(0, 300_000), max_size=30)
@@ -118,198 +194,25 @@ def test_letters_go_in_requests_that_sqs_takes_and_none_is_lost(sizes) -> None:
     sqs = RecordingSqs()
     letters = [DeadLetter("x" * size, NoIdentityError("none"), "m", 1) for size in sizes]
     with ThreadPoolExecutor(1) as executor:
-        told = queue.Queue(
-            cast("SQSClient", sqs),
-            executor,
-            queue_url="q",
-            dead_letter_queue_url="d",
-            draw=lambda low, _: low,
-        )
+        results = list(queue_of(sqs, executor).set_aside(letters, **PLENTY))
 
-        lost = told.set_aside(letters, time_left=lambda: 60.0)
-
-    sent = [[len(entry["MessageBody"]) for entry in request] for request in sqs.requests]
+    sent = [[len(entry["MessageBody"]) for entry in each["Entries"]] for each in sqs.requests]
     assert [size for request in sent for size in request] == sizes
     assert all(len(request) <= 10 for request in sent)
     assert all(len(request) == 1 or sum(request) < 256_000 for request in sent)
+    lost = [letter for letter, arrived in results if not arrived]
+    assert [letter for letter, _ in results] == letters
     assert [len(letter.body) for letter in lost] == [request[0] for request in sent]
 
 
-class ScriptedSqs:
-    """Takes what it is told to take; each answer is a function of the request's entries."""
+def test_letters_are_taken_one_request_at_a_time(queues) -> None:
+    taken = []
 
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-        self.sent: list[list[str]] = []
+    def letters():
+        for number in range(30):
+            taken.append(number)
+            yield DeadLetter("{}", NoIdentityError("none"), f"m-{number}", 1)
 
-    def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> dict[str, Any]:  # noqa: N803
-        self.sent.append([entry["MessageBody"] for entry in Entries])
-        answer = self.answers.pop(0) if self.answers else taken
-        if isinstance(answer, Exception):
-            raise answer
-        return cast("dict[str, Any]", answer(Entries))
+    next(iter(queues.set_aside(letters(), **PLENTY)))
 
-
-def taken(entries: Any, *failed: str) -> dict[str, Any]:
-    return {
-        "Successful": [{"Id": one["Id"]} for one in entries if one["Id"] not in failed],
-        "Failed": [{"Id": place, "Code": "InternalError"} for place in failed],
-    }
-
-
-class AtOnce(Executor):
-    """Does what it is given before it returns, one thing after the other."""
-
-    def submit(self, do: Any, /, *args: Any, **fields: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(do(*args, **fields))
-        return done
-
-
-def entrance(sqs, slept=None, executor=None) -> queue.Entrance:
-    return queue.Entrance(
-        sqs,
-        executor or AtOnce(),
-        queue_url="q",
-        draw=lambda _, high: high,
-        sleep=(slept if slept is not None else []).append,
-    )
-
-
-def refused(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code}}, "SendMessageBatch")
-
-
-@given(SIZES)
-def test_bodies_go_in_requests_that_sqs_takes_in_order(sizes) -> None:
-    sqs = ScriptedSqs()
-
-    entrance(sqs).enqueue(["x" * size for size in sizes], time_left=lambda: 30.0)
-
-    assert [len(body) for request in sqs.sent for body in request] == sizes
-    assert all(len(request) <= 10 for request in sqs.sent)
-    assert all(len(request) == 1 or sum(map(len, request)) <= 256_000 for request in sqs.sent)
-
-
-def test_bodies_that_sqs_did_not_take_are_sent_again_and_no_others() -> None:
-    sqs = ScriptedSqs(
-        lambda entries: taken(entries, "1"), EndpointConnectionError(endpoint_url="q")
-    )
-    slept: list[float] = []
-
-    entrance(sqs, slept).enqueue(["a", "b", "c"], time_left=lambda: 30.0)
-
-    assert sqs.sent == [["a", "b", "c"], ["b"], ["b"]]
-    assert slept == [0.1, 0.2]
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        (lambda entries: taken(entries, "0"), "InternalError"),
-        (lambda _: {}, "not said"),
-        (refused("RequestThrottled"), "RequestThrottled"),
-        (EndpointConnectionError(endpoint_url="https://hush"), "EndpointConnectionError"),
-    ],
-)
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, place) -> None:
-    # Three requests to a round, one of which is never answered as it should be.
-    answers = [taken, taken, taken, answer, answer, answer]
-    answers[place] = answer
-    sqs = ScriptedSqs(*answers)
-
-    with pytest.raises(UnavailableError, match=code) as caught:
-        entrance(sqs).enqueue(["x" * 25_000] * 30, time_left=lambda: 30.0)
-
-    assert "hush" not in str(caught.value)
-    assert len(sqs.sent) > 4
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "AccessDenied",
-        "AWS.SimpleQueueService.BatchRequestTooLong",
-        "AWS.SimpleQueueService.NonExistentQueue",
-    ],
-)
-@pytest.mark.parametrize("place", [0, 2])
-def test_what_cannot_pass_is_an_error_at_once(code, place) -> None:
-    answers: list[Any] = [refused("RequestThrottled")] * 3
-    answers[place] = refused(code)
-    sqs = ScriptedSqs(*answers)
-    slept: list[float] = []
-
-    with pytest.raises(UnavailableError, match=f"30 of 30 messages: {code}"):
-        entrance(sqs, slept).enqueue(["x" * 25_000] * 30, time_left=lambda: 30.0)
-
-    assert len(sqs.sent) == 3
-    assert slept == []
-
-
-class MeetingSqs(ScriptedSqs):
-    """Answers no request before as many as are expected are there; tells their threads."""
-
-    def __init__(self, expected: int, *answers: Any) -> None:
-        super().__init__(*answers)
-        self.meeting = threading.Barrier(expected, timeout=30)
-        self.threads: list[int] = []
-
-    def send_message_batch(self, **request: Any) -> dict[str, Any]:
-        self.threads.append(threading.get_ident())
-        self.meeting.wait()
-        return super().send_message_batch(**request)
-
-
-def test_requests_are_sent_side_by_side() -> None:
-    sqs = MeetingSqs(4)
-
-    with ThreadPoolExecutor(4) as executor:
-        entrance(sqs, executor=executor).enqueue(["x" * 250_000] * 8, time_left=lambda: 30.0)
-
-    assert len(sqs.sent) == 8
-
-
-def test_one_request_needs_no_thread() -> None:
-    sqs = MeetingSqs(1)
-
-    entrance(sqs, executor=Mock(spec=[])).enqueue(["a", "b"], time_left=lambda: 30.0)
-
-    assert sqs.threads == [threading.get_ident()]
-
-
-def test_what_one_of_several_requests_left_is_sent_again_and_no_other() -> None:
-    sqs = ScriptedSqs(taken, EndpointConnectionError(endpoint_url="q"))
-    bodies = [letter * 250_000 for letter in "abc"]
-
-    entrance(sqs).enqueue(bodies, time_left=lambda: 30.0)
-
-    assert sqs.sent == [[body] for body in [*bodies, bodies[1]]]
-
-
-def test_time_that_runs_out_in_the_middle_is_an_error() -> None:
-    sqs = ScriptedSqs()
-    left = iter([30.0, 30.0, 3.9, 3.9])
-
-    with pytest.raises(OutOfTimeError):
-        entrance(sqs).enqueue(["x" * 250_000] * 3, time_left=left.__next__)
-
-    assert len(sqs.sent) == 2
-
-
-def test_no_request_is_sent_without_time_for_its_answer() -> None:
-    sqs = ScriptedSqs()
-
-    with pytest.raises(OutOfTimeError):
-        entrance(sqs).enqueue(["a"], time_left=lambda: 3.9)
-
-    assert sqs.sent == []
-
-
-def test_nothing_to_send_is_sent_at_once() -> None:
-    sqs = ScriptedSqs()
-
-    entrance(sqs).enqueue([], time_left=lambda: 0.0)
-
-    assert sqs.sent == []
+    assert len(taken) == 11  # the request, and the one that did not fit it

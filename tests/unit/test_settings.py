@@ -11,7 +11,10 @@ from handler.settings import IngressSettings, Settings
 ENVIRON = {
     "TABLE_NAME": "people",
     "QUEUE_URL": "https://queue",
+    "RETRY_QUEUE_URL": "https://retry",
     "DEAD_LETTER_QUEUE_URL": "https://dlq",
+    "MAX_RETRY_HOURS": "168",
+    "RETRY_CONCURRENCY": "2",
     "CREDENTIALS_SECRET_NAME": "customerio/credentials",
     "REQUESTS_PER_SECOND": "500",
     "MAXIMUM_CONCURRENCY": "10",
@@ -24,6 +27,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
     assert settings == Settings(
         table_name="people",
         queue_url="https://queue",
+        retry_queue_url="https://retry",
         dead_letter_queue_url="https://dlq",
         credentials_secret_name="customerio/credentials",
         one_attribute_per_audience=False,

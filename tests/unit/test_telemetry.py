@@ -56,6 +56,14 @@ def test_a_line_carries_the_invocation(told) -> None:
     assert (line["function_request_id"], line["message"]) == ("r-1", "credentials.refused")
 
 
+def test_a_secret_that_could_not_be_read_is_an_error_with_its_reason(told) -> None:
+    told.telemetry.secret_unread(UnavailableError("secret s cannot be read: Throttled"))
+
+    (line,) = told.lines()
+    assert (line["level"], line["message"]) == ("ERROR", "secret.unread")
+    assert line["reason"] == "secret s cannot be read: Throttled"
+
+
 def test_what_is_set_aside_is_told_and_counted_by_type(told) -> None:
     letter = DeadLetter("secret body", NoIdentityError("$.user_identities: none"), "m-1", 3)
 

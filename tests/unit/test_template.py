@@ -147,6 +147,14 @@ def test_a_queue_refuses_plain_http(queue):
     assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_topics_of_this_account_may_send_by_the_one_condition_that_sns_is_known_to_meet():
+    statement = properties("QueuePolicy")["PolicyDocument"]["Statement"][1]
+
+    assert statement["Principal"] == {"Service": "sns.amazonaws.com"}
+    topics = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:*"
+    assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": {"Fn::Sub": topics}}}
+
+
 def test_queues_and_table_are_encrypted():
     assert QUEUE["SqsManagedSseEnabled"] is True
     assert DEAD_LETTER_QUEUE["KmsMasterKeyId"] == "alias/aws/sqs"
@@ -194,6 +202,7 @@ def test_the_parameters_are_the_documented_ones():
         "MaxReceiveCount": 100,
         "MParticlePrincipals": "",
         "IngressUrlSecretName": "",
+        "IngressReservedConcurrency": 50,
         "SuspendOnRefusedCredentials": "false",
         "PythonRuntime": "python3.13",
         "Architecture": "arm64",
@@ -343,7 +352,7 @@ def test_without_principals_and_a_url_there_is_no_ingress():
     assert conditions["IngressSuspends"] == {
         "Fn::And": [{"Condition": "HasIngress"}, {"Condition": "Suspends"}]
     }
-    assert len(ingress) == 15
+    assert len(ingress) == 18
     assert set(ingress.values()) == {
         "HasIngress",
         "HasIngressUrl",
@@ -431,6 +440,21 @@ def test_anybody_else_comes_by_the_url_only_and_only_where_there_is_a_secret():
         assert RESOURCES[name]["Condition"] == "HasIngressUrl"
 
 
+def test_the_ingress_has_a_share_of_the_accounts_concurrency_and_no_more():
+    assert INGRESS["ReservedConcurrentExecutions"] == {
+        "Fn::If": [
+            "ReservesIngressConcurrency",
+            {"Ref": "IngressReservedConcurrency"},
+            {"Ref": "AWS::NoValue"},
+        ]
+    }
+    # With 0, Lambda would refuse every request.
+    assert TEMPLATE["Conditions"]["ReservesIngressConcurrency"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "IngressReservedConcurrency"}, "0"]}]
+    }
+    assert PARAMETERS["IngressReservedConcurrency"]["MinValue"] == 0
+
+
 def test_the_ingress_finds_every_setting_in_its_environment():
     variables = INGRESS["Environment"]["Variables"]
     texts = {"SUSPEND_ON_REFUSED_CREDENTIALS": "true"}
@@ -514,6 +538,25 @@ def test_an_alarm_notifies_the_topic_when_there_is_one(name):
         [{"Ref": "AlarmTopicArn"}],
         {"Ref": "AWS::NoValue"},
     ]
+
+
+WATCHED = {
+    *(("Throttles", name) for name in ("ForwarderFunction", "IngressFunction")),
+    ("Duration", "ForwarderFunction"),
+    *((f"{kind}ThrottleEvents", "MembershipsTable") for kind in ("Read", "Write")),
+    *((f"Url{kind}Count", "IngressFunction") for kind in ("4xx", "5xx")),
+    ("ApproximateNumberOfMessagesNotVisible", "Queue.QueueName"),
+}
+
+
+def test_throttles_slow_invocations_refusals_and_messages_in_flight_have_alarms():
+    assert {(name, value) for _, name, _, value in alarmed()} >= WATCHED
+
+
+def test_an_invocation_is_long_at_four_fifths_of_the_timeout():
+    alarm = properties("LongInvocationsAlarm")
+
+    assert alarm["Threshold"] == 0.8 * 1000 * FUNCTION["Timeout"]
 
 
 def test_every_alarm_is_in_the_readme_and_in_the_runbook():

@@ -1,0 +1,1 @@
+"""HTTP: the ingress's URL, and who may use it."""

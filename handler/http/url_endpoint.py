@@ -1,0 +1,92 @@
+"""URL endpoint: answers requests over HTTP, as the function URL hands them over.
+
+It checks a request's token; a job does the rest. mParticle sends a request again after 408, 429,
+500, 502, 503 and 504, and never after any other error (its partner documentation, "Outbound
+Integrations"): so a request with a token gets no other one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aws_lambda_powertools import Logger
+
+from handler.clock import TimeLeft
+from handler.domain import firehose
+from handler.domain.firehose import RequestType
+from handler.errors import PermanentError
+from handler.http.token_auth import SECRET_REST_S, TokenAuth, TokenCheck
+
+MAX_REGISTRATION_BYTES: Final = 10_000
+"""Of a registration request, which is read without a token; larger than one has ever been."""
+
+
+class Receiver(Protocol):
+    """The job that answers requests; see jobs/receive.py."""
+
+    def receive_body(self, body: bytes, *, time_left: TimeLeft) -> dict[str, Any]:
+        """Put what a request brings on the queue, and return the answer to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UrlEndpoint:
+    """Answers requests with a token, and registration without one."""
+
+    receiver: Receiver
+    auth: TokenAuth
+    logger: Logger
+
+    def answer(self, event: Mapping[str, Any], *, time_left: TimeLeft) -> dict[str, Any]:
+        """Return the HTTP answer to a function URL's event.
+
+        Raises RetryableError or MisconfiguredError, which Lambda turns into a 502.
+        """
+        body = _body(event)
+        if not _is_registration(body):
+            headers: Mapping[str, str] = event.get("headers") or {}
+            match self.auth.check(headers.get("authorization", ""), time_left=time_left):
+                case TokenCheck.MISSING:
+                    reason = "the header Authorization must be: Token <the shared secret>"
+                    return self._refuse(401, reason)
+                case TokenCheck.UNKNOWN:
+                    return self._refuse(503, "this token is not known: send the request again")
+        try:
+            return _http(200, self.receiver.receive_body(body, time_left=time_left))
+        except PermanentError as error:
+            return self._refuse(503, f"{error.error_type}: {error}")
+
+    def _refuse(self, status: int, reason: str) -> dict[str, Any]:
+        self.logger.warning("firehose.refused", extra={"status": status, "reason": reason})
+        return _http(status, {"error": reason})
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    text: str = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        return base64.b64decode(text)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _is_registration(body: bytes) -> bool:
+    """Return whether a request needs no token: mParticle registers before it hands one out, and
+    the answer holds nothing that is not public.
+    """
+    if len(body) > MAX_REGISTRATION_BYTES:
+        return False
+    try:
+        return firehose.request_type(json.loads(body)) is RequestType.REGISTRATION
+    except (ValueError, RecursionError):
+        return False
+
+
+def _http(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {"content-type": "application/json"}
+    if status == 401:
+        headers["www-authenticate"] = "Token"
+    if status == 503:
+        headers["retry-after"] = str(SECRET_REST_S)
+    return {"statusCode": status, "headers": headers, "body": json.dumps(content)}

@@ -1,0 +1,94 @@
+"""Receive: put one of mParticle's requests on the queue, and answer it.
+
+Requests come in from the front door or from http/url_endpoint.py. What is acknowledged is on the
+queue; anything that prevents that is an error, after which mParticle sends the request again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aws_lambda_powertools import Logger
+
+from handler.clock import Now, TimeLeft
+from handler.domain import firehose
+from handler.domain.firehose import RequestType
+from handler.errors import MalformedMessageError
+
+
+class Sender(Protocol):
+    """The queue; see sender.py."""
+
+    def send(self, bodies: Sequence[str], *, account_id: int | None, time_left: TimeLeft) -> None:
+        """Send all bodies of an account, and return when SQS has confirmed each."""
+
+
+class Suspensions(Protocol):
+    """The accounts whose audiences mParticle is to suspend; see table/suspensions.py."""
+
+    def is_suspended(self, account_id: int, *, now: float, time_left: TimeLeft) -> bool:
+        """Return whether an account is suspended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Answers requests. Without `suspensions` no account is ever suspended."""
+
+    sender: Sender
+    suspensions: Suspensions | None
+    logger: Logger
+    now: Now
+    new_id: Callable[[], str]
+
+    def receive(self, request: Any, *, time_left: TimeLeft) -> dict[str, Any]:
+        """Put what a request brings on the queue, and return the answer to it.
+
+        What is no request of ours goes on the queue too, for the forwarder to set aside.
+        Raises MalformedMessageError if SQS cannot hold all of it, and RetryableError if SQS did
+        not take all of it; the rest is on the queue.
+        """
+        try:
+            parts = firehose.parts(request)
+        except RecursionError:
+            raise MalformedMessageError("$: nested too deeply") from None
+        return self._enqueue(request, parts, time_left)
+
+    def receive_body(self, body: bytes, *, time_left: TimeLeft) -> dict[str, Any]:
+        """Do the same for a request that is not read yet; a body that is no JSON goes on the queue
+        as it came.
+        """
+        try:
+            request = json.loads(body)
+            parts = firehose.parts(request)
+        except (ValueError, RecursionError):
+            request, parts = None, firehose.Parts([firehose.as_it_came(body)])
+        return self._enqueue(request, parts, time_left)
+
+    def _enqueue(self, request: Any, parts: firehose.Parts, time_left: TimeLeft) -> dict[str, Any]:
+        kind = firehose.request_type(request)
+        account_id = firehose.account_id(request)
+        self.sender.send(parts.bodies, account_id=account_id, time_left=time_left)
+        if parts.refusal is not None:
+            raise parts.refusal
+        suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._is_suspended(
+            account_id, time_left
+        )
+        self.logger.info(
+            "firehose.answered",
+            extra={
+                "type": kind.value if kind else "other",
+                "messages": len(parts.bodies),
+                "suspended": suspended,
+            },
+        )
+        return firehose.answer(
+            request, answer_id=self.new_id(), now=self.now(), suspended=suspended
+        )
+
+    def _is_suspended(self, account_id: int | None, time_left: TimeLeft) -> bool:
+        if self.suspensions is None or account_id is None:
+            return False
+        return self.suspensions.is_suspended(account_id, now=self.now(), time_left=time_left)

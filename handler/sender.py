@@ -1,0 +1,146 @@
+"""Sender: puts messages on the source queue, in as few SQS batch requests as its limits allow.
+
+Bodies come in from the ingress. queue.py cuts its own batch requests with `batch_requests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.clock import AWS_CALL_S, Draw, Sleep, TimeLeft
+from handler.errors import OutOfTimeError, UnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MAX_ENTRIES: Final = 10
+"""SQS's limit on the messages of a batch request."""
+
+MAX_REQUEST_BYTES: Final = 256_000
+"""Of the messages of a batch request, attributes included. SQS takes 1 MiB; smaller requests are
+sent side by side, and a failed one leaves less to send again."""
+
+MAX_ROUNDS: Final = 4  # of sending what SQS did not take
+FIRST_PAUSE_S: Final = 0.1  # at most, before the second round; it doubles
+
+# Sending again does not help. SQS puts a prefix before some, as AWS.SimpleQueueService.
+_FOR_A_HUMAN: Final = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "BatchRequestTooLong",
+    "InvalidMessageContents",
+    "KmsAccessDenied",
+    "NonExistentQueue",
+    "QueueDoesNotExist",
+}
+
+_Sendable = TypeVar("_Sendable")
+
+
+class Sender:
+    """Sends to the source queue."""
+
+    def __init__(
+        self, sqs: SQSClient, executor: Executor, *, queue_url: str, draw: Draw, sleep: Sleep
+    ) -> None:
+        """Keep what sending needs; `executor` sends several requests side by side."""
+        self._sqs = sqs
+        self._executor = executor
+        self._queue_url = queue_url
+        self._draw = draw
+        self._sleep = sleep
+
+    def send(self, bodies: Sequence[str], *, account_id: int | None, time_left: TimeLeft) -> None:
+        """Send all bodies, in any order, and return when SQS has confirmed each.
+
+        Transient failures are retried while time is left. Raises UnavailableError or
+        OutOfTimeError if some are not confirmed; others may be on the queue even so.
+        """
+        waiting = list(bodies)
+        group = message_group(account_id)
+        for number in range(MAX_ROUNDS):
+            if number:
+                self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
+            answers = self._send_all(waiting, group, time_left)
+            waiting = [body for left, _ in answers for body in left]
+            if not waiting:
+                return
+            codes = sorted((code for left, code in answers if left), key=_is_transient)
+            if not _is_transient(codes[0]):
+                break
+            if time_left() < AWS_CALL_S:
+                raise OutOfTimeError("no time left to put all messages on the queue")
+        # SQS's own texts may quote what was sent: the code is enough.
+        reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
+        raise UnavailableError(reason)
+
+    def _send_all(
+        self, bodies: Sequence[str], group: str, time_left: TimeLeft
+    ) -> list[tuple[Sequence[str], str]]:
+        requests = list(batch_requests(bodies, lambda body: len(body.encode())))
+        if len(requests) == 1:  # the usual case, which needs no thread
+            return [self._send(requests[0], group, time_left)]
+        return list(
+            self._executor.map(lambda request: self._send(request, group, time_left), requests)
+        )
+
+    def _send(
+        self, request: Sequence[str], group: str, time_left: TimeLeft
+    ) -> tuple[Sequence[str], str]:
+        """Send bodies; return those that SQS does not confirm, and a code that says why."""
+        if time_left() < AWS_CALL_S:
+            return request, "no time left"
+        try:
+            answer = self._sqs.send_message_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {"Id": str(place), "MessageBody": body, "MessageGroupId": group}
+                    for place, body in enumerate(request)
+                ],
+            )
+        except ClientError as error:
+            return request, error.response["Error"]["Code"]
+        except BotoCoreError as error:
+            return request, type(error).__name__
+        confirmed = {int(entry["Id"]) for entry in answer.get("Successful", ())}
+        codes = [entry["Code"] for entry in answer.get("Failed", ())]
+        left = [body for place, body in enumerate(request) if place not in confirmed]
+        return left, codes[0] if codes else "not said"
+
+
+def message_group(account_id: int | None) -> str:
+    """Return the message group of an mParticle account's messages.
+
+    On a standard queue: if one group has many messages waiting, SQS hands out those of the others
+    first ("fair queues").
+    """
+    return "none" if account_id is None else str(account_id)
+
+
+def batch_requests(
+    items: Iterable[_Sendable], size_of: Callable[[_Sendable], int]
+) -> Iterator[list[_Sendable]]:
+    """Cut items, in their order, into as few batch requests as SQS's limits allow.
+
+    `size_of` gives an item's bytes, attributes included. A larger item than `MAX_REQUEST_BYTES`
+    goes alone.
+    """
+    request: list[_Sendable] = []
+    size = 0
+    for item in items:
+        grown = size + size_of(item)
+        if request and (len(request) == MAX_ENTRIES or grown > MAX_REQUEST_BYTES):
+            yield request
+            request, grown = [], size_of(item)
+        request.append(item)
+        size = grown
+    if request:
+        yield request
+
+
+def _is_transient(code: str) -> bool:
+    return code.rpartition(".")[2] not in _FOR_A_HUMAN

@@ -1,0 +1,153 @@
+"""What is acknowledged is on the queue."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.domain.firehose import MAX_MESSAGE_BYTES
+from handler.errors import MalformedMessageError, UnavailableError
+from handler.sender import Sender
+from tests.builders import profile
+from tests.firehose_shapes import SHAPES, misfits
+from tests.ingress_house import IngressHouse
+from tests.unit.test_firehose import REGISTRATION, SUBSCRIPTION, change
+
+
+@pytest.fixture
+def house() -> IngressHouse:
+    return IngressHouse()
+
+
+def test_a_change_is_on_the_queue_before_it_is_acknowledged(house) -> None:
+    told = house.receive(change(profile()))
+
+    assert [json.loads(body) for body in house.sender.bodies] == [change(profile())]
+    assert misfits(told, SHAPES["audience_membership_change_response"]) == []
+    assert told["suspend_subscription"] is False
+
+
+def test_what_is_not_on_the_queue_is_not_acknowledged(house) -> None:
+    house.sender.error = UnavailableError("the queue did not take 1 of 3 messages")
+
+    with pytest.raises(UnavailableError):
+        house.receive(change(profile()))
+
+
+@pytest.mark.parametrize("request_", [REGISTRATION, change(), change(user_profiles=None)])
+def test_what_brings_nothing_is_answered_without_a_message(house, request_) -> None:
+    told = house.receive(request_)
+
+    assert misfits(told, SHAPES[told["type"]]) == []
+    assert house.sender.bodies == []
+
+
+def test_a_subscription_goes_on_the_queue(house) -> None:
+    told = house.receive(SUBSCRIPTION)
+
+    assert misfits(told, SHAPES["audience_subscription_response"]) == []
+    assert [json.loads(body)["audience_id"] for body in house.sender.bodies] == [7]
+
+
+def test_each_answer_has_an_id_of_its_own(house) -> None:
+    assert house.receive(change())["id"] != house.receive(change())["id"]
+
+
+def test_audiences_of_a_suspended_account_are_suspended_and_what_came_is_kept(house) -> None:
+    house.suspensions.accounts = {1001}
+
+    assert house.receive(change(profile()))["suspend_subscription"] is True
+    assert len(house.sender.bodies) == 1
+    assert house.receive(change(account={"account_id": 1002}))["suspend_subscription"] is False
+    assert house.receive(change(account=None))["suspend_subscription"] is False
+
+
+@pytest.mark.parametrize("request_", ["text", None, [], {"type": "event_processing_request"}])
+def test_what_the_forwarder_sets_aside_is_on_the_queue_and_acknowledged(house, request_) -> None:
+    answer = house.receive(request_)
+
+    assert [json.loads(body) for body in house.sender.bodies] == [request_]
+    assert "suspend_subscription" not in answer
+    assert json.loads(house.log.getvalue())["type"] == "other"
+
+
+DEEP = "[" * 200_000
+
+
+def test_a_request_that_cannot_be_written_again_is_an_error(house) -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    with pytest.raises(MalformedMessageError, match="nested too deeply"):
+        house.receive(deep)
+
+    assert house.sender.bodies == []
+
+
+TOO_LARGE = "x" * MAX_MESSAGE_BYTES
+
+
+def test_a_profile_that_sqs_cannot_hold_is_an_error_and_the_others_are_on_the_queue(house) -> None:
+    with pytest.raises(MalformedMessageError, match=r"user_profiles\[0\]: over the 1048576 bytes"):
+        house.receive(change(profile(note=TOO_LARGE), profile(customer_id="43")))
+
+    (body,) = house.sender.bodies
+    assert json.loads(body)["user_profiles"] == [profile(customer_id="43")]
+
+
+@pytest.mark.parametrize("body", ["{", "not JSON", DEEP, "'quoted'"])
+def test_a_body_that_is_no_json_is_on_the_queue_as_it_came(house, body) -> None:
+    house.receive_body(body.encode())
+
+    assert house.sender.bodies == [body]
+
+
+@given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_body_is_on_the_queue_or_an_error(body) -> None:
+    house = IngressHouse()
+
+    try:
+        house.receive_body(body)
+    except MalformedMessageError:
+        assert house.sender.bodies == []
+    else:
+        (sent,) = house.sender.bodies
+        assert all(
+            character in "\t\n\r" or "\x20" <= character <= "\U0010ffff" for character in sent
+        )
+        assert not re.search("[\ud800-\udfff\ufffe\uffff]", sent)
+
+
+class RecordingSqs:
+    """Takes everything, and keeps the entries."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def send_message_batch(self, *, QueueUrl, Entries):  # noqa: N803
+        self.entries += Entries
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+
+@pytest.mark.parametrize(
+    ("account", "group"),
+    [({"account_id": 1001}, "1001"), ({"account_id": "-7"}, "-7"), ({}, "none"), (None, "none")],
+)
+def test_messages_of_an_account_are_a_group_of_the_queue(house, account, group) -> None:
+    sqs: Any = RecordingSqs()
+    executor: Any = None
+    sender = Sender(sqs, executor, queue_url="q", draw=lambda low, _: low, sleep=lambda _: None)
+    profiles = [profile(note="x" * 40_000)] * 3
+
+    replace(house.receiver, sender=sender).receive(
+        change(*profiles, account=account), time_left=lambda: 30.0
+    )
+
+    assert [entry.get("MessageGroupId") for entry in sqs.entries] == [group] * 3
