@@ -2,7 +2,9 @@
 
 The emulator evaluates an alarm whenever a metric is put, over all that was put within its time.
 It emits neither the metrics of SQS nor those that the function writes to its log, so they are put
-here. It knows no metric math: the alarm on the share set aside is tested by its expression.
+here. It takes the metrics of one name together, whatever their dimensions, so alarms on the same
+name recover together only if they look as far back. It knows no metric math: the alarm on the
+share set aside is tested by its expression.
 """
 
 import json

@@ -70,7 +70,7 @@ def test_any_other_event_is_a_request_itself(event) -> None:
 def test_it_imports_nothing_that_only_the_forwarder_needs() -> None:
     program = (
         "import sys; import handler.ingress; print(*[name for name in sys.modules if name in "
-        "('handler.app', 'handler.forwarder', 'handler.store', 'handler.credentials', "
+        "('handler.app', 'handler.jobs.forward', 'handler.table.people', 'handler.credentials', "
         "'handler.customerio', 'handler.telemetry', 'handler.domain.membership', "
         "'boto3')])"
     )
