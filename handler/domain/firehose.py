@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from handler.domain.message import MessageType, one_attribute_setting, unsupported
+from handler.domain.dead_letter import with_profiles, write_head
+from handler.domain.message import MessageFields, MessageType, unsupported
 from handler.errors import MalformedMessageError
 
 MAX_PART_BYTES: Final = 60_000
@@ -82,95 +83,58 @@ class Parts(NamedTuple):
 
 
 def parts(request: Mapping[str, Any]) -> Parts:
-    """Return the messages to be enqueued for a request: none, itself, or one for some profiles.
+    """Return the messages to be enqueued for a request: none, or one for some of its profiles.
 
-    Each has all of the request but other profiles, in their order, and no secret; together they
-    have all profiles but those that no message can hold. One is larger than `MAX_PART_BYTES` only
-    where a single profile makes it so.
-    Raises MalformedMessageError for a request that cannot be written again, or that SQS cannot
-    hold whatever its profiles.
+    Each has the fields that are read (dead_letter.py writes them) and some profiles, in their
+    order; together they have all profiles but those that no message can hold. One is larger than
+    `MAX_PART_BYTES` only where a single profile makes it so.
+    Raises MalformedMessageError for a request that is nested too deeply to be written, or whose
+    `user_profiles` are no array and too large for SQS.
     """
     try:
         return _parts(request)
     except RecursionError:
         raise MalformedMessageError("$: nested too deeply") from None
-    except ValueError:
-        reason = "$: a number is NaN or infinite, which JSON does not know"
-        raise MalformedMessageError(reason) from None
 
 
 # ASCII alone, with everything else escaped: so it holds nothing that SQS refuses, and half a
-# surrogate pair stays as it came. Python reads NaN, Infinity and 1e999, and would write the first
-# two, which the forwarder could not read.
-_written = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+# surrogate pair stays as it came. A NaN is written as it came too: message.py refuses the profile
+# that holds it, and no other.
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _parts(request: Mapping[str, Any]) -> Parts:
     kind = request_type(request)
-    profiles = request.get("user_profiles")
     if kind is RequestType.REGISTRATION:
         return Parts([])
-    if kind is RequestType.SUBSCRIPTION or not isinstance(profiles, list | None):
-        # What is no list of profiles is for the forwarder to refuse, and to set aside.
-        return Parts([_bounded(_written(_without_secrets(request)), "$")])
-    if not profiles:
-        return Parts([])
-    rest = {name: value for name, value in request.items() if name != "user_profiles"}
-    head = _written(_without_secrets(rest)).removesuffix("}") + ',"user_profiles":['
-    beside = len(_bounded(head, "$: without profiles")) + len("]}")
-    texts = [_written(profile) for profile in profiles]
+    fields = MessageFields(
+        request["type"], request.get("id"), request.get("timestamp_ms"), request.get("account")
+    )
+    head = write_head(fields)
+    if kind is RequestType.SUBSCRIPTION:
+        return Parts([head])
+    profiles = request.get("user_profiles")
+    if not isinstance(profiles, list | None):
+        # The forwarder refuses it, and sets it aside.
+        body = with_profiles(head, _written(profiles))
+        if len(body) > MAX_MESSAGE_BYTES:
+            raise _too_large("$.user_profiles")
+        return Parts([body])
+    beside = len(with_profiles(head, "[]"))
+    texts = [_written(profile) for profile in profiles or ()]
     fitting = [text for text in texts if beside + len(text) <= MAX_MESSAGE_BYTES]
-    bodies = [f"{head}{','.join(some)}]}}" for some in _packed(fitting, MAX_PART_BYTES - beside)]
+    bodies = [
+        with_profiles(head, f"[{','.join(some)}]")
+        for some in _packed(fitting, MAX_PART_BYTES - beside)
+    ]
     if len(fitting) == len(texts):
         return Parts(bodies)
     place = next(n for n, text in enumerate(texts) if beside + len(text) > MAX_MESSAGE_BYTES)
     return Parts(bodies, _too_large(f"$.user_profiles[{place}]"))
 
 
-def _bounded(text: str, path: str) -> str:
-    if len(text) > MAX_MESSAGE_BYTES:
-        raise _too_large(path)
-    return text
-
-
 def _too_large(path: str) -> MalformedMessageError:
     return MalformedMessageError(f"{path}: over the {MAX_MESSAGE_BYTES} bytes of a message")
-
-
-def _without_secrets(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request with everything emptied that may be a secret: of its account, and of what
-    is named like that, only the id and the one setting that is read keep their values.
-    """
-    blanked = {
-        name: _emptied(value) if _ACCOUNT.fullmatch(name) else value
-        for name, value in request.items()
-    }
-    account = request.get("account")
-    if isinstance(account, Mapping):
-        blanked["account"] = {
-            name: value if name == "account_id" and _is_flat(value) else _emptied(value)
-            for name, value in account.items()
-        }
-        settings = account.get("account_settings")
-        if isinstance(settings, Mapping):
-            blanked["account"]["account_settings"] = {
-                name: "" if one_attribute_setting({name: value}) is None else value
-                for name, value in settings.items()
-            }
-    return blanked
-
-
-# In whatever case and spelling.
-_ACCOUNT: Final = re.compile(r"\W*account([\W_]*settings?)?\W*", re.IGNORECASE)
-
-
-def _is_flat(value: object) -> bool:
-    return not isinstance(value, dict | list)
-
-
-def _emptied(value: Any) -> Any:
-    """Return an empty value of the same type: it is refused where the value would be."""
-    return type(value)()
 
 
 def _packed(texts: Iterable[str], room: int) -> Iterable[Sequence[str]]:

@@ -10,7 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from handler.domain.message import AudienceMessage, only_profiles, without_secrets
+from handler.domain.dead_letter import body_of, body_refused
+from handler.domain.message import AudienceMessage
 from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
 
 
@@ -102,11 +103,8 @@ class MessageOutcome:
         if opened is None:
             if self.error is None:
                 return []
-            return [
-                DeadLetter(
-                    without_secrets(self.message.body), self.error, self.message.source_id, 0
-                )
-            ]
+            body = body_refused(self.message.body)
+            return [DeadLetter(body, self.error, self.message.source_id, 0)]
         refused = self.refused
         if self.error is not None:
             refused = dict.fromkeys(range(len(opened.profiles)), self.error)
@@ -117,7 +115,7 @@ class MessageOutcome:
             alike[error.error_type, str(error)].append(place)
         return [
             DeadLetter(
-                body=only_profiles(opened, [opened.profiles[place] for place in places]),
+                body=body_of(opened, [opened.profiles[place] for place in places]),
                 error=refused[places[0]],
                 source_message_id=self.message.source_id,
                 profiles=len(places),

@@ -1,4 +1,4 @@
-"""The whole walk from SQS event to fate, of the real rooms; only what lies outside is made up.
+"""The whole walk from SQS event to outcome, of the real rooms; only what lies outside is made up.
 
 SQS, DynamoDB and Customer.io are stood in for at their clients, with their limits, and all that
 is written is kept to be searched.

@@ -121,7 +121,7 @@ def house() -> House:
 def test_a_change_is_on_the_queue_before_it_is_acknowledged(house) -> None:
     told = house.answer(change(profile()))
 
-    assert [json.loads(body) for body in house.entrance.bodies] == [change(profile())]
+    assert [json.loads(body)["user_profiles"] for body in house.entrance.bodies] == [[profile()]]
     assert misfits(told, SHAPES["audience_membership_change_response"]) == []
     assert told["suspend_subscription"] is False
 
@@ -145,7 +145,7 @@ def test_a_subscription_goes_on_the_queue(house) -> None:
     told = house.answer(SUBSCRIPTION)
 
     assert misfits(told, SHAPES["audience_subscription_response"]) == []
-    assert [json.loads(body)["audience_id"] for body in house.entrance.bodies] == [7]
+    assert [json.loads(body)["id"] for body in house.entrance.bodies] == ["s"]
 
 
 def test_each_answer_has_an_id_of_its_own(house) -> None:
@@ -197,14 +197,12 @@ def test_secrets_and_people_are_in_no_log_line_and_secrets_in_no_message(house) 
 TOO_LARGE = json.dumps(change(profile(note="@"))).replace('"@"', "1e999")
 
 
-def test_a_number_without_end_is_refused_at_both_doors_and_nothing_is_enqueued(house) -> None:
+def test_a_number_that_is_too_large_is_left_to_the_forwarder_to_refuse(house) -> None:
     answer = house.post(None, body=TOO_LARGE)
-    with pytest.raises(MalformedMessageError, match="NaN or infinite"):
-        house.answer(json.loads(TOO_LARGE))
+    house.answer(json.loads(TOO_LARGE))
 
-    assert answer["statusCode"] == 400
-    assert "NaN or infinite" in json.loads(answer["body"])["error"]
-    assert house.entrance.bodies == []
+    assert answer["statusCode"] == 200
+    assert ["Infinity" in body for body in house.entrance.bodies] == [True, True]
 
 
 @pytest.mark.parametrize("encode", [False, True])
@@ -215,7 +213,7 @@ def test_the_same_request_over_http_has_the_same_answer(house, encode) -> None:
     assert answer["headers"]["content-type"] == "application/json"
     told = json.loads(answer["body"])
     assert misfits(told, SHAPES["audience_membership_change_response"]) == []
-    assert [json.loads(body) for body in house.entrance.bodies] == [change(profile())]
+    assert [json.loads(body)["user_profiles"] for body in house.entrance.bodies] == [[profile()]]
 
 
 BASIC = {"authorization": "Basic YTpi"}
