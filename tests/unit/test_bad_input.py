@@ -60,6 +60,17 @@ def test_a_hostile_field_of_a_profile_harms_none_beside_it(raw) -> None:
     assert letter["MessageAttributes"]["ErrorType"]["StringValue"] == "MalformedProfile"
 
 
+def test_a_message_of_many_reasons_makes_few_letters_that_hold_little_beside_the_profiles() -> (
+    None
+):
+    text = next(text for tried, text in BODIES.items() if "a reason of its own" in tried)
+
+    walk = judge(text, secrets=SECRETS)
+
+    assert len(walk.sqs.letters) == 21
+    assert sum(len(letter["MessageBody"]) for letter in walk.sqs.letters) < len(text)
+
+
 def test_ten_thousand_records_in_one_event_each_have_their_outcome() -> None:
     bad = [text for text in BODIES.values() if len(text) < 2000]
     bodies = []
