@@ -78,8 +78,12 @@ class Sqs:
             raise _refused("AWS.SimpleQueueService.BatchRequestTooLong")
         failed = [entry for entry in Entries if any(map(NOT_FOR_SQS.search, _texts(entry)))]
         self.refused += ["characters"] * len(failed)
-        self.letters += [entry for entry in Entries if entry not in failed]
-        return {"Failed": [{"Id": entry["Id"]} for entry in failed]}
+        taken = [entry for entry in Entries if entry not in failed]
+        self.letters += taken
+        return {
+            "Successful": [{"Id": entry["Id"]} for entry in taken],
+            "Failed": [{"Id": entry["Id"], "Code": "InvalidMessageContents"} for entry in failed],
+        }
 
     def change_message_visibility_batch(self, *, QueueUrl: str, Entries: Any) -> Any:  # noqa: N803
         assert all(0 <= entry["VisibilityTimeout"] <= 43_200 for entry in Entries)
