@@ -77,7 +77,7 @@ chaos: tools ## tell the deployed stack stories while everything goes wrong, and
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS ?=
 
-fuzz: tools .tools/fuzz/.done ## fuzz the function from record to fate: FUZZ_SECONDS=60 of bytes, then structures
+fuzz: tools .tools/fuzz/.done ## fuzz the function from record to outcome: FUZZ_SECONDS=60 of bytes, then structures
 	@mkdir -p .fuzz
 	PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies .fuzz/corpus \
 	  -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -artifact_prefix=.fuzz/ -print_final_stats=1 $(FUZZ_FLAGS)

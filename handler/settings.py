@@ -10,7 +10,7 @@ from typing import Final
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from handler.domain.attributes import AttributeOptions
+from handler.domain.options import AttributeOptions
 from handler.errors import MisconfiguredError
 
 KEEP: Final = "keep"

@@ -8,8 +8,9 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from handler.clock import TimeLeft
-from handler.domain.attributes import AttributeOptions, Person
+from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
+from handler.domain.options import AttributeOptions
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier

@@ -216,6 +216,13 @@ def _crowded() -> Iterator[tuple[str, str]]:
     yield "a thousand empty profiles", planted_body(*[{}] * 1000)
     yield "50,000 identities", planted_body(_identified([{}] * 50_000))
     yield "50,000 fields", body(**{f"field{n}": n for n in range(50_000)})
+    yield (
+        "300 profiles, each refused for a reason of its own, beside a large field",
+        planted_body(
+            *(planted(user_identities=[None] * n + [identity("email", [])]) for n in range(300)),
+            x=SNIPPET * 10_000,
+        ),
+    )
     same = ", ".join(['"type": "qzsnippet"'] * 1000)
     yield "a field 1000 times", "{" + same + ", " + planted_body(planted())[1:]
 

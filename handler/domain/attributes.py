@@ -7,7 +7,6 @@ values are met here, on counts and sizes in customerio/wire.py. Nothing here fai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -20,6 +19,7 @@ from handler.domain.membership import (
     stamp,
 )
 from handler.domain.message import MembershipChange
+from handler.domain.options import AttributeOptions
 from handler.domain.update import Identifier, Update
 
 MAX_NAME_BYTES: Final = 150
@@ -28,19 +28,6 @@ MAX_NAME_BYTES: Final = 150
 MEMBERSHIP: Final = "SegmentMembership"
 
 Attributes = Mapping[str, str | bool | None]
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeOptions:
-    """How one attribute per audience is sent.
-
-    `clear_on_exit`: an attribute of an audience that the person is not in is removed, instead of
-    set to false. `dot_replacement`: text for each dot in an audience's name; None keeps dots,
-    which Customer.io may read as nesting.
-    """
-
-    clear_on_exit: bool = False
-    dot_replacement: str | None = None
 
 
 class Person(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from handler.domain.message import MessageType, one_attribute_setting
+from handler.domain.dead_letter import with_profiles, write_head
+from handler.domain.message import MessageFields, MessageType
 from handler.errors import MalformedMessageError
 
 MAX_PART_BYTES: Final = 60_000
@@ -63,13 +64,13 @@ class Parts(NamedTuple):
 
 
 def parts(request: object) -> Parts:
-    """Return the messages to be enqueued for a request: none, itself, or one for some profiles.
+    """Return the messages to be enqueued for a request: none, or one for some of its profiles.
 
-    Each has all of the request but other profiles, in their order, and no secret; together they
-    have all profiles but those that no message can hold. One is larger than `MAX_PART_BYTES` only
-    if a single profile makes it so. What is no request of ours is one message, for the forwarder
-    to set aside.
-    Raises MalformedMessageError if SQS cannot hold the request whatever its profiles, and
+    Each has the fields that are read (dead_letter.py writes them) and some profiles, in their
+    order; together they have all profiles but those that no message can hold. One is larger than
+    `MAX_PART_BYTES` only if a single profile makes it so. What is no request of ours is one
+    message, for the forwarder to set aside.
+    Raises MalformedMessageError if SQS cannot hold a request that has no list of profiles, and
     RecursionError if it cannot be written again.
     """
     kind = request_type(request)
@@ -77,18 +78,27 @@ def parts(request: object) -> Parts:
         return Parts([])
     if not isinstance(request, Mapping):
         return Parts([_bounded(_written(request), "$")])
+    head = write_head(
+        MessageFields(
+            type=request.get("type"),
+            id=request.get("id"),
+            timestamp_ms=request.get("timestamp_ms"),
+            account=request.get("account"),
+        )
+    )
     profiles = request.get("user_profiles")
-    if kind is not RequestType.MEMBERSHIP_CHANGE or not isinstance(profiles, list | None):
+    if not isinstance(profiles, list | None):
         # The forwarder refuses anything but a list of profiles, and sets it aside.
-        return Parts([_bounded(_written(_without_secrets(request)), "$")])
+        return Parts([_bounded(with_profiles(head, _written(profiles)), "$.user_profiles")])
     if not profiles:
-        return Parts([])
-    rest = {name: value for name, value in request.items() if name != "user_profiles"}
-    head = _written(_without_secrets(rest)).removesuffix("}") + ',"user_profiles":['
-    beside = len(_bounded(head, "$: without profiles")) + len("]}")
+        return Parts([] if kind is RequestType.MEMBERSHIP_CHANGE else [head])
+    beside = len(with_profiles(head, "[]"))
     texts = [_written(profile) for profile in profiles]
     fitting = [text for text in texts if beside + len(text) <= MAX_MESSAGE_BYTES]
-    bodies = [f"{head}{','.join(some)}]}}" for some in _packed(fitting, MAX_PART_BYTES - beside)]
+    bodies = [
+        with_profiles(head, f"[{','.join(some)}]")
+        for some in _packed(fitting, MAX_PART_BYTES - beside)
+    ]
     if len(fitting) == len(texts):
         return Parts(bodies)
     place = next(n for n, text in enumerate(texts) if beside + len(text) > MAX_MESSAGE_BYTES)
@@ -128,42 +138,6 @@ def _bounded(text: str, path: str) -> str:
 
 def _too_large(path: str) -> MalformedMessageError:
     return MalformedMessageError(f"{path}: over the {MAX_MESSAGE_BYTES} bytes of a message")
-
-
-def _without_secrets(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request with everything emptied that may be a secret: of its account, and of what
-    is named like that, only the id and the one setting that is read keep their values.
-    """
-    blanked = {
-        name: _emptied(value) if _ACCOUNT.fullmatch(name) else value
-        for name, value in request.items()
-    }
-    account = request.get("account")
-    if isinstance(account, Mapping):
-        blanked["account"] = {
-            name: value if name == "account_id" and _is_flat(value) else _emptied(value)
-            for name, value in account.items()
-        }
-        settings = account.get("account_settings")
-        if isinstance(settings, Mapping):
-            blanked["account"]["account_settings"] = {
-                name: "" if one_attribute_setting({name: value}) is None else value
-                for name, value in settings.items()
-            }
-    return blanked
-
-
-# In whatever case and spelling.
-_ACCOUNT: Final = re.compile(r"\W*account([\W_]*settings?)?\W*", re.IGNORECASE)
-
-
-def _is_flat(value: object) -> bool:
-    return not isinstance(value, dict | list)
-
-
-def _emptied(value: Any) -> Any:
-    """Return an empty value of the same type: it is refused where the value would be."""
-    return type(value)()
 
 
 def _packed(texts: Iterable[str], room: int) -> Iterable[Sequence[str]]:

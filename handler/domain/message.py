@@ -2,16 +2,17 @@
 
 Bodies come in from queue.py; profiles go on to membership.py and attributes.py.
 What cannot be read is a PermanentError that says where, and never holds a value from the body.
-`only_profiles` and `without_secrets` give back bodies for the DLQ.
+dead_letter.py writes messages from what is read here.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -29,6 +30,7 @@ MAX_AHEAD_S: Final = 24 * 3600
 MAX_IDENTIFIER_BYTES: Final = 150
 """Customer.io's limit on an id or email (Track API, "Person limits")."""
 
+_MAX_DIGITS: Final = 100
 _AUDIENCE_IDS: Final = range(-(2**63), 2**63)
 _MPIDS: Final = range(-(2**63), 2**64)
 
@@ -42,11 +44,27 @@ class MessageType(Enum):
     SUBSCRIPTION = "audience_subscription_request"
 
 
+class MessageFields(msgspec.Struct, frozen=True):
+    """The fields of a message that are read, as JSON has them and before any is checked.
+
+    `user_profiles` are the single profiles, or the whole value if it is no array.
+    """
+
+    type: Any = None
+    id: Any = None
+    timestamp_ms: Any = None
+    account: Any = None
+    user_profiles: Sequence[RawProfile] | RawProfile = ()
+
+
 class AudienceMessage(msgspec.Struct, frozen=True):
-    """One message, its profiles not yet read. `text` is the body without an SNS envelope."""
+    """One message, its profiles not yet read.
+
+    `message_id` is what the sender wrote, at most 64 printable characters; empty for anything
+    else.
+    """
 
     type: MessageType
-    text: str
     message_id: str
     sent_at_ms: int
     account_id: int | None
@@ -83,24 +101,41 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
 
     Raises MalformedMessageError or UnsupportedMessageError.
     """
-    fields, profiles = _split(body)
-    if "type" not in fields and _text(fields, "Type") == "Notification":
-        body = _text(fields, "Message")
-        fields, profiles = _split(body)
-    kind = _message_type(fields)
+    fields = read_fields(body)
+    kind = _message_type(fields.type)
+    if isinstance(fields.user_profiles, msgspec.Raw):
+        raise MalformedMessageError("$.user_profiles: expected an array")
     head = _head(fields)
+    account = head.account or _Account()
     if not 0 < head.timestamp_ms <= (now + MAX_AHEAD_S) * 1000:
         reason = "$.timestamp_ms: must be positive and at most 24 hours in the future"
         raise MalformedMessageError(reason)
     return AudienceMessage(
         type=kind,
-        text=body,
-        message_id=str(head.id)[:64],
+        message_id=_message_id(fields.id),
         sent_at_ms=head.timestamp_ms,
-        account_id=head.account.account_id,
-        one_attribute_per_audience=one_attribute_setting(head.account.account_settings or {}),
-        profiles=profiles,
+        account_id=account.account_id,
+        one_attribute_per_audience=one_attribute_setting(account.account_settings),
+        profiles=fields.user_profiles,
     )
+
+
+def read_fields(body: str) -> MessageFields:
+    """Return the fields of the message in a body, bare or in an SNS envelope, unchecked.
+
+    Raises MalformedMessageError if the body, or what its envelope encloses, is no JSON object.
+    """
+    read = _read(body)
+    return read_fields(read) if isinstance(read, str) else read
+
+
+def without_envelope(body: str) -> str:
+    """Return the text that an SNS envelope encloses; any other body as it is."""
+    try:
+        read = _read(body)
+    except MalformedMessageError:
+        return body
+    return without_envelope(read) if isinstance(read, str) else body
 
 
 def read_profile(raw: RawProfile) -> Profile:
@@ -111,7 +146,7 @@ def read_profile(raw: RawProfile) -> Profile:
     try:
         profile = _PROFILE.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise MalformedProfileError(_explain(error)) from None
+        raise MalformedProfileError(_reason(error)) from None
     _check_64_bit(profile.mpid, _MPIDS, "$.mpid")
     customer_id = _identity(profile, "customer")
     email = _identity(profile, "email")
@@ -127,15 +162,24 @@ def read_profile(raw: RawProfile) -> Profile:
     )
 
 
+class _Body(msgspec.Struct):
+    type: Any = None
+    id: Any = None
+    timestamp_ms: Any = None
+    account: Any = None
+    envelope: Any = msgspec.field(name="Type", default=None)
+    enclosed: Any = msgspec.field(name="Message", default=None)
+    user_profiles: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Account(msgspec.Struct):
-    account_id: int | None = None
-    account_settings: dict[str, Any] | None = None
+    account_id: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    account_settings: Any = None
 
 
 class _Head(msgspec.Struct):
     timestamp_ms: int
-    id: str | int = ""
-    account: _Account = msgspec.field(default_factory=_Account)
+    account: _Account | None = None
 
 
 class _UserIdentity(msgspec.Struct):
@@ -163,90 +207,67 @@ class _Profile(msgspec.Struct):
     audiences: list[_Audience] | None = None
 
 
-# Not strict: ids and times may come as digit strings.
-_HEAD = msgspec.json.Decoder(_Head, strict=False)
-_PROFILE = msgspec.json.Decoder(_Profile, strict=False)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BODY = msgspec.json.Decoder(_Body)
 _PROFILES = msgspec.json.Decoder(list[msgspec.Raw] | None)
-_TEXT = msgspec.json.Decoder(str)
-_READ = ("timestamp_ms", "id", "account")
+# Not strict: ids and times may come as digit strings.
+_PROFILE = msgspec.json.Decoder(_Profile, strict=False)
 
 
-def _split(body: str) -> tuple[dict[str, msgspec.Raw], list[RawProfile]]:
-    """Part a body into its fields and its profiles, none of them read yet."""
-    path = "$"
+def _read(body: str) -> MessageFields | str:
+    """Return the fields of a body, or the text that it encloses as an SNS envelope."""
     try:
-        fields = _FIELDS.decode(body.encode())
-        path = "$.user_profiles"
-        return fields, _PROFILES.decode(fields.get("user_profiles", b"null")) or []
-    except msgspec.ValidationError as error:
-        raise MalformedMessageError(_explain(error, root=path)) from None
+        read = _BODY.decode(body.encode())
+        profiles = _profiles(read.user_profiles)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        return _split_loosely(_UNWRITABLE.sub(_escaped, body), reason=_explain(error))
+        read, profiles = _read_leniently(body, reason=_reason(error))
+    is_envelope = read.type is None and read.envelope == "Notification"
+    if is_envelope and isinstance(read.enclosed, str) and read.enclosed:
+        return read.enclosed
+    return MessageFields(read.type, read.id, read.timestamp_ms, read.account, profiles)
 
 
-def _split_loosely(body: str, *, reason: str) -> tuple[dict[str, msgspec.Raw], list[RawProfile]]:
-    # msgspec refuses the whole text for what is somewhere in the middle of it (half a surrogate
-    # pair, NaN, nesting without end). Parted by its brackets alone, it is only the profile that
-    # holds such a thing which is refused; what stands outside of profiles has to be JSON.
-    fields: dict[str, msgspec.Raw] = {}
+def _profiles(raw: msgspec.Raw) -> Sequence[RawProfile] | RawProfile:
     try:
-        for field in _parts(body, "{}"):
-            name, value = _NAME.fullmatch(field).group(1, 2)  # type: ignore[union-attr]
-            fields[json.loads(name)] = msgspec.Raw(value)
-            if json.loads(name) != "user_profiles":
-                json.loads(value, parse_int=str)  # integers may be longer than int takes
-        profiles = bytes(fields.get("user_profiles", b"null")).decode()
-        listed = [] if profiles == "null" else _parts(profiles, "[]")
-        return fields, [msgspec.Raw(profile) for profile in listed]
+        return _PROFILES.decode(raw) or []
+    except msgspec.ValidationError:
+        return raw
+
+
+def _read_leniently(body: str, *, reason: str) -> tuple[_Body, Sequence[RawProfile] | RawProfile]:
+    # msgspec refuses the whole text for half a surrogate pair or NaN in the middle of it; json
+    # does not. The profiles are written anew one by one, so that only those are refused that
+    # hold such a thing.
+    try:
+        # Not strict: a control character in a string harms nobody.
+        fields = json.loads(body, strict=False, parse_int=_parse_int)
+        read = _Body(*(fields.get(name) for name in _Body.__struct_encode_fields__[:-1]))
+        profiles = fields.get("user_profiles")
+        if isinstance(profiles, list | None):
+            return read, [_rewritten(profile) for profile in profiles or ()]
+        return read, _rewritten(profiles)
     except (ValueError, AttributeError, RecursionError):
         raise MalformedMessageError(reason) from None
 
 
-_STRING: Final = r'"(?:[^"\\\x00-\x1f]++|\\.)*+"'
-_NAME = re.compile(rf"({_STRING})\s*:\s*(.*)", re.DOTALL)
-_TOKEN = re.compile(rf"{_STRING}|[][{{}},\x00-\x08\x0b\x0c\x0e-\x1f\"]")
+def _parse_int(digits: str) -> float:
+    # Python refuses to read integers over 4300 digits, and with them the whole body.
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
 
 
-def _parts(text: str, brackets: str) -> list[str]:
-    """Part an array or object at its own commas, whatever is inside; ValueError if it is none."""
-    text = text.strip(" \t\n\r")
-    parts: list[str] = []
-    depth, begin, end = 0, 1, 0
-    for token in _TOKEN.finditer(text):
-        kind = text[token.start()]
-        if kind in "[{":
-            depth += 1
-        elif kind in "]}":
-            depth -= 1
-            end = token.end()
-        elif (kind == '"' and len(token[0]) == 1) or kind < " ":
-            raise ValueError  # a string that does not end, or what no JSON holds
-        elif kind == "," and depth == 1:
-            parts.append(text[begin : token.start()])
-            begin = token.end()
-        if depth < 1:
-            break
-    if text[:1] + text[-1:] != brackets or depth != 0 or end != len(text):
-        raise ValueError
-    last = text[begin:-1]
-    parts = [part.strip(" \t\n\r") for part in (*parts, last)] if parts or last.strip() else []
-    if "" in parts:
-        raise ValueError
-    return parts
+def _rewritten(value: Any) -> msgspec.Raw:
+    # Other than ASCII stays as it is: a message must not grow over SQS's limit on its way.
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.Raw(_HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode())
 
 
-def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
-    try:
-        return _TEXT.decode(fields.get(name, b'""'))
-    except msgspec.DecodeError as error:
-        raise MalformedMessageError(_explain(error, root=f"$.{name}")) from None
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
-def _message_type(fields: Mapping[str, msgspec.Raw]) -> MessageType:
-    if "type" not in fields:
+def _message_type(name: Any) -> MessageType:
+    if name is None:
         raise MalformedMessageError("$: no field `type`")
-    name = _text(fields, "type")
+    if not isinstance(name, str):
+        raise MalformedMessageError("$.type: expected a string")
     try:
         return MessageType(name)
     except ValueError:
@@ -263,24 +284,33 @@ def unsupported(name: str) -> UnsupportedMessageError:
     return UnsupportedMessageError(f"$.type: {told}")
 
 
-def _head(fields: Mapping[str, msgspec.Raw]) -> _Head:
-    known = {name: fields[name] for name in _READ if bytes(fields.get(name, b"null")) != b"null"}
+def _head(fields: MessageFields) -> _Head:
+    head = {"timestamp_ms": fields.timestamp_ms, "account": fields.account}
     try:
-        return _HEAD.decode(msgspec.json.encode(known))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedMessageError(_explain(error)) from None
+        return msgspec.convert(head, _Head, strict=False)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise MalformedMessageError(_reason(error)) from None
+
+
+def _message_id(value: Any) -> str:
+    # For the log alone, so no value of it is a reason to refuse a message.
+    text = str(value) if isinstance(value, str | int) else ""
+    return text[:64] if text.isprintable() else ""
 
 
 _ONE_ATTRIBUTE = re.compile(r"(create)?one(user)?attributeper(segment|audience)")
 _SWITCH = {"true": True, "false": False}
-_IS_SWITCH = re.compile(rb'(?P<quote>"?)\s*(?:true|false)\s*(?P=quote)', re.IGNORECASE).fullmatch
 
 
-def one_attribute_setting(settings: Mapping[str, Any]) -> bool | None:
-    """Return what the account says of one attribute per audience; None for nothing readable."""
-    for name, value in settings.items():
-        if _ONE_ATTRIBUTE.fullmatch(_letters(name)):
-            return _SWITCH.get(str(value).strip().lower())
+def one_attribute_setting(settings: Any) -> bool | None:
+    """Return what an account's settings say of one attribute per audience; None if nothing that
+    can be read.
+    """
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            if _ONE_ATTRIBUTE.fullmatch(_letters(name)):
+                is_plain = isinstance(value, str | bool)
+                return _SWITCH.get(str(value).strip().lower()) if is_plain else None
     return None
 
 
@@ -355,142 +385,11 @@ def _check_64_bit(value: int | None, valid: range, path: str) -> None:
         raise MalformedProfileError(f"{path}: expected a 64-bit int")
 
 
-_EXPECTED = re.compile(r"Expected `(.+?)`, got `(.+?)`(?: - at `(.+)`)?")
-_MISSING = re.compile(r"Object missing required field `(\w+)`(?: - at `(.+)`)?")
-
-
-def _explain(error: Exception, *, root: str = "$") -> str:
-    """Say what is wrong and where, path first, without any value."""
+def _reason(error: Exception) -> str:
+    """Return what a decoder refused and where, without any value: msgspec's texts hold none."""
     if isinstance(error, RecursionError):
-        return f"{root}: nested too deeply"
+        return "$: nested too deeply"
     if isinstance(error, UnicodeError):
-        return f"{root}: not valid Unicode"
+        return "$: not valid Unicode"
     text = str(error)
-    if found := _EXPECTED.fullmatch(text):
-        path = (found[3] or "$").replace("$", root, 1)
-        return f"{path}: expected {found[1].replace(' | null', '')}, got {found[2]}"
-    if found := _MISSING.fullmatch(text):
-        return f"{(found[2] or '$').replace('$', root, 1)}: no field `{found[1]}`"
-    return f"{root}: {text}"
-
-
-# --- giving back ---
-
-
-def only_profiles(message: AudienceMessage, profiles: Sequence[RawProfile]) -> str:
-    """Return the message with these profiles alone, its secrets blanked."""
-    listed = b"[" + b",".join(map(bytes, profiles)) + b"]"
-    return _given_back({**_split(message.text)[0], "user_profiles": msgspec.Raw(listed)})
-
-
-def without_secrets(body: str) -> str:
-    """Return a body that is set aside whole: as it came, but for secrets in account settings.
-
-    Where it cannot be read, for values of what looks like such a secret.
-    """
-    # What is no message stays in its envelope: out of it, it could be read otherwise, or hold
-    # characters that SQS refuses.
-    message = _enveloped(body)
-    if message is not None and _has_type(message):
-        body = message
-    return _NOT_FOR_SQS.sub(_escaped, _without_secrets(body))
-
-
-def _enveloped(body: str) -> str | None:
-    try:
-        fields, _ = _split(body)
-        if "type" in fields or _text(fields, "Type") != "Notification":
-            return None
-        return _text(fields, "Message")
-    except MalformedMessageError:
-        return None
-
-
-def _without_secrets(body: str) -> str:
-    message = _enveloped(body)
-    try:
-        fields, _ = _split(body)
-        if message is not None:
-            fields["Message"] = msgspec.Raw(_written(_without_secrets(message)))
-        blanked = _given_back(fields)
-        return blanked if "type" in fields or message is not None else _searched(blanked)
-    except MalformedMessageError:
-        return _searched(body)
-
-
-def _searched(text: str) -> str:
-    return _SECRET_SETTING.sub(_blank, text)
-
-
-def _has_type(body: str) -> bool:
-    try:
-        return "type" in _split(body)[0]
-    except MalformedMessageError:
-        return False
-
-
-def _given_back(fields: dict[str, msgspec.Raw]) -> str:
-    """Put the fields together again, but for the secrets among the account's settings."""
-    if "account" in fields:
-        fields = {**fields, "account": _blanked(fields["account"])}
-    body = ",".join(f"{_written(name)}:{bytes(raw).decode()}" for name, raw in fields.items())
-    return _UNWRITABLE.sub(_escaped, f"{{{body}}}")
-
-
-def _blanked(account: msgspec.Raw) -> msgspec.Raw:
-    """Return an account with all settings blanked but the one that is read: any may be secret."""
-    try:
-        fields = _FIELDS.decode(account)
-    except (msgspec.DecodeError, RecursionError):
-        text = bytes(account).decode()
-        searched = _searched(text)
-        # What was blanked may be all that could not be read.
-        return account if searched == text else _blanked(msgspec.Raw(searched.encode()))
-    if "account_settings" in fields:
-        fields["account_settings"] = _blanked_settings(fields["account_settings"])
-    return msgspec.Raw(msgspec.json.encode(fields))
-
-
-def _blanked_settings(settings: msgspec.Raw) -> msgspec.Raw:
-    try:
-        named = _FIELDS.decode(settings)
-    except (msgspec.DecodeError, RecursionError):
-        # No object, and refused for it: as empty as it may be and still be refused.
-        empty = {b"[": b"[]", b'"': b'""'}.get(bytes(settings)[:1])
-        return settings if empty is None else msgspec.Raw(empty)
-    blanked = {
-        name: value if _ONE_ATTRIBUTE.fullmatch(_letters(name)) and _IS_SWITCH(value) else _NOTHING
-        for name, value in named.items()
-    }
-    return msgspec.Raw(msgspec.json.encode(blanked))
-
-
-def _written(text: str) -> str:
-    """Write a text as JSON, no longer than it came: SQS's limit holds in the DLQ too."""
-    return _UNWRITABLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
-
-
-_NOTHING = msgspec.Raw(b'""')
-
-# Of the characters that JSON leaves as they are, those that SQS refuses in a message: halves of
-# surrogate pairs, which are no Unicode either, and two more.
-_UNWRITABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
-_NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-# A name, a colon and a value, also where both are escaped in the text of an SNS envelope, and
-# where the body breaks off. The bounds keep the search linear.
-_SECRET_SETTING = re.compile(
-    r"""(?P<name>(?P<quote>\\?")[^"\\]{0,64}
-            (?:api[^a-z0-9"\\]{0,3}key|site[^a-z0-9"\\]{0,3}id|secret|token|password|credential)
-        [^"\\]{0,64}(?P=quote)[\x00-\x20]*:[\x00-\x20]*)
-        (?:(?P=quote)(?:\\[^"]|[^"\\]|(?<!\\)\\")*?(?:(?P=quote)|\Z)|[^\s",{}\[\]\\]+)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-
-
-def _blank(setting: re.Match[str]) -> str:
-    return f"{setting['name']}{setting['quote'] * 2}"
+    return text if " - at `" in text else f"$: {text}"

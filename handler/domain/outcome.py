@@ -7,11 +7,19 @@ set aside comes out as letters for the DLQ.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
+from typing import Final
 
-from handler.domain.message import AudienceMessage, only_profiles, without_secrets
+from handler.domain.dead_letter import body_of, body_refused
+from handler.domain.message import AudienceMessage
 from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
+
+MAX_REASONS: Final = 20
+"""Reasons of one message whose profiles get a letter of their own. Real messages fail for a few;
+a crafted one could fail for thousands, each with a request to SQS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,37 +98,37 @@ class MessageOutcome:
         else:
             self.error = error
 
-    def letters(self) -> list[DeadLetter]:
-        """Return what is to be set aside: nothing yet while anything is to be retried.
+    def letters(self) -> Iterator[DeadLetter]:
+        """Yield what is to be set aside: nothing yet while anything is to be retried.
 
-        Profiles refused for the same reason go together. Each letter's body is a message that
-        can be sent to the source queue again.
+        Profiles refused for the same reason go together; after `MAX_REASONS` all others do,
+        under the reason of the first of them. Each letter's body is a message that can be sent to
+        the source queue again.
         """
         if self.retry is not None:
-            return []
-        opened = self.opened
-        if opened is None:
-            if self.error is None:
-                return []
-            return [
-                DeadLetter(
-                    without_secrets(self.message.body), self.error, self.message.source_id, 0
-                )
-            ]
+            return
+        if self.opened is None:
+            if self.error is not None:
+                body = body_refused(self.message.body)
+                yield DeadLetter(body, self.error, self.message.source_id, profiles=0)
+            return
         refused = self.refused
         if self.error is not None:
-            refused = dict.fromkeys(range(len(opened.profiles)), self.error)
-        if not refused:
-            return []
+            refused = dict.fromkeys(range(len(self.opened.profiles)), self.error)
         alike: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for place, error in sorted(refused.items(), key=itemgetter(0)):
             alike[error.error_type, str(error)].append(place)
-        return [
-            DeadLetter(
-                body=only_profiles(opened, [opened.profiles[place] for place in places]),
-                error=refused[places[0]],
-                source_message_id=self.message.source_id,
-                profiles=len(places),
-            )
-            for places in alike.values()
-        ]
+        groups = list(alike.values())
+        for places in groups[:MAX_REASONS]:
+            yield self._letter(self.opened, refused[places[0]], places)
+        if others := groups[MAX_REASONS:]:
+            error = refused[others[0][0]]
+            if len(others) > 1:
+                error = type(error)(f"{error}, and {len(others) - 1} other reasons")
+            yield self._letter(self.opened, error, sorted(chain.from_iterable(others)))
+
+    def _letter(
+        self, opened: AudienceMessage, error: PermanentError, places: Sequence[int]
+    ) -> DeadLetter:
+        body = body_of(opened, [opened.profiles[place] for place in places])
+        return DeadLetter(body, error, self.message.source_id, len(places))

@@ -17,8 +17,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft, keeping
-from handler.domain.attributes import AttributeOptions, Person, build_person, introduction
+from handler.domain.attributes import Person, build_person, introduction
 from handler.domain.membership import PersonState, merge, new_version, too_old
+from handler.domain.options import AttributeOptions
 from handler.domain.workspace import Workspace
 from handler.errors import PermanentError, RetryableError, VersionConflictError
 from handler.jobs.former import FormerIdentifiers

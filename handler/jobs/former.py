@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from typing import Final
 
 from handler.clock import Now, TimeLeft
-from handler.domain.attributes import AttributeOptions, Person, former_persons
+from handler.domain.attributes import Person, former_persons
 from handler.domain.membership import without_former
+from handler.domain.options import AttributeOptions
 from handler.errors import RetryableError, VersionConflictError
 from handler.jobs.isolation import Failure
 from handler.jobs.ports import People

@@ -19,11 +19,11 @@ with atheris.instrument_imports(include=["handler"]):
 LARGEST_SEED = 20_000
 
 
-def fate_of(data: bytes) -> None:
+def judge_bytes(data: bytes) -> None:
     """Judge the body that the bytes are, without what SQS would not carry."""
     text = NOT_FOR_SQS.sub("", data.decode("utf-8", "ignore"))
     if text:
-        judge(text, may_heal=True)
+        judge(text)
 
 
 def seed(folder: Path) -> None:
@@ -39,5 +39,5 @@ def seed(folder: Path) -> None:
 if __name__ == "__main__":
     if not Path(sys.argv[1]).is_file():
         seed(Path(sys.argv[1]))
-    atheris.Setup(sys.argv, fate_of)
+    atheris.Setup(sys.argv, judge_bytes)
     atheris.Fuzz()

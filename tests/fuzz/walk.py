@@ -1,4 +1,4 @@
-"""The whole walk from SQS event to fate, of the real rooms; only what lies outside is made up.
+"""The whole walk from SQS event to outcome, of the real rooms; only what lies outside is made up.
 
 SQS, DynamoDB and Customer.io are stood in for at their clients, with their limits, and all that
 is written is kept to be searched.
@@ -26,7 +26,7 @@ from handler import queue
 from handler.clock import TimeLeft
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
-from handler.domain.attributes import AttributeOptions
+from handler.domain.options import AttributeOptions
 from handler.errors import RetryableError
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
@@ -78,8 +78,12 @@ class Sqs:
             raise _refused("AWS.SimpleQueueService.BatchRequestTooLong")
         failed = [entry for entry in Entries if any(map(NOT_FOR_SQS.search, _texts(entry)))]
         self.refused += ["characters"] * len(failed)
-        self.letters += [entry for entry in Entries if entry not in failed]
-        return {"Failed": [{"Id": entry["Id"]} for entry in failed]}
+        taken = [entry for entry in Entries if entry not in failed]
+        self.letters += taken
+        return {
+            "Successful": [{"Id": entry["Id"]} for entry in taken],
+            "Failed": [{"Id": entry["Id"], "Code": "InvalidMessageContents"} for entry in failed],
+        }
 
     def change_message_visibility_batch(self, *, QueueUrl: str, Entries: Any) -> Any:  # noqa: N803
         assert all(0 <= entry["VisibilityTimeout"] <= 43_200 for entry in Entries)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.attributes import AttributeOptions, Person, attribute_name, build_person
+from handler.domain.attributes import Person, attribute_name, build_person
 from handler.domain.membership import PersonState, merge
+from handler.domain.options import AttributeOptions
 from handler.domain.update import Identifier
 from tests.builders import NOW, NOW_MS, change, state, update
 

@@ -1,4 +1,4 @@
-"""Bad input, from record to fate: nothing but the documented outcomes, and nobody else harmed.
+"""Bad input, from record to outcome: nothing but the documented outcomes, and nobody else harmed.
 
 The corpus is in tests/hostile.py, what must hold of each body in tests/fuzz/oracle.py. `make fuzz`
 asks the same with more examples, and of bytes.
@@ -14,46 +14,41 @@ from hypothesis import strategies as st
 
 from tests import hostile
 from tests.builders import audience, body, profile
-from tests.fuzz.oracle import check_letter, check_privacy, judge
+from tests.fuzz.oracle import check_letter, check_privacy, is_read_by_json, judge
 from tests.fuzz.walk import Walk, check_entity
 
 SECRETS = (hostile.API_KEY, hostile.SITE_ID)
 BODIES = hostile.bodies()
 
 
-@pytest.mark.parametrize("tried", [name for name in BODIES if name != "other quotes"])
+@pytest.mark.parametrize("tried", BODIES)
 def test_a_hostile_body_ends_as_documented(tried) -> None:
     judge(BODIES[tried], secrets=SECRETS)
 
 
-def test_what_is_not_even_json_may_keep_what_it_quotes_in_another_way() -> None:
-    judge(BODIES["other quotes"])
-
-
 @pytest.mark.parametrize("place", hostile.PLACES)
 def test_a_hostile_value_ends_as_documented(place) -> None:
-    is_secret = place == "a secret setting"
     for tried, text in hostile.at(place).items():
-        has_key = tried == "a key" and not is_secret
-        judge(text, secrets=() if has_key else SECRETS, may_heal=is_secret)
+        has_key = tried == "a key" and "setting" not in place
+        judge(text, secrets=() if has_key else SECRETS)
 
 
 @pytest.mark.parametrize("tried", hostile.NOT_FROM_SQS)
 def test_what_sqs_cannot_carry_does_no_harm(tried) -> None:
-    judge(hostile.NOT_FROM_SQS[tried], may_heal=True)
+    judge(hostile.NOT_FROM_SQS[tried])
 
 
-@pytest.mark.parametrize("tried", [n for n in hostile.RAWS if "never closed" not in n])
+@pytest.mark.parametrize("tried", hostile.RAWS)
 def test_a_hostile_profile_harms_none_beside_it_in_its_message(tried) -> None:
     first = body(profile(mpid=1, customer_id="first"), "@", profile(mpid=2, customer_id="last"))
 
-    walk = judge(first.replace('"@"', hostile.RAWS[tried]))
+    walk = judge(first.replace('"@"', hostile.RAWS[tried]), good=["first", "last"])
 
-    if tried != "a comment":  # its quotes and commas may be anybody's
+    if is_read_by_json(hostile.RAWS[tried]):
         assert {"first", "last"} <= set(walk.customerio.people)
 
 
-@pytest.mark.parametrize("raw", ["NaN", "[" * 5000 + "]" * 5000, r'"\ud83d"', "7" * 5000])
+@pytest.mark.parametrize("raw", ["NaN", "[" * 900 + "]" * 900, r'"\ud83d"', "7" * 5000])
 def test_a_hostile_field_of_a_profile_harms_none_beside_it(raw) -> None:
     bad = profile(mpid=3, customer_id="bad", user_identities="@")
     text = body(profile(mpid=1, customer_id="first"), bad, profile(mpid=2, customer_id="last"))
@@ -65,7 +60,18 @@ def test_a_hostile_field_of_a_profile_harms_none_beside_it(raw) -> None:
     assert letter["MessageAttributes"]["ErrorType"]["StringValue"] == "MalformedProfile"
 
 
-def test_ten_thousand_records_in_one_event_each_have_their_fate() -> None:
+def test_a_message_of_many_reasons_makes_few_letters_that_hold_little_beside_the_profiles() -> (
+    None
+):
+    text = next(text for tried, text in BODIES.items() if "a reason of its own" in tried)
+
+    walk = judge(text, secrets=SECRETS)
+
+    assert len(walk.sqs.letters) == 21
+    assert sum(len(letter["MessageBody"]) for letter in walk.sqs.letters) < len(text)
+
+
+def test_ten_thousand_records_in_one_event_each_have_their_outcome() -> None:
     bad = [text for text in BODIES.values() if len(text) < 2000]
     bodies = []
     for n in range(10_000):
@@ -195,7 +201,7 @@ def messages(draw: st.DrawFn) -> str:
 
 @given(messages())
 def test_any_structure_ends_as_documented_and_no_good_profile_is_lost(text) -> None:
-    judge(text, good=["inner-5", "inner-6"], may_heal=hostile.API_KEY in text)
+    judge(text, good=["inner-5", "inner-6"])
 
 
 @given(messages(), st.booleans())
@@ -211,7 +217,6 @@ def test_any_structure_refused_by_customer_io_ends_as_documented(text, answers_4
         refusal=refusal,
         answers_400=answers_400,
         good=["inner-5", "inner-6"],
-        may_heal=hostile.API_KEY in text,
     )
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from handler.domain.attributes import AttributeOptions
 from handler.domain.membership import PersonState, merge
+from handler.domain.options import AttributeOptions
 from handler.domain.update import person_key
 from handler.domain.workspace import Workspace
 from handler.errors import (

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from handler.domain.state_codec import pack
-from handler.domain.update import person_key
+from handler.domain.update import Identifier, person_key
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError
 from ops import dead_letters, masking, secret, show
@@ -722,7 +722,8 @@ def test_a_person_has_the_key_that_the_function_gives_them() -> None:
 
     assert len({*by_id.keys(["s"]), *by_email.keys(["s"]), *by_mpid.keys(["s"])}) == 3
     assert by_email.keys(["s"]) == Sought(email="ann@example.com").keys(["s"])
-    assert [who.identifier.text for who in (by_id, by_email)] == ["id:42", "email:ann@example.com"]
+    assert by_id.identifier == Identifier(is_id=True, set_at_ms=0, value="42")
+    assert by_email.identifier == Identifier(is_id=False, set_at_ms=0, value="ann@example.com")
     assert by_mpid.identifier is None
 
 

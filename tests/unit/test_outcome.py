@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 
-from handler.domain.message import read_message
-from handler.domain.outcome import MessageOutcome
+from handler.domain.message import read_message, read_profile
+from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.errors import (
     MalformedMessageError,
     NoIdentityError,
+    PermanentError,
     PersonRejectedError,
     UnavailableError,
     UnknownAccountError,
 )
-from tests.builders import NOW, body, message, profile
+from tests.builders import NOW, NOW_MS, body, identity, message, profile
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def customers(letter) -> list[str]:
 
 
 def test_nothing_wrong_is_no_letter(outcome) -> None:
-    assert outcome.letters() == []
+    assert list(outcome.letters()) == []
 
 
 def test_profiles_refused_for_one_reason_share_a_letter_in_their_order(outcome) -> None:
@@ -55,14 +57,56 @@ def test_nothing_is_set_aside_while_something_is_to_be_retried(outcome) -> None:
     outcome.fail_profile(0, NoIdentityError("none"))
     outcome.fail_profile(1, UnavailableError("503"))
 
-    assert outcome.letters() == []
+    assert list(outcome.letters()) == []
     assert isinstance(outcome.retry, UnavailableError)
 
 
-def test_a_body_that_cannot_be_read_is_set_aside_as_it_came_but_for_secrets() -> None:
-    outcome = MessageOutcome(message('{"apiKey": "s3cret", '))
+def test_a_body_that_is_no_json_object_is_set_aside_as_it_came() -> None:
+    outcome = MessageOutcome(message('{"apiKey": "k", '))
     outcome.fail(MalformedMessageError("$: no"))
 
     (letter,) = outcome.letters()
-    assert letter.body == '{"apiKey": "", '
+    assert letter.body == '{"apiKey": "k", '
     assert letter.source_message_id == "m-1"
+
+
+@pytest.mark.parametrize("at_ms", [-1, NOW_MS])
+def test_no_field_travels_that_is_not_read(at_ms) -> None:
+    account = {"account_id": 1, "accountSettings": "s3cret", "account_settings": {"x": "s3cret"}}
+    text = body(profile(), at_ms=at_ms, account=account, key="s3cret", user="s3cret\\")
+
+    (letter,) = letters_of(text, MalformedMessageError("$: no"))
+
+    assert "s3cret" not in letter.body
+    assert len(json.loads(letter.body)["user_profiles"]) == 1
+
+
+def test_a_crafted_message_makes_few_letters_no_larger_together_than_twice_the_message() -> None:
+    # The place in the reason makes each of them another one.
+    bad = [profile(user_identities=[None] * n + [identity("email", [])]) for n in range(500)]
+    text = body(*bad, x="x" * 300_000)
+    opened = read_message(text, now=NOW)
+    outcome = MessageOutcome(message(text), opened)
+    for place, raw in enumerate(opened.profiles):
+        with pytest.raises(PermanentError) as refused:
+            read_profile(raw)
+        outcome.fail_profile(place, refused.value)
+
+    letters = list(outcome.letters())
+
+    assert len(letters) == 21
+    assert sum(letter.profiles for letter in letters) == len(opened.profiles)
+    assert sum(len(letter.body) for letter in letters) < 2 * len(text)
+    together = [raw for letter in letters for raw in json.loads(letter.body)["user_profiles"]]
+    assert together == bad
+    assert str(letters[-1].error).startswith("$.user_identities[20].value")
+    assert str(letters[-1].error).endswith("and 479 other reasons")
+
+
+def letters_of(text: str, error: PermanentError) -> list[DeadLetter]:
+    """Return what is set aside of a message that is refused as a whole."""
+    outcome = MessageOutcome(message(text))
+    with suppress(MalformedMessageError):
+        outcome.opened = read_message(text, now=NOW)
+    outcome.fail(error)
+    return list(outcome.letters())

@@ -49,6 +49,7 @@ def test_a_message_of_the_retry_queue_knows_its_first_id_and_when_its_retries_be
     texts = {"RetriedSince": str(NOW_MS), "SourceMessageId": "m-0"}
     event = record(
         eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:retries",
+        attributes={"ApproximateReceiveCount": "3", "SentTimestamp": "1"},
         messageAttributes={name: {"stringValue": text} for name, text in texts.items()},
     )
 

@@ -28,7 +28,7 @@ def house() -> IngressHouse:
 def test_a_change_is_on_the_queue_before_it_is_acknowledged(house) -> None:
     told = house.receive(change(profile()))
 
-    assert [json.loads(body) for body in house.sender.bodies] == [change(profile())]
+    assert [json.loads(body)["user_profiles"] for body in house.sender.bodies] == [[profile()]]
     assert misfits(told, SHAPES["audience_membership_change_response"]) == []
     assert told["suspend_subscription"] is False
 
@@ -52,7 +52,7 @@ def test_a_subscription_goes_on_the_queue(house) -> None:
     told = house.receive(SUBSCRIPTION)
 
     assert misfits(told, SHAPES["audience_subscription_response"]) == []
-    assert [json.loads(body)["audience_id"] for body in house.sender.bodies] == [7]
+    assert [json.loads(body)["type"] for body in house.sender.bodies] == [SUBSCRIPTION["type"]]
 
 
 def test_each_answer_has_an_id_of_its_own(house) -> None:

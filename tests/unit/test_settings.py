@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.domain.attributes import AttributeOptions
+from handler.domain.options import AttributeOptions
 from handler.errors import MisconfiguredError
 from handler.settings import IngressSettings, Settings
 

@@ -49,7 +49,7 @@ def test_the_same_request_over_http_has_the_same_answer(house, encode) -> None:
     assert answer["headers"]["content-type"] == "application/json"
     told = json.loads(answer["body"])
     assert misfits(told, SHAPES["audience_membership_change_response"]) == []
-    assert [json.loads(body) for body in house.sender.bodies] == [change(profile())]
+    assert [json.loads(body)["user_profiles"] for body in house.sender.bodies] == [[profile()]]
 
 
 LARGE = "x" * MAX_MESSAGE_BYTES
@@ -87,8 +87,8 @@ def test_a_request_with_a_token_is_on_the_queue_whatever_it_is(house, event) -> 
         ("MalformedMessage: $: not JSON, and empty", "{\0"),
         ("MalformedMessage: $: neither JSON nor UTF-8", "{\ud83d"),
         ("MalformedMessage: $: over the 1048576 bytes", "x" + LARGE),
-        ("MalformedMessage: $: over the 1048576 bytes", json.dumps({"note": LARGE})),
-        ("$: without profiles: over the 10", json.dumps(change(profile(), note=LARGE))),
+        ("MalformedMessage: $: over the 1048576 bytes", json.dumps([LARGE])),
+        ("$.user_profiles: over the 1048576 bytes", json.dumps(change(user_profiles=LARGE))),
     ],
 )
 def test_what_sqs_cannot_hold_is_to_be_sent_again(house, reason, body) -> None:

@@ -1,0 +1,115 @@
+"""Dead letter: bodies for the dead-letter queue, written from what message.py reads.
+
+Messages come in from outcome.py, requests of mParticle from firehose.py, which enqueues in the
+same way. Of what is around the profiles only the fields travel that are read, so no secret of an
+account's settings does. Each body is a message that message.py reads as it read the first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from handler.domain.message import (
+    AudienceMessage,
+    MessageFields,
+    RawProfile,
+    one_attribute_setting,
+    read_fields,
+    without_envelope,
+)
+from handler.errors import MalformedMessageError
+
+MAX_VALUE_BYTES: Final = 1000
+"""Of one field before the profiles, as JSON. None that is accepted is longer; a longer one would
+be in every letter of its message."""
+
+ONE_ATTRIBUTE_SETTING: Final = "oneAttributePerAudience"
+
+
+def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
+    """Return the message with these of its profiles alone."""
+    account = {
+        "account_id": message.account_id,
+        "account_settings": {ONE_ATTRIBUTE_SETTING: message.one_attribute_per_audience},
+    }
+    message_id = message.message_id or None
+    fields = MessageFields(message.type.value, message_id, message.sent_at_ms, account)
+    return _body(fields, profiles)
+
+
+def body_refused(body: str) -> str:
+    """Return the body for a message that is refused as a whole.
+
+    One that is no JSON object stays as it came, but for characters that SQS refuses. Where an SNS
+    envelope encloses the message, that is what is returned.
+    """
+    text = without_envelope(body)
+    try:
+        fields = read_fields(text)
+    except MalformedMessageError:
+        # A question mark, not an escape, which could make JSON of what is none.
+        return _NOT_FOR_SQS.sub("?", text)
+    if isinstance(fields.user_profiles, msgspec.Raw):
+        return with_profiles(write_head(fields), _text(fields.user_profiles))
+    return _body(fields, fields.user_profiles)
+
+
+def write_head(fields: MessageFields) -> str:
+    """Return the fields but the profiles as a JSON object, in ASCII, at most some kB long.
+
+    A value that is too long for what it should be is emptied, so that it is refused again.
+    """
+    written = {
+        "type": _bounded(fields.type),
+        "id": _bounded(fields.id),
+        "timestamp_ms": _bounded(fields.timestamp_ms),
+        "account": _account(fields.account),
+    }
+    return _ENCODER.encode({name: value for name, value in written.items() if value is not None})
+
+
+def with_profiles(head: str, profiles: str) -> str:
+    """Return a message: what `write_head` returned, and the JSON of its profiles."""
+    comma = "" if head == "{}" else ","
+    return f'{head[:-1]}{comma}"user_profiles":{profiles}}}'
+
+
+def _body(fields: MessageFields, profiles: Iterable[RawProfile]) -> str:
+    return with_profiles(write_head(fields), f"[{','.join(map(_text, profiles))}]")
+
+
+def _account(account: Any) -> Any:
+    if account is None:
+        return None
+    if not isinstance(account, dict):
+        return ""  # it may be a secret, and is refused like this one
+    written = {"account_id": _bounded(account.get("account_id"))}
+    setting = one_attribute_setting(account.get("account_settings"))
+    if setting is not None:
+        written["account_settings"] = {ONE_ATTRIBUTE_SETTING: setting}
+    return {name: value for name, value in written.items() if value is not None}
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return []
+    if len(_ENCODER.encode(value)) <= MAX_VALUE_BYTES:
+        return value
+    return "" if isinstance(value, str) else []
+
+
+def _text(profile: RawProfile) -> str:
+    # In JSON such a character is in a string, where its escape stands for it.
+    return _NOT_FOR_SQS.sub(lambda found: f"\\u{ord(found[0]):04x}", bytes(profile).decode())
+
+
+# ASCII alone, so that it holds nothing that SQS refuses, and half a surrogate pair stays as it
+# came.
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+_NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
