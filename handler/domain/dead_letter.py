@@ -42,10 +42,10 @@ def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
     return _body(fields, profiles)
 
 
-def body_refused(body: str) -> str:
-    """Return the body for a message that is refused as a whole.
+def whole_body(body: str) -> str:
+    """Return the body of a message again, with all its profiles and nothing else but what is read.
 
-    One that is no JSON object stays as it came, but for characters that SQS refuses. Where an SNS
+    One that is no JSON object stays as it came, but for characters that SQS refuses. If an SNS
     envelope encloses the message, that is what is returned.
     """
     text = without_envelope(body)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from handler.domain.dead_letter import with_profiles, write_head
+from handler.domain.dead_letter import whole_body, with_profiles, write_head
 from handler.domain.message import MessageFields, MessageType
 from handler.errors import MalformedMessageError
 
@@ -70,30 +70,30 @@ def parts(request: object) -> Parts:
     order; together they have all profiles but those that no message can hold. One is larger than
     `MAX_PART_BYTES` only if a single profile makes it so. What is no request of ours is one
     message, for the forwarder to set aside.
-    Raises MalformedMessageError if SQS cannot hold a request that has no list of profiles, and
+    Raises MalformedMessageError if SQS cannot hold the request whatever its profiles, and
     RecursionError if it cannot be written again.
     """
     kind = request_type(request)
     if kind is RequestType.REGISTRATION:
         return Parts([])
-    if not isinstance(request, Mapping):
-        return Parts([_bounded(_written(request), "$")])
+    fields: Mapping[str, Any] = request if isinstance(request, Mapping) else {}
+    profiles = fields.get("user_profiles")
+    if kind is not RequestType.MEMBERSHIP_CHANGE or not isinstance(profiles, list | None):
+        # The forwarder refuses anything but a list of profiles, and sets it aside.
+        body = whole_body(_written(request))
+        if len(body.encode()) > MAX_MESSAGE_BYTES:
+            raise _too_large("$")
+        return Parts([body])
     head = write_head(
         MessageFields(
-            type=request.get("type"),
-            id=request.get("id"),
-            timestamp_ms=request.get("timestamp_ms"),
-            account=request.get("account"),
+            type=kind.value,
+            id=fields.get("id"),
+            timestamp_ms=fields.get("timestamp_ms"),
+            account=fields.get("account"),
         )
     )
-    profiles = request.get("user_profiles")
-    if not isinstance(profiles, list | None):
-        # The forwarder refuses anything but a list of profiles, and sets it aside.
-        return Parts([_bounded(with_profiles(head, _written(profiles)), "$.user_profiles")])
-    if not profiles:
-        return Parts([] if kind is RequestType.MEMBERSHIP_CHANGE else [head])
     beside = len(with_profiles(head, "[]"))
-    texts = [_written(profile) for profile in profiles]
+    texts = [_written(profile) for profile in profiles or ()]
     fitting = [text for text in texts if beside + len(text) <= MAX_MESSAGE_BYTES]
     bodies = [
         with_profiles(head, f"[{','.join(some)}]")
@@ -128,12 +128,6 @@ def as_it_came(body: bytes) -> str:
 
 # The characters that SQS takes (SendMessage, "MessageBody").
 _SQS_TEXT: Final = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
-
-
-def _bounded(text: str, path: str) -> str:
-    if len(text) > MAX_MESSAGE_BYTES:
-        raise _too_large(path)
-    return text
 
 
 def _too_large(path: str) -> MalformedMessageError:

@@ -13,7 +13,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
-from handler.domain.dead_letter import body_of, body_refused
+from handler.domain.dead_letter import body_of, whole_body
 from handler.domain.message import AudienceMessage
 from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
 
@@ -109,7 +109,7 @@ class MessageOutcome:
             return
         if self.opened is None:
             if self.error is not None:
-                body = body_refused(self.message.body)
+                body = whole_body(self.message.body)
                 yield DeadLetter(body, self.error, self.message.source_id, profiles=0)
             return
         refused = self.refused

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.dead_letter import body_of, body_refused
+from handler.domain.dead_letter import body_of, whole_body
 from handler.domain.message import read_fields, read_message, read_profile
 from handler.errors import MalformedMessageError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
@@ -71,7 +71,7 @@ def test_a_body_is_no_longer_than_it_came(beside) -> None:
 
     opened = read_message(text, now=NOW)
 
-    for again in (body_refused(text), body_of(opened, opened.profiles)):
+    for again in (whole_body(text), body_of(opened, opened.profiles)):
         assert len(again.encode()) <= len(text.encode())
 
 
@@ -106,7 +106,7 @@ def test_a_message_refused_as_a_whole_keeps_the_fields_that_are_read() -> None:
     text = body(profile(), profile(mpid=8), at_ms=NOW_MS * 2, account=account, more="s3cret")
 
     for came in (text, sns(text), sns(sns(text))):
-        assert json.loads(body_refused(came)) == {
+        assert json.loads(whole_body(came)) == {
             "type": "audience_membership_change_request",
             "id": json.loads(text)["id"],
             "timestamp_ms": NOW_MS * 2,
@@ -138,11 +138,11 @@ def test_a_message_refused_as_a_whole_keeps_the_fields_that_are_read() -> None:
     ],
 )
 def test_a_message_refused_as_a_whole_is_refused_for_the_same_reason_again(text) -> None:
-    again = body_refused(text)
+    again = whole_body(text)
 
     assert "s3cret" not in again
     assert not NOT_FOR_SQS.search(again)
-    assert body_refused(again) == again
+    assert whole_body(again) == again
     assert refusal(again)[0] is refusal(text)[0]
 
 
@@ -151,7 +151,7 @@ def test_a_message_refused_as_a_whole_is_refused_for_the_same_reason_again(text)
 def test_a_field_of_more_than_some_kilobytes_is_emptied_and_refused_again(field, value) -> None:
     text = body(profile(), **{"at_ms": -1, field: value})
 
-    again = body_refused(text)
+    again = whole_body(text)
 
     assert len(again) < 4000
     assert json.loads(again)["user_profiles"] == [profile()]
@@ -163,14 +163,14 @@ def test_a_field_of_more_than_some_kilobytes_is_emptied_and_refused_again(field,
     ["{poison", "", "7", "[1, 2]", '"text"', '{"a": [1,]}', '{"apiKey": "kept"', "{'a': 1}"],
 )
 def test_a_body_that_is_no_json_object_stays_as_it_came(text) -> None:
-    assert body_refused(text) == text
-    assert body_refused(sns(f"{text} ")) == f"{text} "
+    assert whole_body(text) == text
+    assert whole_body(sns(f"{text} ")) == f"{text} "
 
 
 @pytest.mark.parametrize("text", ["\0", "{\uffff", "\x1b[31m", '{"a": "\ud83d', '{"a": "\\\x00"}'])
 def test_what_sqs_refuses_in_a_body_that_is_no_json_object_is_replaced(text) -> None:
     for came in (text, sns(text)):
-        again = body_refused(came)
+        again = whole_body(came)
 
         assert again == NOT_FOR_SQS.sub("?", text)
         assert refusal(again)[0] is MalformedMessageError
@@ -182,6 +182,6 @@ def test_any_json_refused_as_a_whole_is_refused_for_the_same_reason_again(value,
         with suppress(PermanentError):
             read_message(text, now=NOW)
             continue
-        again = body_refused(text)
+        again = whole_body(text)
         assert refusal(again)[0] is refusal(text)[0]
-        assert body_refused(again) == again
+        assert whole_body(again) == again

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain import firehose
+from handler.domain.dead_letter import whole_body
 from handler.domain.firehose import (
     FIREHOSE_VERSION,
     MAX_MESSAGE_BYTES,
@@ -18,7 +19,7 @@ from handler.domain.firehose import (
     RequestType,
 )
 from handler.domain.message import read_message, read_profile
-from handler.errors import MalformedMessageError, MalformedProfileError, UnsupportedMessageError
+from handler.errors import MalformedMessageError, MalformedProfileError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
 from tests.firehose_shapes import SHAPES, misfits
 
@@ -117,6 +118,7 @@ def test_a_subscription_is_one_message_of_the_fields_that_are_read() -> None:
         "id": "s",
         "timestamp_ms": NOW_MS,
         "account": {"account_id": 1001},
+        "user_profiles": [],
     }
 
 
@@ -229,7 +231,7 @@ def test_what_no_message_can_hold_is_refused_whole_with_its_place() -> None:
     with pytest.raises(MalformedMessageError) as refused:
         firehose.parts(change(user_profiles=LARGE))
 
-    assert str(refused.value) == "$.user_profiles: over the 1048576 bytes of a message"
+    assert str(refused.value) == "$: over the 1048576 bytes of a message"
 
 
 @pytest.mark.parametrize("field", ["id", "note", "at_ms", "account_id"])
@@ -275,8 +277,17 @@ def test_nesting_without_end_cannot_be_written() -> None:
 def test_what_is_no_request_of_ours_is_one_message(request_) -> None:
     (part,) = firehose.parts(request_).bodies
 
-    with pytest.raises((MalformedMessageError, UnsupportedMessageError)):
+    assert whole_body(part) == part
+    with pytest.raises(PermanentError):
         read_message(part, now=NOW)
+
+
+def test_a_request_in_an_sns_envelope_is_the_message_that_it_encloses() -> None:
+    request = {"Type": "Notification", "Message": body(profile())}
+
+    (part,) = firehose.parts(request).bodies
+
+    assert json.loads(part)["user_profiles"] == [profile()]
 
 
 def test_a_request_of_another_type_is_one_message_without_its_secrets() -> None:

@@ -9,12 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handler.domain.membership import (
+    MAX_FORMER,
     TOMBSTONE_LIFE_S,
     PersonState,
     is_member,
     membership_values,
     merge,
+    new_version,
     stamp,
+    too_old,
+    without_former,
 )
 from handler.domain.update import Identifier, Update, person_key
 from tests.builders import NOW, NOW_MS, change, profile_of, state, update
@@ -177,6 +181,134 @@ def test_the_key_of_an_email_does_not_depend_on_case() -> None:
     ]
 
     assert keys[0] == keys[1]
+
+
+def by_email(email: str, at_ms: int) -> Update:
+    return update(customer_id=None, email=email, at_ms=at_ms)
+
+
+OLD_EMAIL = by_email("old@example.com", NOW_MS - 2)
+NEW_EMAIL = by_email("new@example.com", NOW_MS)
+
+
+def texts(kept: PersonState) -> list[str]:
+    return [former.text for former in kept.former]
+
+
+def test_an_identifier_that_was_kept_and_is_replaced_is_remembered() -> None:
+    kept = folded(
+        [[by_email("old@example.com", NOW_MS - 2)], [by_email("new@example.com", NOW_MS)]]
+    )
+
+    assert texts(kept) == ["email:old@example.com"]
+
+
+def test_an_identifier_that_was_never_kept_is_not_remembered() -> None:
+    kept = folded([[OLD_EMAIL, NEW_EMAIL]])
+
+    assert texts(kept) == []
+
+
+def test_an_identifier_that_comes_back_is_former_no_more() -> None:
+    kept = folded(
+        [
+            [by_email("ann@example.com", NOW_MS - 3)],
+            [by_email("bo@example.com", NOW_MS - 2)],
+            [by_email("ann@example.com", NOW_MS - 1)],
+        ]
+    )
+
+    assert texts(kept) == ["email:bo@example.com"]
+
+
+def test_a_newer_message_with_the_same_identifier_makes_none_former() -> None:
+    assert texts(folded([[update(at_ms=NOW_MS - 1)], [update(at_ms=NOW_MS)]])) == []
+
+
+def test_of_many_former_identifiers_the_oldest_are_forgotten() -> None:
+    kept = folded([[by_email(f"{n}@example.com", NOW_MS - 20 + n)] for n in range(12)])
+
+    assert texts(kept) == [f"email:{n}@example.com" for n in range(11 - MAX_FORMER, 11)]
+
+
+@given(st.lists(UPDATES, min_size=1, max_size=8))
+def test_whoever_is_known_by_an_identifier_does_not_have_it_as_a_former_one(updates) -> None:
+    kept = folded([[one] for one in updates])
+
+    assert kept.identifier is not None
+    assert kept.identifier.text not in texts(kept)
+    assert len(set(texts(kept))) == len(texts(kept))
+
+
+def test_with_a_former_identifier_there_is_a_second_for_clearing_it() -> None:
+    known = folded([[OLD_EMAIL]])
+
+    kept = merge(known, [NEW_EMAIL], now=NOW)
+
+    assert kept.timestamp == known.timestamp + 2
+    assert new_version(kept, now=NOW).timestamp == kept.timestamp + 2
+
+
+def test_without_former_identifiers_is_the_next_version_of_the_same_time() -> None:
+    known = folded(
+        [[by_email("old@example.com", NOW_MS - 2)], [by_email("new@example.com", NOW_MS)]]
+    )
+
+    kept = without_former(known)
+
+    assert (kept.version, kept.timestamp, kept.former) == (known.version + 1, known.timestamp, ())
+
+
+LONG_AGO = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1
+
+
+def test_a_join_older_than_exits_are_remembered_does_not_count() -> None:
+    known = state(12)
+    updates = [update(change(11), at_ms=LONG_AGO), update(change(13))]
+
+    kept = merge(known, updates, now=NOW)
+
+    assert set(kept.memberships) == {12, 13}
+    assert too_old(known, kept, updates, now=NOW) == [0]
+
+
+@pytest.mark.parametrize("left", [(), (11,)])
+def test_a_join_of_an_audience_that_is_known_is_never_too_old(left) -> None:
+    known = state(*({11} - set(left)), left=left, at_ms=LONG_AGO - 5)
+    updates = [update(change(11), at_ms=LONG_AGO)]
+
+    kept = merge(known, updates, now=NOW)
+
+    assert too_old(known, kept, updates, now=NOW) == []
+    assert is_member(kept.memberships[11])
+
+
+def test_an_old_join_that_a_newer_change_follows_is_not_too_old() -> None:
+    updates = [update(change(11), at_ms=LONG_AGO), update(change(11))]
+
+    kept = merge(PersonState(), updates, now=NOW)
+
+    assert too_old(PersonState(), kept, updates, now=NOW) == []
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda one, at: update(one, at_ms=at), CHANGES, st.integers(LONG_AGO - 9, NOW_MS)
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_whatever_the_order_nobody_is_in_an_audience_by_a_join_that_is_too_old(updates) -> None:
+    kept = folded([[one] for one in updates])
+
+    joined = {
+        one.changes[0].audience_id
+        for one in updates
+        if one.changes[0].is_member and one.at_ms > LONG_AGO
+    }
+    assert {key for key, newest in kept.memberships.items() if is_member(newest)} <= joined
 
 
 AUDIENCE_IDS = st.integers(-(2**63), 2**63 - 1)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.domain.dead_letter import whole_body
 from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import MalformedMessageError, UnavailableError
 from handler.sender import Sender
@@ -52,7 +53,7 @@ def test_a_subscription_goes_on_the_queue(house) -> None:
     told = house.receive(SUBSCRIPTION)
 
     assert misfits(told, SHAPES["audience_subscription_response"]) == []
-    assert [json.loads(body)["type"] for body in house.sender.bodies] == [SUBSCRIPTION["type"]]
+    assert [json.loads(body)["id"] for body in house.sender.bodies] == ["s"]
 
 
 def test_each_answer_has_an_id_of_its_own(house) -> None:
@@ -72,7 +73,7 @@ def test_audiences_of_a_suspended_account_are_suspended_and_what_came_is_kept(ho
 def test_what_the_forwarder_sets_aside_is_on_the_queue_and_acknowledged(house, request_) -> None:
     answer = house.receive(request_)
 
-    assert [json.loads(body) for body in house.sender.bodies] == [request_]
+    assert house.sender.bodies == [whole_body(json.dumps(request_))]
     assert "suspend_subscription" not in answer
     assert json.loads(house.log.getvalue())["type"] == "other"
 

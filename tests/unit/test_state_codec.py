@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.membership import PersonState
+from handler.domain.membership import PersonState, stamp
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier
+from handler.errors import UnreadableStateError
 from tests.builders import NOW, NOW_MS, state
 
 AUDIENCE_IDS = st.integers(-(2**63), 2**63 - 1)
@@ -21,8 +24,11 @@ IDENTIFIERS = st.builds(
     st.dictionaries(st.sampled_from(["email", "first_name", "last_name"]), st.integers(0, 2**48)),
     st.integers(0, 9),
     st.text(),
+    st.lists(IDENTIFIERS, max_size=8),
 )
-def test_unpacking_gives_what_was_packed(memberships, set_at, continuations, value) -> None:
+def test_unpacking_gives_what_was_packed(
+    memberships, set_at, continuations, value, former
+) -> None:
     kept = PersonState(
         version=3,
         timestamp=int(NOW),
@@ -30,6 +36,7 @@ def test_unpacking_gives_what_was_packed(memberships, set_at, continuations, val
         memberships=memberships,
         set_at=set_at,
         continuations=continuations,
+        former=tuple(former),
     )
 
     read = unpack(pack(kept), version=3, timestamp=int(NOW), identifier=f"id:{value}")
@@ -42,3 +49,56 @@ def test_an_audience_costs_at_most_twelve_bytes() -> None:
         return len(pack(state(*range(1_000_000, 1_000_000 + 997 * count, 997))))
 
     assert (size(180) - size(80)) / 100 <= 12
+
+
+FORMAT_1 = bytes.fromhex(
+    "9593fb10cd2b0fc41203179fcad0000341116b440003414d060ef7cf000001a0c44129c00193cf000003418882"
+    "5380ffcf00000341116b4401"
+)
+"""What the first version of this project wrote: it must be read for ever."""
+
+
+def test_what_the_first_version_wrote_is_read() -> None:
+    read = unpack(FORMAT_1, version=3, timestamp=1_790_000_000, identifier="id:42")
+
+    assert read == PersonState(
+        version=3,
+        timestamp=1_790_000_000,
+        identifier=Identifier(is_id=True, set_at_ms=1_789_999_000_000, value="42"),
+        memberships={
+            -5: stamp(1_700_000_000_000, removed=False),
+            11: stamp(1_789_000_000_000, removed=False),
+            11034: stamp(1_789_500_000_123, removed=True),
+        },
+        set_at={
+            "email": stamp(1_789_999_000_000, removed=False),
+            "last_name": stamp(1_789_000_000_000, removed=True),
+        },
+        continuations=1,
+    )
+
+
+def test_a_field_of_a_newer_version_at_the_end_is_passed_over() -> None:
+    fields = msgspec.msgpack.decode(pack(state(11)))
+    newer = msgspec.msgpack.encode([*fields, "new"])
+
+    assert unpack(newer, version=1, timestamp=1, identifier="id:42").memberships == (
+        state(11).memberships
+    )
+
+
+def test_a_value_that_a_newer_version_tracks_is_passed_over() -> None:
+    fields = msgspec.msgpack.decode(pack(state(11)))
+    fields[4].append(7)
+
+    newer = msgspec.msgpack.encode(fields)
+
+    assert unpack(newer, version=1, timestamp=1, identifier="id:42").set_at == {}
+
+
+@pytest.mark.parametrize(
+    "packed", [b"", b"\x02new", b"\x92\x90", b"\x95\x91\x01\xc4\x00\x00\x00\x90"]
+)
+def test_bytes_that_no_version_wrote_are_unreadable(packed) -> None:
+    with pytest.raises(UnreadableStateError):
+        unpack(packed, version=1, timestamp=1, identifier="id:42")
