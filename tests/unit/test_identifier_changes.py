@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import NOW_MS, audience, body, profile
+from handler.domain.workspace import Workspace
+from handler.errors import PersonRejectedError, UnavailableError
+from tests.builders import NOW_MS, WORKSPACE, audience, body, profile
 from tests.unit.test_forwarder import House
 
 
@@ -55,3 +57,163 @@ def test_an_email_that_was_swapped_shows_the_audiences_of_who_has_it_now(house) 
 
     assert house.customerio.people["ann@example.com"]["SegmentMembership"] == "'12','14'"
     assert house.customerio.people["bo@example.com"]["SegmentMembership"] == ""
+
+
+def known_as(**who):
+    return {"customer_id": None, **who}
+
+
+def kept(house):
+    (state,) = house.people.items.values()
+    return state
+
+
+def test_once_it_is_cleared_the_former_identifier_is_forgotten(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+
+    house.process(body(profile(**known_as(email="new@example.com"))))
+
+    assert kept(house).former == ()
+    assert kept(house).identifier.text == "email:new@example.com"
+
+
+def test_what_clears_it_creates_nobody(house) -> None:
+    house.customerio.refuses = lambda _: UnavailableError("503")
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.refuses = lambda _: None
+
+    house.process(body(profile(**known_as(email="new@example.com"))))
+
+    assert set(house.customerio.people) == {"new@example.com"}
+    (cleared,) = [one for one in house.customerio.posted if one.update_only]
+    assert cleared.identifier.value == "old@example.com"
+
+
+def test_until_it_is_cleared_the_message_is_retried_and_the_identifier_kept(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.answers["old@example.com"] = UnavailableError("503")
+    change = body(profile(audience(12), **known_as(email="new@example.com")))
+
+    house.process(change)
+
+    assert house.queue.moved == ["m-0"]
+    assert [former.text for former in kept(house).former] == ["email:old@example.com"]
+
+    house.customerio.answers.clear()
+    assert house.process_retried(change) == []
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
+    assert kept(house).former == ()
+
+
+def test_a_refused_clearing_is_set_aside_with_its_reason(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.answers["old@example.com"] = PersonRejectedError("email: invalid")
+
+    house.process(body(profile(**known_as(email="new@example.com"))))
+
+    assert house.set_aside() == [("m-0", "RejectedByCustomerIo", 1)]
+    assert [former.text for former in kept(house).former] == ["email:old@example.com"]
+
+
+def test_from_email_to_id_the_first_post_carries_the_former_email(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.posted.clear()
+
+    house.process(body(profile(audience(12), customer_id="42")))
+
+    assert house.customerio.posted[0].identifier.text == "id:42"
+    assert house.customerio.posted[0].attributes["email"] == "old@example.com"
+
+
+def test_from_email_to_id_with_another_email_the_former_one_goes_first(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.posted.clear()
+
+    house.process(body(profile(audience(12), customer_id="42", email="new@example.com")))
+
+    first, second = house.customerio.posted[:2]
+    assert (first.identifier, first.timestamp) == (second.identifier, second.timestamp - 1)
+    assert first.attributes == {"email": "old@example.com"}
+    assert second.attributes["email"] == "new@example.com"
+
+
+def test_an_identifier_that_comes_back_is_not_cleared(house) -> None:
+    for email, audience_id, at_ms in [
+        ("ann@example.com", 11, NOW_MS - 30),
+        ("bo@example.com", 12, NOW_MS - 20),
+        ("ann@example.com", 13, NOW_MS - 10),
+    ]:
+        house.process(body(profile(audience(audience_id), **known_as(email=email)), at_ms=at_ms))
+        house.now += 1
+
+    assert house.customerio.people["ann@example.com"]["SegmentMembership"] == "'11','12','13'"
+    assert house.customerio.people["bo@example.com"]["SegmentMembership"] == ""
+
+
+def test_an_identifier_that_somebody_else_has_now_is_delivered_as_theirs(house) -> None:
+    shared = {"email": "family@example.com"}
+    house.process(body(profile(audience(12), mpid=2, **known_as(**shared)), at_ms=NOW_MS - 30))
+    house.now += 1
+    house.process(body(profile(audience(11), mpid=1, **known_as(**shared)), at_ms=NOW_MS - 20))
+    house.now += 1
+    assert house.customerio.people["family@example.com"]["SegmentMembership"] == "'11'"
+
+    own = known_as(email="ann@example.com")
+    house.process(body(profile(audience(13), mpid=1, **own), at_ms=NOW_MS - 10))
+
+    assert house.customerio.people["family@example.com"]["SegmentMembership"] == "'12'"
+    assert house.customerio.people["ann@example.com"]["SegmentMembership"] == "'11','13'"
+    assert [state.former for state in house.people.items.values()] == [(), ()]
+
+
+def test_who_has_it_now_in_another_workspace_does_not_count(house) -> None:
+    other = Workspace("site-b", "key-b")
+    house.credentials.accounts = {1001: WORKSPACE, 1002: other}
+    old = known_as(email="old@example.com")
+    house.process(body(profile(mpid=2, **old), at_ms=NOW_MS - 30, account_id=1002))
+    house.process(body(profile(mpid=1, **old), at_ms=NOW_MS - 20))
+
+    new = known_as(email="new@example.com")
+    house.process(body(profile(mpid=1, **new), at_ms=NOW_MS - 10))
+
+    cleared = [one.identifier.value for one in house.customerio.posted if one.update_only]
+    assert cleared == ["old@example.com"]
+
+
+def test_if_it_cannot_be_said_who_has_it_now_nothing_is_cleared(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.people.failing["email:old@example.com"] = UnavailableError("DynamoDB: Throttling")
+
+    house.process(body(profile(**known_as(email="new@example.com"))))
+
+    assert house.queue.moved == ["m-0"]
+    assert not any(one.update_only for one in house.customerio.posted)
+
+
+def test_whoever_waits_for_a_successor_that_fails_is_retried(house) -> None:
+    house.process(body(profile(mpid=1, **known_as(email="a@example.com")), at_ms=NOW_MS - 30))
+    house.process(body(profile(mpid=2, **known_as(email="a@example.com")), at_ms=NOW_MS - 20))
+    house.customerio.answers["a@example.com"] = UnavailableError("503")
+
+    house.process(body(profile(mpid=1, **known_as(email="b@example.com")), at_ms=NOW_MS - 10))
+
+    assert house.queue.moved == ["m-0"]
+    assert [one.text for state in house.people.items.values() for one in state.former] == [
+        "email:a@example.com"
+    ]
+
+
+def test_a_person_erased_while_it_is_cleared_stays_erased(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.after_post = house.people.items.clear
+
+    assert house.process(body(profile(**known_as(email="new@example.com")))) == []
+
+    assert house.people.items == {}
+
+
+def test_an_unchanged_identifier_costs_no_query(house) -> None:
+    for at_ms in (NOW_MS - 10, NOW_MS):
+        house.process(body(profile(), at_ms=at_ms))
+
+    assert house.people.calls["known_as"] == 0
