@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.worlds import ends
+
 
 class Kept(NamedTuple):
     """The item: which messages it has merged, and the newest of them that set the name."""
@@ -155,26 +157,13 @@ def put(world: World, number: int, worker: Worker) -> World:
     return world._replace(workers=workers)
 
 
-def ends(protocol: Protocol, start: World) -> tuple[set[World], int]:
-    """Return every world in which all is done, and how many worlds were visited."""
-    seen = {start}
-    ended: set[World] = set()
-    to_visit = [start]
-    while to_visit:
-        world = to_visit.pop()
-        if not world.on_the_way and all(worker.step == "done" for worker in world.workers):
-            ended.add(world)
-            continue
-        for reached in protocol.next(world):
-            if reached not in seen:
-                seen.add(reached)
-                to_visit.append(reached)
-    return ended, len(seen)
+def is_end(world: World) -> bool:
+    return not world.on_the_way and all(worker.step == "done" for worker in world.workers)
 
 
 def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> set[World]:
     start = World(workers=(Worker(crashes=crashes),) * workers, ticks=ticks)
-    ended, _ = ends(protocol, start)
+    ended, _ = ends(start, steps=protocol.next, is_end=is_end)
     assert ended
     newest = ((1 << workers) - 1, workers - 1)
     return {world for world in ended if (world.shown.merged, world.shown.named_by) != newest}
