@@ -123,5 +123,5 @@ def would_be_sent(state: PersonState) -> list[Any]:
     """
     # Options are about what a message names, and there is no message.
     person = build_person(state, [], AttributeOptions())
-    persons = [person, *former_persons(state, [], AttributeOptions())]
+    persons = [person, *former_persons(state, state.former, [], AttributeOptions())]
     return [msgspec.json.decode(entity) for each in persons for entity in wire.entities(each)]

@@ -97,18 +97,22 @@ def build_person(
 def introduction(state: PersonState, person: Person) -> Person | None:
     """Return what gives a person's id to whoever Customer.io has under their former email.
 
-    It must arrive before the person. None if the person carries that email, or never had one.
+    It must arrive before the person, and is needed if the person carries another email. None if
+    it is not.
     """
     former = _former_email(state)
-    if former is None or person.attributes.get("email") == former.value:
+    if former is None or person.attributes.get("email") in (None, former.value):
         return None
     return _aside(state, person.identifier, {"email": former.value})
 
 
 def former_persons(
-    state: PersonState, updates: Iterable[Update], options: AttributeOptions
+    state: PersonState,
+    former: Iterable[Identifier],
+    updates: Iterable[Update],
+    options: AttributeOptions,
 ) -> list[Person]:
-    """Return what empties the lists of whoever Customer.io has under a former identifier.
+    """Return what empties the lists of whoever Customer.io has under former identifiers.
 
     Nobody is created. The timestamp is one second before the person's own: if Customer.io has
     given the new identifier to the same person, it ignores this as older.
@@ -120,7 +124,7 @@ def former_persons(
         if update.one_attribute_per_audience
         for change in update.changes
     }
-    return [_aside(state, former, {**lists, **known}, update_only=True) for former in state.former]
+    return [_aside(state, each, {**lists, **known}, update_only=True) for each in former]
 
 
 def _aside(

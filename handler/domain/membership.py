@@ -10,7 +10,7 @@ wins: nobody is messaged after opting out. The stamp of an exit is its tombstone
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -101,9 +101,12 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
     if not news and raised.isdisjoint(kept) and raised.isdisjoint(known.memberships):
         return known
     former = _former(known, identifier)
+    # A former identifier is cleared one second before the person is posted, and that must still
+    # be later than what was posted under it before.
+    step = 1 if former == known.former else 2
     return PersonState(
         version=known.version + 1,
-        timestamp=_next_timestamp(known, former, now),
+        timestamp=max(int(now), known.timestamp + step),
         identifier=identifier,
         memberships=kept,
         set_at=set_at,
@@ -133,8 +136,9 @@ def too_old(
 
 def new_version(known: PersonState, *, now: float) -> PersonState:
     """Return what is known as a new version, to be delivered again as of `now`, Unix seconds."""
-    timestamp = _next_timestamp(known, known.former, now)
-    return msgspec.structs.replace(known, version=known.version + 1, timestamp=timestamp)
+    return msgspec.structs.replace(
+        known, version=known.version + 1, timestamp=max(int(now), known.timestamp + 1)
+    )
 
 
 def without_former(known: PersonState) -> PersonState:
@@ -155,16 +159,14 @@ def _is_unknown_join(known: PersonState, change: MembershipChange) -> bool:
 
 def _former(known: PersonState, identifier: Identifier | None) -> tuple[Identifier, ...]:
     """Return the identifiers that were ever kept as the current one, and are it no more."""
-    if known.identifier is None or identifier is None or known.identifier.text == identifier.text:
+    if (
+        known.identifier is None
+        or identifier is None
+        or identifier.names_the_same(known.identifier)
+    ):
         return known.former
-    others = [former for former in known.former if former.text != identifier.text]
+    others = [former for former in known.former if not former.names_the_same(identifier)]
     return (*others, known.identifier)[-MAX_FORMER:]
-
-
-def _next_timestamp(known: PersonState, former: Collection[Identifier], now: float) -> int:
-    # Former identifiers are cleared one second before the person is posted, and that must still
-    # be later than what was posted of them before.
-    return max(int(now), known.timestamp + (2 if former else 1))
 
 
 def membership_values(memberships: Memberships) -> list[str]:

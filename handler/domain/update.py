@@ -34,6 +34,10 @@ class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
         """The identifier as the table's index has it: `id:42` or `email:ann@example.com`."""
         return f"{self.kind}:{self.value}"
 
+    def names_the_same(self, other: Identifier) -> bool:
+        """Tell whether both name one person in Customer.io, whenever they were set."""
+        return self.value == other.value and self.is_id == other.is_id
+
     @classmethod
     def parse(cls, text: str, *, set_at_ms: int) -> Identifier:
         """Return the identifier whose `text` this is."""

@@ -220,7 +220,7 @@ class _Run:
             if not isinstance(state, PersonState):
                 self.result.failures[key] = state
             elif state.identifier is not None:
-                merged.append(Delivery(person, state))
+                merged.append(Delivery.of(person, state))
                 if state is not known:
                     changed[key] = state
         return merged, changed
@@ -231,12 +231,15 @@ class _Run:
         merged = merge(known, person.updates, now=now)
         if places := too_old(known, merged, person.updates, now=now):
             self.result.too_old[person.key] = places
-        is_stale = known.timestamp < max(floor, now - NEW_VERSION_AFTER_S)
-        if merged is known and known.version and is_stale:
-            merged = new_version(known, now=now)
-        if merged is known or merged.timestamp >= floor:
-            return merged
-        return msgspec.structs.replace(merged, timestamp=floor)
+        if merged is known and known.version:
+            if known.timestamp < floor:
+                # Exactly the floor: two successors of each other would outbid each other for ever.
+                return new_version(known, now=floor)
+            if known.timestamp < now - NEW_VERSION_AFTER_S:
+                return new_version(known, now=now)
+        elif merged.timestamp < floor:
+            return msgspec.structs.replace(merged, timestamp=floor)
+        return merged
 
     # --- post, clear former identifiers, verify ---
 
@@ -258,16 +261,16 @@ class _Run:
     def _persons(self, delivery: Delivery) -> list[Person]:
         person = build_person(delivery.state, delivery.news.updates, self._rooms.options)
         self.result.persons[delivery.key] = person
-        if not delivery.state.former:
+        if not delivery.former:
             return [person]
         first = introduction(delivery.state, person)
         return [person] if first is None else [first, person]
 
     def _clear_former(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Empty the lists under former identifiers; return who is still to be verified."""
-        changed = [delivery for delivery in posted if delivery.state.former]
+        changed = [delivery for delivery in posted if delivery.former]
         cleared = self._poster.post(changed, self._former.clearing(posted)) if changed else []
-        return [*(delivery for delivery in posted if not delivery.state.former), *cleared]
+        return [*(delivery for delivery in posted if not delivery.former), *cleared]
 
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Return who must be posted again, as someone else wrote them while they were posted."""
@@ -289,5 +292,11 @@ class _Run:
                 if isinstance(state, RetryableError):
                     self.result.failures[key] = state
                 elif state.identifier is not None:
-                    again.append(Delivery(by_key[key].news, state))
+                    again.append(_after(by_key[key], state))
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
+
+
+def _after(posted: Delivery, newest: PersonState) -> Delivery:
+    """Return the delivery of the newest state of somebody who was just posted as another."""
+    under = () if posted.state.identifier is None else (posted.state.identifier,)
+    return Delivery.of(posted.news, newest, (*posted.former, *under))

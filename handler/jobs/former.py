@@ -60,7 +60,7 @@ class FormerIdentifiers:
         for _ in range(MAX_ROUNDS):
             late: dict[str, PersonUpdates] = {}
             floors: dict[str, int] = {}
-            for delivery in [each for each in by_key.values() if each.state.former]:
+            for delivery in [each for each in by_key.values() if each.former]:
                 for key in self._successors(delivery):
                     successor = by_key.get(key)
                     floor = max(floors.get(key, 0), delivery.state.timestamp)
@@ -81,7 +81,7 @@ class FormerIdentifiers:
         """Return the keys of who has a former identifier of this person now, failed ones apart."""
         keys = self._successors_of[delivery.key]
         answers = self._people.known_as(
-            delivery.state.former, delivery.news.workspace.site_id, time_left=self._time_left
+            delivery.former, delivery.news.workspace.site_id, time_left=self._time_left
         )
         for answer in answers.values():
             if isinstance(answer, RetryableError):
@@ -93,7 +93,7 @@ class FormerIdentifiers:
 
     def new_successors(self, posted: Sequence[Delivery], again: Collection[str]) -> list[Delivery]:
         """Return who got a former identifier while it was cleared, and who had it before."""
-        if not any(delivery.state.former for delivery in posted):
+        if not any(delivery.former for delivery in posted):
             return []
         before = {delivery.key: delivery for delivery in posted if delivery.key not in again}
         after = {each.key: each for each in self.with_successors([*before.values()])}
@@ -115,7 +115,9 @@ class FormerIdentifiers:
             site_id = delivery.news.workspace.site_id
             return [
                 person
-                for person in former_persons(delivery.state, delivery.news.updates, self._options)
+                for person in former_persons(
+                    delivery.state, delivery.former, delivery.news.updates, self._options
+                )
                 if (site_id, person.identifier.text) not in current
             ]
 

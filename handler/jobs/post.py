@@ -15,7 +15,7 @@ from typing import Final
 from handler.clock import TimeLeft, keeping
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
-from handler.domain.update import Update
+from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, PermanentError, RetryableError
 from handler.jobs.isolation import Failure, attempt
@@ -37,10 +37,34 @@ class PersonUpdates:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One person on the way: their updates, and the state that was kept with them."""
+    """One person on the way: their updates, and the state that was kept with them.
+
+    `former` has the identifiers under which Customer.io may have them, but for the current one.
+    """
 
     news: PersonUpdates
     state: PersonState
+    former: tuple[Identifier, ...] = ()
+
+    @classmethod
+    def of(
+        cls, news: PersonUpdates, state: PersonState, posted_as: tuple[Identifier, ...] = ()
+    ) -> Delivery:
+        """Return the delivery of a state, after a post under `posted_as`.
+
+        Former are the identifiers that the state remembers, those that were just posted under,
+        and those of the updates: if a late post creates a person under one that was cleared and
+        forgotten before, the message that names it clears it, however often it is delivered.
+        """
+        current = state.identifier
+        named = [update.identifier for update in news.updates]
+        former: list[Identifier] = []
+        for identifier in (*state.former, *posted_as, *named):
+            if identifier is None or (current and identifier.names_the_same(current)):
+                continue
+            if not any(map(identifier.names_the_same, former)):
+                former.append(identifier)
+        return cls(news, state, tuple(former))
 
     @property
     def key(self) -> str:

@@ -333,27 +333,8 @@ CHANGES = {
 }
 
 
-LATE_POST = "the first post under an email may arrive after the email was cleared and forgotten"
-CLIMBING = "each of the two gets a timestamp above the other's, and neither message is ever done"
-NOT_YET = {
-    "an email that changes before it was ever posted": (LATE_POST, WORLDS.keys()),
-    "an email that comes back": (LATE_POST, WORLDS.keys()),
-    "two profiles that swap": (CLIMBING, WORLDS.keys() - {"all in one second"}),
-}
-
-
-def changes_in_worlds() -> list[Any]:
-    """Return every scene in every world."""
-    cases = []
-    for scene in CHANGES:
-        reason, worlds = NOT_YET.get(scene, ("", ()))
-        for world in WORLDS:
-            marks = [pytest.mark.xfail(strict=True, reason=reason)] if world in worlds else []
-            cases.append(pytest.param(scene, world, marks=marks))
-    return cases
-
-
-@pytest.mark.parametrize(("scene", "world"), changes_in_worlds())
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("scene", CHANGES)
 def test_in_many_orders_a_changed_identifier_leaves_nobody_under_the_former(scene, world) -> None:
     before, bodies, wanted = CHANGES[scene]
     chance = random.Random(20261124)
