@@ -12,7 +12,7 @@ import msgspec
 from bench import events
 from bench.events import Shape
 from handler.domain.membership import PersonState, stamp
-from handler.domain.message import read_profile
+from handler.domain.profile import read_profile
 from handler.domain.update import Update, person_key
 from handler.table.people import People
 

@@ -14,8 +14,8 @@ import msgspec
 from handler.customerio import wire
 from handler.domain.attributes import build_person, former_persons
 from handler.domain.membership import PersonState
-from handler.domain.message import Profile
 from handler.domain.options import AttributeOptions
+from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
 from handler.table.keys import is_in_workspace

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from handler.domain.membership import PersonState, stamp
-from handler.domain.message import MembershipChange, Profile
 from handler.domain.outcome import ReceivedMessage
+from handler.domain.profile import MembershipChange, Profile
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
 

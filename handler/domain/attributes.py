@@ -18,8 +18,8 @@ from handler.domain.membership import (
     membership_values,
     stamp,
 )
-from handler.domain.message import MembershipChange
 from handler.domain.options import AttributeOptions
+from handler.domain.profile import MembershipChange
 from handler.domain.update import Identifier, Update
 
 MAX_NAME_BYTES: Final = 150

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from handler.domain.message import MembershipChange
+from handler.domain.profile import MembershipChange
 from handler.domain.update import Identifier, Update
 
 TOMBSTONE_LIFE_S: Final = 30 * 24 * 3600

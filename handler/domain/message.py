@@ -1,6 +1,6 @@
-"""Message: mParticle's JSON, read into profiles and their changes.
+"""Message: mParticle's JSON, read into the raw texts of its profiles.
 
-Bodies come in from queue.py; profiles go on to membership.py and attributes.py.
+Bodies come in from queue.py; profiles go on to profile.py.
 What cannot be read is a PermanentError that says where, and never holds a value from the body.
 dead_letter.py writes messages from what is read here.
 """
@@ -10,29 +10,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from handler.errors import (
-    InvalidIdentityError,
-    MalformedMessageError,
-    MalformedProfileError,
-    NoIdentityError,
-    UnsupportedMessageError,
-)
+from handler.errors import MalformedMessageError, UnsupportedMessageError
 
 MAX_AHEAD_S: Final = 24 * 3600
 """How far in the future a message's time may lie; one further ahead would win every merge."""
 
-MAX_IDENTIFIER_BYTES: Final = 150
-"""Customer.io's limit on an id or email (Track API, "Person limits")."""
-
 _MAX_DIGITS: Final = 100
-_AUDIENCE_IDS: Final = range(-(2**63), 2**63)
-_MPIDS: Final = range(-(2**63), 2**64)
 
 RawProfile = msgspec.Raw
 
@@ -70,30 +59,6 @@ class AudienceMessage(msgspec.Struct, frozen=True):
     account_id: int | None
     one_attribute_per_audience: bool | None
     profiles: Sequence[RawProfile]
-
-
-class MembershipChange(msgspec.Struct, frozen=True, gc=False):
-    """One person entering or leaving one audience."""
-
-    audience_id: int
-    audience_name: str
-    is_member: bool
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """What one profile of one message says.
-
-    `names` holds `first_name` and `last_name` where the profile set (text) or cleared (None) them.
-    """
-
-    mpid: int | None
-    customer_id: str | None
-    email: str | None
-    changes: tuple[MembershipChange, ...]
-    names: Mapping[str, str | None]
-
-
-# --- reading ---
 
 
 def read_message(body: str, *, now: float) -> AudienceMessage:
@@ -138,30 +103,6 @@ def without_envelope(body: str) -> str:
     return without_envelope(read) if isinstance(read, str) else body
 
 
-def read_profile(raw: RawProfile) -> Profile:
-    """Return one profile of a message.
-
-    Raises MalformedProfileError, NoIdentityError or InvalidIdentityError.
-    """
-    try:
-        profile = _PROFILE.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise MalformedProfileError(_reason(error)) from None
-    _check_64_bit(profile.mpid, _MPIDS, "$.mpid")
-    customer_id = _identity(profile, "customer")
-    email = _identity(profile, "email")
-    if customer_id is None and email is None:
-        raise NoIdentityError("$.user_identities: no raw customer id or email")
-    return Profile(
-        # mParticle gives 0 to nobody: people without an MPID would otherwise share one state.
-        mpid=profile.mpid or None,
-        customer_id=customer_id,
-        email=email,
-        changes=tuple(_changes(profile.audiences or ())),
-        names=_names(profile.audiences or ()),
-    )
-
-
 class _Body(msgspec.Struct):
     type: Any = None
     id: Any = None
@@ -182,35 +123,8 @@ class _Head(msgspec.Struct):
     account: _Account | None = None
 
 
-class _UserIdentity(msgspec.Struct):
-    type: str | None = None
-    encoding: str | None = None
-    value: Any = None
-
-
-class _UserAttribute(msgspec.Struct):
-    key: Any = None
-    value: Any = None
-    action: Any = None
-
-
-class _Audience(msgspec.Struct):
-    audience_id: int
-    action: str
-    audience_name: str | None = None
-    user_attributes: list[_UserAttribute | None] | None = None
-
-
-class _Profile(msgspec.Struct):
-    mpid: int | None = None
-    user_identities: list[_UserIdentity | None] | None = None
-    audiences: list[_Audience] | None = None
-
-
 _BODY = msgspec.json.Decoder(_Body)
 _PROFILES = msgspec.json.Decoder(list[msgspec.Raw] | None)
-# Not strict: ids and times may come as digit strings.
-_PROFILE = msgspec.json.Decoder(_Profile, strict=False)
 
 
 def _read(body: str) -> MessageFields | str:
@@ -219,7 +133,7 @@ def _read(body: str) -> MessageFields | str:
         read = _BODY.decode(body.encode())
         profiles = _profiles(read.user_profiles)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        read, profiles = _read_leniently(body, reason=_reason(error))
+        read, profiles = _read_leniently(body, reason=explain(error))
     is_envelope = read.type is None and read.envelope == "Notification"
     if is_envelope and isinstance(read.enclosed, str) and read.enclosed:
         return read.enclosed
@@ -279,9 +193,9 @@ _PLAIN = re.compile(r"(?=.{1,64}\Z)[A-Za-z]+[0-9]{0,3}(?:[._-][A-Za-z]+[0-9]{0,3
 
 
 def unsupported(name: str) -> UnsupportedMessageError:
-    """Return the error for another type, by name where that is a name at all."""
-    told = name if _PLAIN.fullmatch(name) else f"no plain word, of {len(name)} characters"
-    return UnsupportedMessageError(f"$.type: {told}")
+    """Return the error for another type, by name if that is a name at all."""
+    shown = name if _PLAIN.fullmatch(name) else f"no plain word, of {len(name)} characters"
+    return UnsupportedMessageError(f"$.type: {shown}")
 
 
 def _head(fields: MessageFields) -> _Head:
@@ -289,7 +203,7 @@ def _head(fields: MessageFields) -> _Head:
     try:
         return msgspec.convert(head, _Head, strict=False)
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise MalformedMessageError(_reason(error)) from None
+        raise MalformedMessageError(explain(error)) from None
 
 
 def _message_id(value: Any) -> str:
@@ -318,74 +232,7 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _identity(profile: _Profile, kind: str) -> str | None:
-    """Return the first raw identity of a kind, or None."""
-    for place, identity in enumerate(profile.user_identities or ()):
-        if identity is None or identity.type != kind or identity.encoding != "raw":
-            continue
-        value = identity.value
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise MalformedProfileError(f"$.user_identities[{place}].value: expected str")
-        text = str(value).strip()
-        if len(text.encode()) > MAX_IDENTIFIER_BYTES:
-            reason = f"$.user_identities[{place}].value: over {MAX_IDENTIFIER_BYTES} bytes"
-            raise InvalidIdentityError(reason)
-        if text:
-            return text
-    return None
-
-
-_ACTIONS: Final = {"add": True, "delete": False, "attribute_update": None}
-
-
-def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
-    """Return what is said of each audience; of two words on one audience, the later."""
-    changes: dict[int, MembershipChange] = {}
-    for place, audience in enumerate(audiences):
-        path = f"$.audiences[{place}]"
-        _check_64_bit(audience.audience_id, _AUDIENCE_IDS, f"{path}.audience_id")
-        try:
-            is_member = _ACTIONS[audience.action]
-        except KeyError:
-            reason = f"{path}.action: expected add, delete or attribute_update"
-            raise MalformedProfileError(reason) from None
-        if is_member is not None:
-            name = (audience.audience_name or "").strip() or str(audience.audience_id)
-            changes[audience.audience_id] = MembershipChange(audience.audience_id, name, is_member)
-    return changes.values()
-
-
-_NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
-
-
-def _names(audiences: Iterable[_Audience]) -> dict[str, str | None]:
-    """Return the names that the audiences' shared attributes set or clear; the later word stands.
-
-    Other attributes, and entries without a key or a text, are not for us.
-    """
-    names: dict[str, str | None] = {}
-    for audience in audiences:
-        for attribute in audience.user_attributes or ():
-            if attribute is None or not isinstance(attribute.key, str):
-                continue
-            name = _NAMES.get(attribute.key.lower())
-            if name is None:
-                continue
-            if attribute.action == "delete":
-                names[name] = None
-            elif attribute.action == "upsert" and isinstance(attribute.value, str):
-                names[name] = attribute.value
-    return names
-
-
-def _check_64_bit(value: int | None, valid: range, path: str) -> None:
-    if value is not None and value not in valid:
-        raise MalformedProfileError(f"{path}: expected a 64-bit int")
-
-
-def _reason(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """Return what a decoder refused and where, without any value: msgspec's texts hold none."""
     if isinstance(error, RecursionError):
         return "$: nested too deeply"

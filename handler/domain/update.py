@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from handler.domain.message import MembershipChange, Profile
+from handler.domain.profile import MembershipChange, Profile
 
 
 class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):

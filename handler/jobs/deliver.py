@@ -292,11 +292,5 @@ class _Run:
                 if isinstance(state, RetryableError):
                     self.result.failures[key] = state
                 elif state.identifier is not None:
-                    again.append(_after(by_key[key], state))
+                    again.append(by_key[key].after_post(state))
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
-
-
-def _after(posted: Delivery, newest: PersonState) -> Delivery:
-    """Return the delivery of the newest state of somebody who was just posted as another."""
-    under = () if posted.state.identifier is None else (posted.state.identifier,)
-    return Delivery.of(posted.news, newest, (*posted.former, *under))

@@ -14,8 +14,9 @@ from functools import cache, partial
 from typing import Final
 
 from handler.clock import AWS_CALL_S, Now, TimeLeft, keeping
-from handler.domain.message import AudienceMessage, MessageType, read_message, read_profile
+from handler.domain.message import AudienceMessage, MessageType, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
+from handler.domain.profile import read_profile
 from handler.domain.report import Report
 from handler.domain.update import Update, person_key
 from handler.domain.workspace import Workspace

@@ -6,7 +6,7 @@ Deliveries come in from deliver.py; persons go to customerio. Failures are noted
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -48,23 +48,26 @@ class Delivery:
 
     @classmethod
     def of(
-        cls, news: PersonUpdates, state: PersonState, posted_as: tuple[Identifier, ...] = ()
+        cls, news: PersonUpdates, state: PersonState, posted_as: Iterable[Identifier] = ()
     ) -> Delivery:
-        """Return the delivery of a state, after a post under `posted_as`.
+        """Return the delivery of a state, after posts under `posted_as`.
 
         Former are the identifiers that the state remembers, those that were just posted under,
         and those of the updates: if a late post creates a person under one that was cleared and
         forgotten before, the message that names it clears it, however often it is delivered.
         """
-        current = state.identifier
-        named = [update.identifier for update in news.updates]
+        named = (update.identifier for update in news.updates if update.identifier is not None)
         former: list[Identifier] = []
         for identifier in (*state.former, *posted_as, *named):
-            if identifier is None or (current and identifier.names_the_same(current)):
-                continue
-            if not any(map(identifier.names_the_same, former)):
+            others = [*former, state.identifier] if state.identifier else former
+            if not any(map(identifier.names_the_same, others)):
                 former.append(identifier)
         return cls(news, state, tuple(former))
+
+    def after_post(self, newest: PersonState) -> Delivery:
+        """Return the delivery of the newest state, after this one was posted."""
+        posted_as = (self.state.identifier,) if self.state.identifier else ()
+        return Delivery.of(self.news, newest, (*self.former, *posted_as))
 
     @property
     def key(self) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain.dead_letter import body_of, whole_body
-from handler.domain.message import read_fields, read_message, read_profile
+from handler.domain.message import read_fields, read_message
+from handler.domain.profile import read_profile
 from handler.errors import MalformedMessageError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
 from tests.fuzz.walk import NOT_FOR_SQS

@@ -18,7 +18,8 @@ from handler.domain.firehose import (
     MAX_PART_BYTES,
     RequestType,
 )
-from handler.domain.message import read_message, read_profile
+from handler.domain.message import read_message
+from handler.domain.profile import read_profile
 from handler.errors import MalformedMessageError, MalformedProfileError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
 from tests.firehose_shapes import SHAPES, misfits

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from handler.domain.message import MessageType, read_message, read_profile
+from handler.domain.message import MessageType, read_message
+from handler.domain.profile import read_profile
 from handler.errors import (
     InvalidIdentityError,
     MalformedMessageError,

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 import pytest
 
-from handler.domain.message import read_message, read_profile
+from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
+from handler.domain.profile import read_profile
 from handler.errors import (
     MalformedMessageError,
     NoIdentityError,

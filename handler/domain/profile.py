@@ -1,0 +1,162 @@
+"""Profile: one profile of a message, read into identities and changes.
+
+Raw texts come in from message.py; profiles go on to update.py. What cannot be read is a
+PermanentError that says where, and never holds a value from the profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from handler.domain.message import RawProfile, explain
+from handler.errors import InvalidIdentityError, MalformedProfileError, NoIdentityError
+
+MAX_IDENTIFIER_BYTES: Final = 150
+"""Customer.io's limit on an id or email (Track API, "Person limits")."""
+
+_AUDIENCE_IDS: Final = range(-(2**63), 2**63)
+_MPIDS: Final = range(-(2**63), 2**64)
+
+
+class MembershipChange(msgspec.Struct, frozen=True, gc=False):
+    """One person entering or leaving one audience."""
+
+    audience_id: int
+    audience_name: str
+    is_member: bool
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """What one profile of one message says.
+
+    `names` holds `first_name` and `last_name` where the profile set (text) or cleared (None) them.
+    """
+
+    mpid: int | None
+    customer_id: str | None
+    email: str | None
+    changes: tuple[MembershipChange, ...]
+    names: Mapping[str, str | None]
+
+
+def read_profile(raw: RawProfile) -> Profile:
+    """Return one profile of a message.
+
+    Raises MalformedProfileError, NoIdentityError or InvalidIdentityError.
+    """
+    try:
+        profile = _PROFILE.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise MalformedProfileError(explain(error)) from None
+    _check_64_bit(profile.mpid, _MPIDS, "$.mpid")
+    customer_id = _identity(profile, "customer")
+    email = _identity(profile, "email")
+    if customer_id is None and email is None:
+        raise NoIdentityError("$.user_identities: no raw customer id or email")
+    return Profile(
+        # mParticle gives 0 to nobody: people without an MPID would otherwise share one state.
+        mpid=profile.mpid or None,
+        customer_id=customer_id,
+        email=email,
+        changes=tuple(_changes(profile.audiences or ())),
+        names=_names(profile.audiences or ()),
+    )
+
+
+class _UserIdentity(msgspec.Struct):
+    type: str | None = None
+    encoding: str | None = None
+    value: Any = None
+
+
+class _UserAttribute(msgspec.Struct):
+    key: Any = None
+    value: Any = None
+    action: Any = None
+
+
+class _Audience(msgspec.Struct):
+    audience_id: int
+    action: str
+    audience_name: str | None = None
+    user_attributes: list[_UserAttribute | None] | None = None
+
+
+class _Profile(msgspec.Struct):
+    mpid: int | None = None
+    user_identities: list[_UserIdentity | None] | None = None
+    audiences: list[_Audience] | None = None
+
+
+# Not strict: ids may come as digit strings.
+_PROFILE: Final = msgspec.json.Decoder(_Profile, strict=False)
+
+
+def _identity(profile: _Profile, kind: str) -> str | None:
+    """Return the first raw identity of a kind, or None."""
+    for place, identity in enumerate(profile.user_identities or ()):
+        if identity is None or identity.type != kind or identity.encoding != "raw":
+            continue
+        value = identity.value
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise MalformedProfileError(f"$.user_identities[{place}].value: expected str")
+        text = str(value).strip()
+        if len(text.encode()) > MAX_IDENTIFIER_BYTES:
+            reason = f"$.user_identities[{place}].value: over {MAX_IDENTIFIER_BYTES} bytes"
+            raise InvalidIdentityError(reason)
+        if text:
+            return text
+    return None
+
+
+_ACTIONS: Final = {"add": True, "delete": False, "attribute_update": None}
+
+
+def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
+    """Return what is said of each audience; of two words on one audience, the later."""
+    changes: dict[int, MembershipChange] = {}
+    for place, audience in enumerate(audiences):
+        path = f"$.audiences[{place}]"
+        _check_64_bit(audience.audience_id, _AUDIENCE_IDS, f"{path}.audience_id")
+        try:
+            is_member = _ACTIONS[audience.action]
+        except KeyError:
+            reason = f"{path}.action: expected add, delete or attribute_update"
+            raise MalformedProfileError(reason) from None
+        if is_member is not None:
+            name = (audience.audience_name or "").strip() or str(audience.audience_id)
+            changes[audience.audience_id] = MembershipChange(audience.audience_id, name, is_member)
+    return changes.values()
+
+
+_NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
+
+
+def _names(audiences: Iterable[_Audience]) -> dict[str, str | None]:
+    """Return the names that the audiences' shared attributes set or clear; the later word stands.
+
+    Other attributes, and entries without a key or a text, are not for us.
+    """
+    names: dict[str, str | None] = {}
+    for audience in audiences:
+        for attribute in audience.user_attributes or ():
+            if attribute is None or not isinstance(attribute.key, str):
+                continue
+            name = _NAMES.get(attribute.key.lower())
+            if name is None:
+                continue
+            if attribute.action == "delete":
+                names[name] = None
+            elif attribute.action == "upsert" and isinstance(attribute.value, str):
+                names[name] = attribute.value
+    return names
+
+
+def _check_64_bit(value: int | None, valid: range, path: str) -> None:
+    if value is not None and value not in valid:
+        raise MalformedProfileError(f"{path}: expected a 64-bit int")
