@@ -453,7 +453,7 @@ class Simulation:
     rates: Mapping[int, float]
     scale: float
     outages: Mapping[int, Callable[[float], str]]
-    longest_backoff_s: float = 0.0
+    longest_backoff_s: float = 60.0
     max_retry_s: float = MAX_RETRY_S
     is_fair: bool = True
     oldest_first: bool = True

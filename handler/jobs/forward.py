@@ -80,8 +80,8 @@ class Forwarder:
     def process(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> list[str]:
         """Forward a batch and return the ids of the messages to be left on their queue.
 
-        Raises RetryableError if that is all of them, and MisconfiguredError if a human must act
-        first. No text raised holds anything of a message.
+        Raises RetryableError if that is all of them and some are not on the retry queue, and
+        MisconfiguredError if a human must act first. No text raised holds anything of a message.
         """
         report = Report(records=len(messages))
         outcomes = [MessageOutcome(message) for message in messages]
@@ -218,8 +218,10 @@ class Forwarder:
         for outcome in retried:
             self._telemetry.message_retried(outcome)
         self._telemetry.batch_done(report)
-        if left and len(left) == len(outcomes):
-            # An error slows the event source mapping's polling down; an answer does not.
+        if len(left) == len(outcomes) and not all(message.on_retry_queue for message in left):
+            # An error slows the event source mapping's polling down; an answer does not. The
+            # retry queue has its own limit, what is hidden, and must be emptied before SQS deletes
+            # the oldest.
             raise RetryableError(f"all {len(left)} messages are left on the queue")
         return [message.id for message in left]
 

@@ -282,11 +282,19 @@ def test_what_fails_on_the_retry_queue_stays_there_for_a_while(house) -> None:
     assert house.queue.moved == []
 
 
-def test_a_batch_that_all_stays_on_the_retry_queue_raises_after_the_delay(house) -> None:
+def test_a_batch_that_all_stays_on_the_source_queue_raises_after_the_delay(house) -> None:
     house.customerio.refuses = lambda _: UnavailableError("Customer.io is unavailable: 503")
+    house.queue.is_broken = True
 
     with pytest.raises(RetryableError, match="all 2 messages"):
-        house.process_retried(body(profile()), body(profile()))
+        house.process(body(profile()), body(profile()))
+    assert house.queue.delayed == ["m-0", "m-1"]
+
+
+def test_a_batch_that_all_stays_on_the_retry_queue_does_not_slow_its_polling_down(house) -> None:
+    house.customerio.refuses = lambda _: UnavailableError("Customer.io is unavailable: 503")
+
+    assert house.process_retried(body(profile()), body(profile())) == ["m-0", "m-1"]
     assert house.queue.delayed == ["m-0", "m-1"]
 
 

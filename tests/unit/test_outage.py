@@ -60,11 +60,8 @@ def test_the_first_minutes_of_an_outage_delay_no_other_workspace(answer) -> None
     assert max(seen.lags(QUIET)) < 60
 
 
-@pytest.mark.parametrize("longest_backoff_s", [0.0, 60.0])
 @pytest.mark.parametrize("answer", ["401", "hang"])
-def test_three_days_of_outage_of_the_only_workspace_lose_nothing(
-    answer, longest_backoff_s
-) -> None:
+def test_three_days_of_outage_of_the_only_workspace_lose_nothing(answer) -> None:
     outages = {DOWN: outage(answer, lasts=3 * DAY)}
 
     seen = run(
@@ -72,7 +69,6 @@ def test_three_days_of_outage_of_the_only_workspace_lose_nothing(
             rates={DOWN: 50},
             outages=outages,
             scale=8000,
-            longest_backoff_s=longest_backoff_s,
         ),
         sending_s=3 * DAY,
     )
@@ -81,23 +77,9 @@ def test_three_days_of_outage_of_the_only_workspace_lose_nothing(
     assert seen.dead() == {}
 
 
-@pytest.mark.parametrize(
-    ("longest_backoff_s", "oldest_first"),
-    [
-        (0.0, True),
-        (0.0, False),
-        (60.0, True),
-        pytest.param(
-            60.0,
-            False,
-            marks=pytest.mark.xfail(
-                strict=True, reason="errors slow the retry queue down until its retention ends"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("oldest_first", [True, False])
 def test_an_outage_longer_than_the_retries_sets_everything_aside_with_its_reason(
-    longest_backoff_s, oldest_first
+    oldest_first,
 ) -> None:
     outages = {DOWN: outage("401", lasts=30 * DAY)}
 
@@ -106,7 +88,6 @@ def test_an_outage_longer_than_the_retries_sets_everything_aside_with_its_reason
             rates={DOWN: 50},
             outages=outages,
             scale=30_000,
-            longest_backoff_s=longest_backoff_s,
             oldest_first=oldest_first,
         ),
         sending_s=9 * DAY,
