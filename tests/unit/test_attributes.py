@@ -166,8 +166,8 @@ def test_two_long_names_that_begin_alike_stay_apart() -> None:
     assert attribute_name("x" * 200, 1) != attribute_name("x" * 200, 2)
 
 
-def test_a_person_nobody_has_named_is_a_mistake_of_ours() -> None:
-    with pytest.raises(ValueError, match="nobody has named"):
+def test_a_person_without_an_identifier_cannot_be_delivered() -> None:
+    with pytest.raises(ValueError, match="cannot be delivered"):
         person(PersonState(), [])
 
 

@@ -100,15 +100,20 @@ def test_a_url_that_would_leak_or_cannot_be_is_refused_without_quoting_it(url) -
     assert "s3cret" not in str(stopped.value)
 
 
-@pytest.mark.parametrize("name", ["REQUESTS_PER_SECOND", "MAXIMUM_CONCURRENCY"])
+@pytest.mark.parametrize(
+    "name",
+    ["MAX_RETRY_HOURS", "MAXIMUM_CONCURRENCY", "REQUESTS_PER_SECOND", "RETRY_CONCURRENCY"],
+)
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "10000", "\u0663"])
 def test_a_number_that_is_none_is_named(name, value) -> None:
     with pytest.raises(MisconfiguredError, match=f"setting {name} must be a whole number"):
         Settings.from_environ({**ENVIRON, name: value})
 
 
-def test_the_requests_per_second_are_shared_by_the_invocations_that_may_run_at_a_time() -> None:
-    assert Settings.from_environ(ENVIRON).share_of_requests_per_second == 50.0
+def test_all_invocations_that_may_run_at_a_time_share_the_requests_per_second() -> None:
+    environ = {**ENVIRON, "MAXIMUM_CONCURRENCY": "8", "RETRY_CONCURRENCY": "2"}
+
+    assert Settings.from_environ(environ).share_of_requests_per_second == 50.0
 
 
 def test_nobody_is_suspended_unless_the_stack_says_so() -> None:

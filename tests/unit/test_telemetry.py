@@ -14,10 +14,16 @@ from aws_lambda_powertools import Logger, Metrics
 
 from handler.domain.attributes import Person
 from handler.domain.message import read_message
-from handler.domain.outcome import DeadLetter
+from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.domain.report import Report
 from handler.domain.update import Identifier
-from handler.errors import NoIdentityError, PermanentError, UnavailableError
+from handler.errors import (
+    NoIdentityError,
+    PermanentError,
+    RetryableError,
+    UnavailableError,
+    UnusableCredentialsError,
+)
 from handler.telemetry import MetricName, Telemetry
 from tests.builders import NOW, body, message
 
@@ -83,13 +89,38 @@ def test_every_error_type_has_its_metric() -> None:
     assert {f"SetAside{name}" for name in types} <= set(MetricName.__members__)
 
 
-def test_a_retry_is_told_with_its_reason(told) -> None:
-    told.telemetry.message_retried(message("x", receive_count=4), UnavailableError("503"))
+def retried(error: RetryableError, **fields) -> MessageOutcome:
+    received = message("x", receive_count=4, **fields)
+    return MessageOutcome(received, opened=read_message(body(), now=NOW), retry=error)
+
+
+@pytest.mark.parametrize(("since", "is_there"), [(None, False), (NOW, True)])
+def test_a_retry_is_logged_with_its_reason_its_queue_and_both_ids(told, since, is_there) -> None:
+    outcome = retried(UnavailableError("503"), retried_since=since)
+
+    told.telemetry.message_retried(outcome)
 
     (line,) = told.lines()
     assert (line["message"], line["receive_count"]) == ("message.retried", 4)
     assert (line["error_type"], line["reason"]) == ("UnavailableError", "503")
-    assert told.metrics()["RecordsRetried"] == [1.0]
+    assert line["on_retry_queue"] is is_there
+    assert line["message_id"] == "m-1"
+    assert line["mparticle_message_id"] == json.loads(body())["id"]
+    metrics = told.metrics()
+    assert metrics["RecordsRetried"] == [1.0]
+    assert "CredentialsRefused" not in metrics
+
+
+def test_an_entry_that_cannot_be_used_counts_as_credentials_refused(told) -> None:
+    told.telemetry.message_retried(retried(UnusableCredentialsError("secret s: entry 77: …")))
+
+    assert told.metrics()["CredentialsRefused"] == [1.0]
+
+
+def test_a_message_that_is_not_retried_is_not_logged_as_such(told) -> None:
+    told.telemetry.message_retried(MessageOutcome(message("x")))
+
+    assert told.lines() == []
 
 
 def test_a_message_that_asks_for_nothing_is_told(told) -> None:
@@ -168,11 +199,11 @@ def fail():
     raise KeyError("ann@example.com")
 
 
-def test_an_unforeseen_error_is_told_without_its_text(told) -> None:
+def test_an_unexpected_error_is_logged_without_its_text(told) -> None:
     try:
         fail()
     except KeyError as error:
-        told.telemetry.went_wrong(error)
+        told.telemetry.unexpected_error(error)
 
     (line,) = told.lines()
     assert line["error"] == "KeyError"

@@ -6,15 +6,22 @@ import re
 import pytest
 
 from handler.customerio.wire import MAX_ATTRIBUTES
+from handler.queue import retry_delay
 from handler.settings import IngressSettings, Settings
 from handler.telemetry import MetricName
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
 
 PARAMETERS = TEMPLATE["Parameters"]
 FUNCTION = properties("ForwarderFunction")
-MAPPING = FUNCTION["Events"]["Changes"]["Properties"]
+MAPPINGS = {name: event["Properties"] for name, event in FUNCTION["Events"].items()}
 QUEUE = properties("Queue")
+RETRY_QUEUE = properties("RetryQueue")
 DEAD_LETTER_QUEUE = properties("DeadLetterQueue")
+DAY_S = 86_400
+# Quotas of SQS, of docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/
+# quotas-messages.html and sqs-dead-letter-queues.html.
+MOST_DAYS = 14
+MOST_RECEIVES = 1000
 ALARMS = [name for name, resource in RESOURCES.items() if resource["Type"].endswith("::Alarm")]
 
 
@@ -59,7 +66,7 @@ AWS_METRICS = {
     ("AWS/DynamoDB", "TableName"): {"ReadThrottleEvents", "WriteThrottleEvents"},
 }
 NAMED_BY = {
-    "QueueName": {"Queue.QueueName", "DeadLetterQueue.QueueName"},
+    "QueueName": {"Queue.QueueName", "RetryQueue.QueueName", "DeadLetterQueue.QueueName"},
     "FunctionName": {"ForwarderFunction", "IngressFunction"},
     "TableName": {"MembershipsTable"},
 }
@@ -94,8 +101,20 @@ def actions(statement):
     return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
 
 
-def test_the_mapping_reports_batch_item_failures():
-    assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+@pytest.mark.parametrize(
+    ("name", "queue", "concurrency"),
+    [
+        ("Changes", "Queue", "MaximumConcurrency"),
+        ("Retries", "RetryQueue", "RetryConcurrency"),
+    ],
+)
+def test_each_queue_has_a_mapping_that_reports_batch_item_failures(name, queue, concurrency):
+    mapping = MAPPINGS[name]
+
+    assert mapping["Queue"] == {"Fn::GetAtt": f"{queue}.Arn"}
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": concurrency}}
+    assert len(MAPPINGS) == 2
 
 
 def test_a_batch_of_over_ten_has_a_batching_window():
@@ -103,40 +122,54 @@ def test_a_batch_of_over_ten_has_a_batching_window():
     assert PARAMETERS["MaximumBatchingWindow"]["MinValue"] >= 1
 
 
-def test_a_message_stays_hidden_for_six_timeouts_and_the_longest_window():
+@pytest.mark.parametrize("queue", [QUEUE, RETRY_QUEUE], ids=["Queue", "RetryQueue"])
+def test_a_message_stays_hidden_for_six_timeouts_and_the_longest_window(queue):
     longest_window = PARAMETERS["MaximumBatchingWindow"]["MaxValue"]
 
-    assert QUEUE["VisibilityTimeout"] >= 6 * FUNCTION["Timeout"] + longest_window
+    assert queue["VisibilityTimeout"] >= 6 * FUNCTION["Timeout"] + longest_window
 
 
-def test_what_fails_for_good_goes_to_the_dead_letter_queue():
-    assert QUEUE["RedrivePolicy"] == {
-        "deadLetterTargetArn": {"Fn::GetAtt": "DeadLetterQueue.Arn"},
-        "maxReceiveCount": {"Ref": "MaxReceiveCount"},
-    }
+def test_what_is_received_too_often_goes_to_the_dead_letter_queue():
+    target = {"deadLetterTargetArn": {"Fn::GetAtt": "DeadLetterQueue.Arn"}}
+
+    assert QUEUE["RedrivePolicy"] == {**target, "maxReceiveCount": {"Ref": "MaxReceiveCount"}}
+    assert RETRY_QUEUE["RedrivePolicy"] == {**target, "maxReceiveCount": MOST_RECEIVES}
 
 
-def test_the_dead_letter_queue_takes_from_the_source_queue_alone():
-    name = QUEUE["QueueName"]["Fn::Sub"]
+def test_the_dead_letter_queue_takes_from_the_two_other_queues_alone():
+    names = [queue["QueueName"]["Fn::Sub"] for queue in (QUEUE, RETRY_QUEUE)]
     allowed = DEAD_LETTER_QUEUE["RedriveAllowPolicy"]
 
     assert allowed["redrivePermission"] == "byQueue"
-    (source,) = allowed["sourceQueueArns"]
-    assert source["Fn::Sub"].endswith(f":{name}")
+    arn = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:"
+    assert allowed["sourceQueueArns"] == [{"Fn::Sub": arn + name} for name in names]
 
 
-def test_dead_letters_are_kept_longer_than_messages():
-    assert DEAD_LETTER_QUEUE["MessageRetentionPeriod"] == 14 * 86_400
-    assert DEAD_LETTER_QUEUE["MessageRetentionPeriod"] > QUEUE["MessageRetentionPeriod"]
+def test_each_queue_keeps_messages_for_the_longest_that_sqs_allows():
+    for queue in (QUEUE, RETRY_QUEUE, DEAD_LETTER_QUEUE):
+        assert queue["MessageRetentionPeriod"] == MOST_DAYS * DAY_S
 
 
-def test_receives_last_through_an_outage_of_half_a_day_at_least():
-    longest_delay = 15 * 60
+def test_a_message_leaves_the_source_queue_before_sqs_deletes_it():
+    receives = PARAMETERS["MaxReceiveCount"]["MaxValue"]
 
-    assert PARAMETERS["MaxReceiveCount"]["Default"] * longest_delay / 2 >= 12 * 3600
+    assert sum(retry_delay(count, max) for count in range(1, receives + 1)) < MOST_DAYS * DAY_S / 2
 
 
-@pytest.mark.parametrize("queue", ["Queue", "DeadLetterQueue"])
+def test_retries_end_before_sqs_deletes_a_message_or_counts_too_many_receives():
+    longest_s = PARAMETERS["MaxRetryHours"]["MaxValue"] * 3600
+
+    assert longest_s <= MOST_DAYS * DAY_S / 2
+    assert sum(retry_delay(count, min) for count in range(1, MOST_RECEIVES + 1)) > longest_s
+
+
+def test_a_setting_that_is_broken_for_half_a_day_sends_nothing_to_the_dead_letter_queue():
+    receives = PARAMETERS["MaxReceiveCount"]["Default"]
+
+    assert sum(retry_delay(count, min) for count in range(1, receives + 1)) > 12 * 3600
+
+
+@pytest.mark.parametrize("queue", ["Queue", "RetryQueue", "DeadLetterQueue"])
 def test_a_queue_refuses_plain_http(queue):
     policy = properties(f"{queue}Policy")
     refusal = policy["PolicyDocument"]["Statement"][0]
@@ -157,6 +190,7 @@ def test_topics_of_this_account_may_send_by_the_one_condition_that_sns_is_known_
 
 def test_queues_and_table_are_encrypted():
     assert QUEUE["SqsManagedSseEnabled"] is True
+    assert RETRY_QUEUE["SqsManagedSseEnabled"] is True
     assert DEAD_LETTER_QUEUE["KmsMasterKeyId"] == "alias/aws/sqs"
     assert properties("MembershipsTable")["SSESpecification"] == {
         "SSEEnabled": True,
@@ -182,7 +216,9 @@ def test_the_index_finds_the_key_by_identifier():
     }
 
 
-@pytest.mark.parametrize("logical_id", ["Queue", "DeadLetterQueue", "MembershipsTable"])
+@pytest.mark.parametrize(
+    "logical_id", ["Queue", "RetryQueue", "DeadLetterQueue", "MembershipsTable"]
+)
 def test_data_outlives_the_stack(logical_id):
     assert RESOURCES[logical_id]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[logical_id]["UpdateReplacePolicy"] == "Retain"
@@ -199,6 +235,8 @@ def test_the_parameters_are_the_documented_ones():
         "MaximumBatchingWindow": 2,
         "MaximumConcurrency": 10,
         "RequestsPerSecond": 500,
+        "RetryConcurrency": 2,
+        "MaxRetryHours": 168,
         "MaxReceiveCount": 100,
         "MParticlePrincipals": "",
         "IngressUrlSecretName": "",
@@ -262,6 +300,7 @@ def test_the_outputs_are_the_documented_ones():
         "IngressUrl",
         "QueueArn",
         "QueueUrl",
+        "RetryQueueUrl",
         "TableName",
     ]
 
@@ -292,6 +331,8 @@ def test_the_function_finds_every_setting_in_its_environment():
         "POWERTOOLS_SERVICE_NAME",
         "QUEUE_URL",
         "REQUESTS_PER_SECOND",
+        "RETRY_CONCURRENCY",
+        "RETRY_QUEUE_URL",
         "SUSPEND_ON_REFUSED_CREDENTIALS",
         "TABLE_NAME",
         "TRACK_API_URL",
@@ -319,14 +360,15 @@ def test_the_role_may_do_nothing_else():
         "dynamodb:BatchGetItem",
         "dynamodb:PartiQLInsert",
         "dynamodb:PartiQLUpdate",
+        "dynamodb:Query",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "secretsmanager:GetSecretValue",
-        "sqs:ChangeMessageVisibility",
-        "sqs:DeleteMessage",
-        "sqs:GetQueueAttributes",
-        "sqs:ReceiveMessage",
-        "sqs:SendMessage",
+        *("sqs:ChangeMessageVisibility", "sqs:ChangeMessageVisibility"),
+        *("sqs:DeleteMessage", "sqs:DeleteMessage"),
+        *("sqs:GetQueueAttributes", "sqs:GetQueueAttributes"),
+        *("sqs:ReceiveMessage", "sqs:ReceiveMessage"),
+        *("sqs:SendMessage", "sqs:SendMessage"),
     ]
     assert "ManagedPolicyArns" not in properties("ForwarderRole")
     assert "Policies" not in FUNCTION
@@ -487,14 +529,9 @@ def test_the_ingress_may_enqueue_and_log_and_the_rest_only_where_it_is_asked_for
 @pytest.mark.parametrize(
     ("name", "role", "condition", "allowed"),
     [
-        ("IngressMarksPolicy", "IngressRole", "IngressSuspends", ["dynamodb:GetItem"]),
+        ("IngressSuspensionsPolicy", "IngressRole", "IngressSuspends", ["dynamodb:GetItem"]),
         ("IngressUrlPolicy", "IngressRole", "HasIngressUrl", ["secretsmanager:GetSecretValue"]),
-        (
-            "ForwarderMarksPolicy",
-            "ForwarderRole",
-            "Suspends",
-            ["dynamodb:DeleteItem", "dynamodb:PutItem"],
-        ),
+        ("ForwarderSuspensionsPolicy", "ForwarderRole", "Suspends", ["dynamodb:PutItem"]),
     ],
 )
 def test_a_setting_allows_one_thing_more(name, role, condition, allowed):
@@ -504,7 +541,7 @@ def test_a_setting_allows_one_thing_more(name, role, condition, allowed):
     assert RESOURCES[name]["Condition"] == condition
     assert actions(statement) == allowed
     assert "*" not in str(statement["Resource"])
-    if "Marks" in name:
+    if "Suspensions" in name:
         assert statement["Condition"] == {
             "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["account#*"]}
         }
