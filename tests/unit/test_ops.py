@@ -750,6 +750,8 @@ class TwoWorkspaces:
 
     def __init__(self) -> None:
         self.items = {}
+        self.scans = 0
+        known = state(11, former=(Identifier(is_id=False, set_at_ms=1, value="ann@example.com"),))
         for site_id in ("site-a", "site-b"):
             key = person_key(site_id, profile_of())
             self.items[key] = {
@@ -757,11 +759,20 @@ class TwoWorkspaces:
                 "version": {"N": "1"},
                 "timestamp": {"N": "1"},
                 "identifier": {"S": "id:42"},
-                "memberships": {"B": pack(state(11))},
+                "memberships": {"B": pack(known)},
             }
 
-    def query(self, **_asked):
-        return {"Items": [{"pk": item["pk"]} for item in self.items.values()]}
+    def query(self, *, ExpressionAttributeValues, **_asked):  # noqa: N803 - botocore's name
+        identifier = ExpressionAttributeValues[":identifier"]
+        found = [item for item in self.items.values() if item["identifier"] == identifier]
+        return {"Items": [{"pk": item["pk"]} for item in found]}
+
+    def get_paginator(self, _name):
+        return self
+
+    def paginate(self, **_asked):
+        self.scans += 1
+        yield from ({"Items": [item]} for item in self.items.values())
 
     def batch_get_item(self, *, RequestItems):  # noqa: N803 - botocore's name
         ((table, asked),) = RequestItems.items()
@@ -784,6 +795,38 @@ def test_a_person_of_another_workspace_is_neither_shown_nor_erased(two_workspace
     (erased,) = json.loads(capsys.readouterr().out)["erased"]
     assert erased["site id"] == "site-a"
     assert [key.partition("#")[0] for key in two_workspaces.items] == ["site-b"]
+
+
+BY_FORMER_EMAIL = ["--site-id", "site-a", "--email", "Ann@example.com"]
+
+
+def test_a_person_is_shown_by_an_identifier_that_is_not_cleared_yet(
+    two_workspaces, capsys
+) -> None:
+    assert run(["person", "show", *BY_FORMER_EMAIL, "--reveal", "--json"]) == FINE
+
+    told = capsys.readouterr()
+    (shown,) = json.loads(told.out)
+    assert shown["site id"] == "site-a"
+    assert shown["known as"] == {"id": "42"}
+    assert shown["known as before, not cleared yet"] == [{"email": "ann@example.com"}]
+    assert "reading the whole table" in told.err
+    assert run(["person", "show", *BY_FORMER_EMAIL]) == FINE
+    assert "ann@example.com" not in capsys.readouterr().out
+
+
+def test_a_person_is_erased_by_an_identifier_that_is_not_cleared_yet(two_workspaces) -> None:
+    assert run(["person", "erase", *BY_FORMER_EMAIL, "--yes"]) == FINE
+    assert [key.partition("#")[0] for key in two_workspaces.items] == ["site-b"]
+
+
+def test_the_whole_table_is_read_only_if_nobody_has_the_identifier_now(two_workspaces) -> None:
+    assert run(["person", "show", *OF_SITE_A]) == FINE
+    assert two_workspaces.scans == 0
+    assert run(["person", "show", "--site-id", "site-a", "--mpid", "5"]) == TROUBLE
+    assert two_workspaces.scans == 0
+    assert run(["person", "show", "--site-id", "site-a", "--email", "x@example.com"]) == TROUBLE
+    assert two_workspaces.scans == 1
 
 
 def test_the_question_and_the_answer_name_the_workspace(
