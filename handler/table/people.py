@@ -114,12 +114,8 @@ class People:
 
         It reads the whole table, as no index has former identifiers. Raises botocore's errors.
         """
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            FilterExpression="contains(memberships, :identifier)",
-            ExpressionAttributeValues={":identifier": {"B": identifier.text.encode()}},
-        )
-        for page in pages:
+        # No filter: `contains` is documented for strings, sets and lists, and the state is binary.
+        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
             for item in page["Items"]:
                 state = _state(item)
                 if isinstance(state, PersonState) and identifier.text in {
