@@ -19,7 +19,7 @@ from handler.credentials import Credentials
 from handler.customerio.client import REGION_URLS
 from handler.customerio.wire import read_region
 from handler.domain.workspace import Workspace
-from handler.errors import MisconfiguredError, UnavailableError
+from handler.errors import UnavailableError, UnusableCredentialsError
 from handler.secret import Secret
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class _Held:
 def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     """Return the workspace of each mParticle account, as the function reads them.
 
-    Raises MisconfiguredError, or another ForwarderError, which says what is wrong, and with which
-    account.
+    Raises UnusableCredentialsError for an entry that cannot be used, with its account and what is
+    wrong with it, MisconfiguredError if the whole secret cannot be used, or UnavailableError.
     """
     text = Secret(aws.secrets, name, kept_s=0, now=clock.now).text(time_left=_no_haste)
     return understood(name, text)
@@ -76,21 +76,21 @@ def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
 
 def understood(name: str, text: str) -> dict[str, Workspace]:
     """Return what `workspaces` would, were this the secret's text."""
+    credentials = Credentials(_Held(name, text))
     accounts = _object(text).get("accounts")
     if not isinstance(accounts, Mapping) or not accounts:
-        credentials = Credentials(_Held(name, text))
         return {DEFAULT: credentials.workspace(None, time_left=_no_haste)}
-    return {account: _of_account(name, account, entry) for account, entry in accounts.items()}
-
-
-def _of_account(name: str, account: str, entry: object) -> Workspace:
-    of = f"{name}: account {account}"
-    if not ACCOUNT.fullmatch(account):
-        raise MisconfiguredError(f"secret {of}: neither a number nor default")
-    # Alone, so that what is wrong is said of it.
-    alone = Credentials(_Held(of, text({"accounts": {account: entry}})))
-    number = None if account == DEFAULT else int(account)
-    return alone.workspace(number, time_left=_no_haste)
+    for account in accounts:
+        if not ACCOUNT.fullmatch(account):
+            raise UnusableCredentialsError(
+                f"secret {name}: entry {account}: neither a number nor default"
+            )
+    return {
+        account: credentials.workspace(
+            None if account == DEFAULT else int(account), time_left=_no_haste
+        )
+        for account in accounts
+    }
 
 
 def _no_haste() -> float:

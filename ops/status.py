@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from handler.errors import UnusableCredentialsError
 from ops import mapping
 from ops.logs import read_log
 from ops.stack import READY
@@ -24,8 +25,8 @@ _LEVELS: Final = ("WARNING", "ERROR")
 # line by line.
 _TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"', '"handler.errors."')
 _RAISED: Final = re.compile(r"(?:\[ERROR\] |^handler\.errors\.)([\w.]+)(?:: ([^\n\r]*))?")
+_UNUSABLE: Final = UnusableCredentialsError.__name__
 _NOT_WELL: Final = {
-    "credentials.refused",
     "firehose.refused",
     "invocation.failed",
     "secret.unread",
@@ -81,13 +82,14 @@ class Status:
 
     @property
     def is_well(self) -> bool:
-        """Tell whether nobody is needed."""
+        """Tell whether nobody is needed. Retries alone need nobody yet."""
         dead = self.dead_letters
         return (
             self.is_ready
             and self.mapping == "Enabled"
             and not (dead.waiting or dead.hidden or self.ringing or self.failed)
             and not any(one.event in _NOT_WELL for one in self.troubles)
+            and not self.has_bad_credentials
         )
 
     @property
@@ -99,6 +101,14 @@ class Status:
     def failed(self) -> int:
         """Return how many invocations failed, of either function."""
         return self.forwarder.failed + (self.ingress.failed if self.ingress else 0)
+
+    @property
+    def has_bad_credentials(self) -> bool:
+        """Tell whether Customer.io refused credentials, or an entry of the secret is unusable."""
+        return any(
+            one.event == "credentials.refused" or one.error_type == _UNUSABLE
+            for one in self.troubles
+        )
 
     @property
     def next_steps(self) -> list[str]:
@@ -113,7 +123,7 @@ class Status:
                 self.mapping != "Enabled"
             ),
             "`ops check` tries the credentials; see: Credentials are refused": (
-                "credentials.refused" in events
+                self.has_bad_credentials
             ),
             "`ops check` tries the secrets; see: A secret cannot be read": (
                 "secret.unread" in events | of_ingress
@@ -129,7 +139,7 @@ class Status:
                 "firehose.refused" in of_ingress
             ),
             "wait, or mend what the reasons say; see: Changes are retried": (
-                "message.retried" in events and "credentials.refused" not in events
+                "message.retried" in events and not self.has_bad_credentials
             ),
             "`ops check` names the audiences; see: Audience names have dots": (
                 "audience.dot_in_name" in events

@@ -71,8 +71,8 @@ def credentials_put(
         content = secret.renewed(before, workspace, account=account)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if wrong := _unreadable(name, content):
-        raise click.UsageError(f"the function could not read what would be put: {wrong}")
+    if wrong := _unusable(name, content):
+        raise click.UsageError(f"the function could not use what would be put: {wrong}")
     question = f"Replace the credentials of site id {site_id} in the secret {name}?"
     if not before:
         question = f"The secret {name} cannot be read: replace all of it by site id {site_id}?"
@@ -100,14 +100,14 @@ def credentials_remove(account: str, *, yes: bool) -> int:
         yes=yes,
     )
     secret.write(ops.aws, name, content)
-    wrong = _unreadable(name, content)
-    still = f"The function still cannot read it: {wrong}" if wrong else ""
+    wrong = _unusable(name, content)
+    still = f"The function still cannot use it: {wrong}" if wrong else ""
     ops.tell({"secret": name, "wrong": wrong}, f"Taken out of {name}; {_FOUND} {still}".rstrip())
     return TROUBLE if wrong else FINE
 
 
-def _unreadable(name: str, content: secret.Content) -> str:
-    """Return why the function could not read this content, and the mend; empty where it could."""
+def _unusable(name: str, content: secret.Content) -> str:
+    """Return why the function could not use this content, and the fix; empty if it could."""
     try:
         secret.understood(name, secret.text(content))
     except ForwarderError as error:

@@ -19,7 +19,7 @@ from rich.console import Console
 from handler.domain.state_codec import pack
 from handler.domain.update import Identifier, person_key
 from handler.domain.workspace import Workspace
-from handler.errors import MisconfiguredError
+from handler.errors import PermanentError, UnusableCredentialsError
 from ops import dead_letters, masking, secret, show
 from ops.checks import Check, Checks
 from ops.cli import cli, run
@@ -493,6 +493,7 @@ def status(*events, dead=0, mapping="Enabled", function="forwarder", error_type=
     return Status(**told | fields)
 
 
+UNUSABLE_ENTRY = status("message.retried", error_type="UnusableCredentialsError")
 UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
 
 
@@ -503,6 +504,7 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
         (status(mapping="Disabled"), "ops mapping enable"),
         (status("message.retried"), "Changes are retried"),
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
+        (UNUSABLE_ENTRY, "Credentials are refused"),
         (status("audience.dot_in_name"), "Audience names have dots"),
         (status("invocation.failed"), "The function fails"),
         (status("secret.unread"), "A secret cannot be read"),
@@ -538,6 +540,7 @@ def test_all_is_well_where_nobody_is_needed() -> None:
         status(forwarder=Invocations(9, 1)),
         status(ingress=Invocations(9, 1)),
         status("credentials.refused"),
+        UNUSABLE_ENTRY,
         status("invocation.failed", function="ingress"),
         status("secret.unread", function="ingress"),
         UNKNOWN_TOKEN,
@@ -893,21 +896,21 @@ def test_credentials_of_no_known_workspace_need_an_account() -> None:
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ({**OTHER, "site_id": "local:x"}, "account 77: .*site_id"),
-        ({**OTHER, "region": "mars"}, "account 77: region"),
-        ("no entry", "account 77: "),
+        ({**OTHER, "site_id": "local:x"}, "entry 77: .*site_id"),
+        ({**OTHER, "region": "mars"}, "entry 77: region"),
+        ("no entry", "entry 77: "),
     ],
 )
 def test_the_account_is_named_whose_entry_the_function_cannot_read(entry, told) -> None:
     text = secret.text({"accounts": {"default": OLD, "77": entry}})
 
-    with pytest.raises(MisconfiguredError, match=told):
+    with pytest.raises(UnusableCredentialsError, match=told):
         secret.understood("s", text)
 
 
 @pytest.mark.parametrize("account", ["l001", "007", "--7", "\u0667", "", "-0", "7\n"])
 def test_an_entry_that_the_function_would_never_find_is_told_of(account) -> None:
-    with pytest.raises(MisconfiguredError, match="neither a number nor default"):
+    with pytest.raises(UnusableCredentialsError, match="neither a number nor default"):
         secret.understood("s", secret.text({"accounts": {account: OLD}}))
 
 
@@ -1190,7 +1193,7 @@ def held_secret(monkeypatch):
 
 
 PUT = ["credentials", "put", "--untried", "--yes", "--api-key", "new-key", "--site-id"]
-UNREADABLE = {"site_id": "local:x", "api_key": "k"}
+UNUSABLE = {"site_id": "local:x", "api_key": "k"}
 
 
 def said(capsys):
@@ -1207,12 +1210,12 @@ def test_an_account_that_is_no_number_is_refused(account, capsys) -> None:
 def test_what_the_function_could_not_read_is_not_put(held_secret, capsys) -> None:
     held_secret(OLD)
     assert run([*PUT, "local:x", "--account", "77"]) == USAGE
-    assert "account 77" in said(capsys)
+    assert "entry 77" in said(capsys)
 
-    held_secret({"accounts": {"default": OLD, "77": UNREADABLE}})
+    held_secret({"accounts": {"default": OLD, "77": UNUSABLE}})
     assert run([*PUT, "site-a"]) == USAGE
     told = said(capsys)
-    assert "account 77" in told
+    assert "entry 77" in told
     assert "credentials remove" in told
 
 
@@ -1220,13 +1223,13 @@ def test_what_the_function_could_not_read_is_not_put(held_secret, capsys) -> Non
     ("others", "exit_status", "told"),
     [
         ({"8": OLD}, FINE, "Taken out of s"),
-        ({"8": UNREADABLE}, TROUBLE, "still cannot read it: secret s: account 8"),
+        ({"8": UNUSABLE}, TROUBLE, "still cannot use it: secret s: entry 8"),
     ],
 )
 def test_an_account_that_cannot_be_read_is_taken_out(
     held_secret, capsys, others, exit_status, told
 ) -> None:
-    held_secret({"accounts": {"77": UNREADABLE, **others}}, put={"accounts": others})
+    held_secret({"accounts": {"77": UNUSABLE, **others}}, put={"accounts": others})
 
     assert run(["credentials", "remove", "--account", "77", "--yes"]) == exit_status
     assert told in said(capsys)
@@ -1276,8 +1279,9 @@ def test_a_mapping_that_is_not_there_cannot_be_switched(monkeypatch, capsys, com
 
 
 def test_the_error_types_are_those_of_the_function() -> None:
-    assert {"MalformedMessage", "RejectedByCustomerIo", "none"} <= dead_letters.ERROR_TYPES
-    assert len(dead_letters.ERROR_TYPES) == 8
+    assert {"TooOld", "RetriesExhausted"} <= dead_letters.ERROR_TYPES
+    kinds = {kind.error_type for kind in PermanentError.__subclasses__()}
+    assert kinds | {"none"} == dead_letters.ERROR_TYPES
 
 
 @pytest.mark.parametrize(
