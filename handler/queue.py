@@ -32,6 +32,7 @@ FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
 
 RETRIED_SINCE: Final = "RetriedSince"
+RETRY_REASON: Final = "RetryReason"
 SOURCE_MESSAGE_ID: Final = "SourceMessageId"
 
 
@@ -183,7 +184,7 @@ class Queue:
                 {
                     RETRIED_SINCE: str(int(now * 1000)),
                     SOURCE_MESSAGE_ID: outcome.message.source_id,
-                    "RetryReason": f"{type(outcome.retry).__name__}: {outcome.retry}",
+                    RETRY_REASON: f"{type(outcome.retry).__name__}: {outcome.retry}",
                 }
             ),
         }

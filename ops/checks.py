@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 _DEPLOY: Final = "deploy again: make deploy"
 _PUT: Final = "put valid ones: ops credentials put"
 _PUT_OR_REMOVE: Final = f"{_PUT}; or take an account's entry out: ops credentials remove"
-_ENABLE: Final = "enable it: ops mapping enable"
+_ENABLE: Final = (
+    "if it is disabled, enable it: ops mapping enable; otherwise deploy again: make deploy"
+)
 _LONGER: Final = (
     f"see step 5 of docs/connect-mparticle.md: put tokens of {MIN_TOKEN_LENGTH} characters into "
 )
@@ -67,8 +70,8 @@ class Checks:
         """Look at one thing after another."""
         yield _checked("stack", _DEPLOY, lambda: (self.stack.status in READY, self.stack.status))
         yield _checked("function", _DEPLOY, self._function)
-        yield _checked("mapping", _ENABLE, self._mapping)
-        yield _checked("queue", _DEPLOY, self._queue)
+        yield from self.of_mappings()
+        yield from self.of_queues()
         yield _checked("dead-letter queue", _DEPLOY, self._dead_letter_queue)
         yield _checked("table", "restore it to a point in time", self._table)
         yield from self.of_ingress()
@@ -83,6 +86,17 @@ class Checks:
             yield from _customerio(workspace, of, self.settings.track_api_url)
         if self.settings.attribute_options.dot_replacement is None:
             yield from self.of_audience_names()
+
+    def of_mappings(self) -> Iterator[Check]:
+        """Look at the event source mapping of each queue."""
+        for queue in mapping.QUEUES:
+            yield _checked(f"mapping of the {queue}", _ENABLE, partial(self._mapping, queue))
+
+    def of_queues(self) -> Iterator[Check]:
+        """Look at the queues that the function receives messages from."""
+        urls = (self.stack.queue_url, self.stack.retry_queue_url)
+        for queue, url in zip(mapping.QUEUES, urls, strict=True):
+            yield _checked(queue, _DEPLOY, partial(self._queue, url))
 
     def of_audience_names(self) -> Iterator[Check]:
         """Look in the log of the last day for attributes with a dot in their names."""
@@ -118,14 +132,17 @@ class Checks:
         self.settings = Settings.from_environ(found["Environment"]["Variables"])
         return _works(found), f"{found.get('State', '')}, its settings readable"
 
-    def _mapping(self) -> tuple[bool, str]:
-        states = [one.state for one in mapping.find(self.aws, self.stack)]
-        return states == ["Enabled"], " ".join(states) or "there is none"
+    def _mapping(self, queue: str) -> tuple[bool, str]:
+        found = [each for each in mapping.find(self.aws, self.stack) if each.queue == queue]
+        states = " ".join(each.state for each in found) or "there is none"
+        if not all(each.reports_failures for each in found):
+            return False, f"{states}, without ReportBatchItemFailures"
+        return states == "Enabled", states
 
-    def _queue(self) -> tuple[bool, str]:
-        attributes = self.aws.sqs.get_queue_attributes(
-            QueueUrl=self.stack.queue_url, AttributeNames=["All"]
-        )["Attributes"]
+    def _queue(self, url: str) -> tuple[bool, str]:
+        attributes = self.aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+            "Attributes"
+        ]
         policy = json.loads(attributes.get("RedrivePolicy", "{}"))
         target = policy.get("deadLetterTargetArn")
         if target != self.stack.dead_letter_queue_arn:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.errors import PermanentError
+from handler.queue import RETRY_REASON, SOURCE_MESSAGE_ID
 from handler.sender import MAX_ENTRIES, MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ ERROR_TYPES: Final = frozenset(
 )
 """What this version labels letters with; those of another version may be in the queue too."""
 
+_TOO_OFTEN: Final = "received too often"
 _POLL_S: Final = 1
 _PATIENCE: Final = 20
 """A walk ends when a long poll finds nothing, or when so many in a row find nothing new: what was
@@ -159,6 +161,7 @@ class DeadLetters:
         To be closed, so that those not deleted are given back.
         """
         self.missed = 0
+        retry_queue = self._stack.retry_queue_url.rpartition("/")[2]
         before = self.about()
         seen: set[str] = set()
         started: float | None = None
@@ -176,7 +179,9 @@ class DeadLetters:
                 started = started or _date(answer)
                 received: Sequence[Any] = answer.get("Messages", ())
                 self._held.update((one["MessageId"], one["ReceiptHandle"]) for one in received)
-                letters = [_letter(one) for one in received if one["MessageId"] not in seen]
+                letters = [
+                    _letter(one, retry_queue) for one in received if one["MessageId"] not in seen
+                ]
                 seen.update(letter.id for letter in letters)
                 # What came since is not meant, least of all what was redriven and refused again.
                 letters = [
@@ -325,17 +330,27 @@ def _str(body: object) -> str:
     return body
 
 
-def _letter(received: Any) -> DeadLetter:
+def _letter(received: Any, retry_queue: str) -> DeadLetter:
     attributes = received.get("MessageAttributes", {})
-    if "DeadLetterQueueSourceArn" in received["Attributes"]:
-        # SQS itself moved it; a reason that it still carries is of an earlier time.
-        attributes = {}
-    told = {name: value.get("StringValue", "") for name, value in attributes.items()}
+    texts = {name: value.get("StringValue", "") for name, value in attributes.items()}
+    error_type = texts.get("ErrorType", MOVED_BY_SQS)
+    reason = texts.get("ErrorMessage", "no reason given")
+    match received["Attributes"].get("DeadLetterQueueSourceArn", "").rpartition(":")[2]:
+        case "":
+            pass
+        case name if name == retry_queue:
+            # The function wrote its attributes when it moved the message to the retry queue.
+            first = texts.get(RETRY_REASON, "an unknown reason")
+            error_type = MOVED_BY_SQS
+            reason = f"{_TOO_OFTEN} from the retry queue; moved by SQS; first retried for {first}"
+        case _:
+            # An error type and a reason that it still has are of an earlier time.
+            texts, error_type, reason = {}, MOVED_BY_SQS, f"{_TOO_OFTEN}; moved by SQS"
     return DeadLetter(
         id=received["MessageId"],
-        error_type=told.get("ErrorType", MOVED_BY_SQS),
-        error_message=told.get("ErrorMessage", "received too often; moved by SQS"),
-        source_message_id=told.get("SourceMessageId", received["MessageId"]),
+        error_type=error_type,
+        error_message=reason,
+        source_message_id=texts.get(SOURCE_MESSAGE_ID, received["MessageId"]),
         sent_at=int(received["Attributes"]["SentTimestamp"]) / 1000,
         body=received["Body"],
     )

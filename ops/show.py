@@ -62,12 +62,16 @@ def since(moment: float, now: float) -> str:
 
 def status(found: Status, now: float) -> Group:
     """Return the stack at a glance."""
-    dead = found.dead_letters
+    dead, retries = found.dead_letters, found.retry_queue
     rows = [
         (mark(is_ok=found.is_ready), "stack", found.stack),
         (mark(is_ok=True), "queue", _depth(found.queue)),
-        (mark(is_ok=not (dead.waiting or dead.hidden)), "dead-letter queue", _depth(dead)),
-        (mark(is_ok=found.mapping == "Enabled"), "event source mapping", found.mapping),
+        (mark(is_ok=True, is_warning=retries.count > 0), "retry queue", _depth(retries)),
+        (mark(is_ok=not dead.count), "dead-letter queue", _depth(dead)),
+        *(
+            (mark(is_ok=state == "Enabled"), f"event source mapping of the {queue}", state)
+            for queue, state in found.mappings.items()
+        ),
         (mark(is_ok=not found.ringing), "alarms", "\n".join(found.ringing) or "none rings"),
         _ran("function", "invocations", found.forwarder),
     ]
@@ -96,7 +100,8 @@ def _ran(name: str, what: str, ran: Invocations) -> tuple[Text, str, str]:
 
 
 def _depth(depth: Depth) -> str:
-    text = f"about {depth.waiting} waiting, {depth.hidden} hidden (taken, or put off)"
+    hidden = f"{depth.hidden} hidden (received, or waiting for the next try)"
+    text = f"about {depth.waiting} waiting, {hidden}"
     return (
         text if depth.oldest_s is None else f"{text}; the oldest waits for {age(depth.oldest_s)}"
     )

@@ -26,6 +26,13 @@ _CONFIG: Final = Config(
 )
 
 
+_OUTPUTS: Final = frozenset(
+    {
+        *("QueueUrl", "QueueArn", "RetryQueueUrl", "DeadLetterQueueUrl", "DeadLetterQueueArn"),
+        *("FunctionName", "TableName"),
+    }
+)
+
 READY: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
 """The states of a stack that is as a template says."""
 
@@ -47,6 +54,7 @@ class Stack:
     status: str
     queue_url: str
     queue_arn: str
+    retry_queue_url: str
     dead_letter_queue_url: str
     dead_letter_queue_arn: str
     table_name: str
@@ -109,15 +117,16 @@ class Aws:
 def find(aws: Aws, name: str) -> Stack:
     """Return the stack of this name.
 
-    Raises botocore's ClientError where there is none, and MisconfiguredError where it is none of
-    ours, or none that was ever deployed to its end.
+    Raises botocore's ClientError if there is none, and MisconfiguredError if it lacks outputs: it
+    is another kind of stack, an older version, or one whose first deployment failed.
     """
     described = aws.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     outputs = {item["OutputKey"]: item["OutputValue"] for item in described.get("Outputs", ())}
     resources = aws.cloudformation.describe_stack_resources(StackName=name)["StackResources"]
-    if "DeadLetterQueueArn" not in outputs:
+    if missing := _OUTPUTS - outputs.keys():
         raise MisconfiguredError(
-            f"stack {name} is {described['StackStatus']}, without an audience forwarder's outputs"
+            f"stack {name} is {described['StackStatus']} and lacks outputs of an audience "
+            f"forwarder: {', '.join(sorted(missing))}; if it is one, make deploy"
         )
     made = {one["LogicalResourceId"]: one.get("PhysicalResourceId", "") for one in resources}
     return Stack(
@@ -125,6 +134,7 @@ def find(aws: Aws, name: str) -> Stack:
         status=described["StackStatus"],
         queue_url=outputs["QueueUrl"],
         queue_arn=outputs["QueueArn"],
+        retry_queue_url=outputs["RetryQueueUrl"],
         dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
         dead_letter_queue_arn=outputs["DeadLetterQueueArn"],
         table_name=outputs["TableName"],

@@ -41,8 +41,13 @@ class Depth:
 
     waiting: int
     hidden: int
-    """Taken by the function or by somebody who looks, or put off after a failure."""
+    """Received by the function or by somebody who looks, or waiting for the next try."""
     oldest_s: float | None
+
+    @property
+    def count(self) -> int:
+        """Return how many messages there are."""
+        return self.waiting + self.hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,10 @@ class Status:
 
     stack: str
     queue: Depth
+    retry_queue: Depth
     dead_letters: Depth
-    mapping: str
+    mappings: Mapping[str, str]
+    """The state of each queue's event source mapping."""
     forwarder: Invocations
     ingress: Invocations | None
     ringing: tuple[str, ...]
@@ -86,11 +93,16 @@ class Status:
         dead = self.dead_letters
         return (
             self.is_ready
-            and self.mapping == "Enabled"
-            and not (dead.waiting or dead.hidden or self.ringing or self.failed)
+            and self.is_enabled
+            and not (dead.count or self.ringing or self.failed)
             and not any(one.event in _NOT_WELL for one in self.troubles)
             and not self.has_bad_credentials
         )
+
+    @property
+    def is_enabled(self) -> bool:
+        """Tell whether the function receives messages from each queue."""
+        return set(self.mappings.values()) == {"Enabled"}
 
     @property
     def is_ready(self) -> bool:
@@ -119,8 +131,8 @@ class Status:
             "`make deploy` brings the stack up to date; see: The stack is not ready": (
                 not self.is_ready
             ),
-            "`ops mapping enable` has messages taken again; see: Changes wait too long": (
-                self.mapping != "Enabled"
+            "`ops mapping enable` has messages received again; see: Changes wait too long": (
+                not self.is_enabled
             ),
             "`ops check` tries the credentials; see: Credentials are refused": (
                 self.has_bad_credentials
@@ -138,14 +150,15 @@ class Status:
             "was mParticle's token changed? see: mParticle is not let in": (
                 "firehose.refused" in of_ingress
             ),
-            "wait, or mend what the reasons say; see: Changes are retried": (
-                "message.retried" in events and not self.has_bad_credentials
+            "wait, or fix what the reasons say; see: Changes are retried": (
+                ("message.retried" in events or self.retry_queue.count > 0)
+                and not self.has_bad_credentials
             ),
             "`ops check` names the audiences; see: Audience names have dots": (
                 "audience.dot_in_name" in events
             ),
             "`ops dlq list` tells what was set aside; see: Dead letters are waiting": (
-                self.dead_letters.waiting + self.dead_letters.hidden > 0
+                self.dead_letters.count > 0
             ),
         }
         return [step for step, is_due in steps.items() if is_due]
@@ -169,8 +182,9 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     return Status(
         stack=stack.status,
         queue=_depth(aws, stack.queue_url),
+        retry_queue=_depth(aws, stack.retry_queue_url),
         dead_letters=_depth(aws, stack.dead_letter_queue_url),
-        mapping=" ".join(one.state for one in mapping.find(aws, stack)) or "none",
+        mappings=mapping.states(aws, stack),
         forwarder=_invocations(aws, stack.function_name, since),
         ingress=_invocations(aws, stack.ingress.function_name, since) if stack.ingress else None,
         ringing=_ringing(aws, stack),

@@ -25,7 +25,7 @@ from ops.commands.context import FINE, TROUBLE, Ops
 )
 @options.shared
 def status(since: int) -> int:
-    """The stack at a glance: queues, mapping, alarms, and what went wrong lately."""
+    """The stack at a glance: queues, mappings, alarms, and what went wrong lately."""
     ops = Ops.current()
     with ops.progress() as bar:
         task = bar.add_task("Reading the logs, lines", total=None)
@@ -76,23 +76,26 @@ def send(file: Path, *, yes: bool) -> int:
 
 @click.group()
 def mapping() -> None:
-    """The event source mapping, by which the function gets messages."""
+    """The event source mappings, by which the function gets messages from both queues."""
 
 
 @mapping.command("enable")
 @options.yes
 @options.shared
 def mapping_enable(*, yes: bool) -> int:
-    """Have the function take messages off the queue again."""
-    return _switch("Have the function take messages off the queue?", is_enabled=True, yes=yes)
+    """Let the function receive messages again, from the queue and the retry queue."""
+    return _switch("Let the function receive messages?", is_enabled=True, yes=yes)
 
 
 @mapping.command("disable")
 @options.yes
 @options.shared
 def mapping_disable(*, yes: bool) -> int:
-    """Keep the function from taking messages; SQS deletes what has waited for 4 days."""
-    question = "Keep the function from taking messages? SQS deletes what has waited for 4 days."
+    """Keep the function from receiving messages; SQS deletes what has waited for 14 days."""
+    question = (
+        "Keep the function from receiving messages, from the queue and the retry queue? "
+        "SQS deletes what has waited for 14 days."
+    )
     return _switch(question, is_enabled=False, yes=yes)
 
 
@@ -103,6 +106,6 @@ def _switch(question: str, *, is_enabled: bool, yes: bool) -> int:
         raise click.ClickException("the function has no event source mapping; make deploy")
     ops.agree(question, yes=yes)
     done = [mappings.switch(ops.aws, one, is_enabled=is_enabled) for one in found]
-    states = ", ".join(one.state for one in done)
-    ops.tell(done, f"The mapping is {states}, as `ops status` shows too.")
+    states = [f"The mapping of the {each.queue}: {each.state}." for each in done]
+    ops.tell(done, *states, "`ops status` shows them too.")
     return FINE

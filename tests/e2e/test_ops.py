@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Final
 
 import pytest
 
@@ -74,7 +75,8 @@ def test_the_status_tells_what_is_set_aside_and_why(stack, ops, ops_table):
     _, shown = ops_table("status")
 
     assert status == TROUBLE
-    assert (told["mapping"], told["dead_letters"]["waiting"]) == ("Enabled", 1)
+    assert told["mappings"] == {"queue": "Enabled", "retry queue": "Enabled"}
+    assert (told["retry_queue"]["hidden"], told["dead_letters"]["waiting"]) == (0, 1)
     kinds = {(one["event"], one["error_type"]) for one in told["troubles"]}
     assert ("message.set_aside", "MalformedMessage") in kinds
     assert "MalformedMessage" in shown
@@ -301,26 +303,62 @@ def test_refused_credentials_are_found_and_mended(stack, ops, secret, monkeypatc
     assert memberships(stack, customer_id) == "'30001'"
 
 
-def test_a_secret_that_cannot_be_read_shows_in_the_status_and_is_mended(stack, ops, secret):
-    good = {"site_id": SITE_ID, "api_key": API_KEY, "region": "us"}
-    broken = {"accounts": {"default": good, "77": {"site_id": "local:x", "api_key": "k"}}}
-    stack.secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(broken))
+def test_a_secret_that_cannot_be_read_shows_in_the_status(stack, ops, secret):
+    stack.secrets.put_secret_value(SecretId=secret, SecretString="{}")
     start_afresh(stack)
     stack.functions.invoke(
         FunctionName=stack.function_name, Payload=(PROJECT / "events/join.json").read_bytes()
     )
 
     status, told = ops("status")
-    refused, _ = ops("credentials", "put", "--site-id", SITE_ID, "--api-key", API_KEY, "--yes")
-    removed = ops("credentials", "remove", "--account", "77", "--yes")
 
-    assert (status, refused) == (TROUBLE, USAGE)
+    assert status == TROUBLE
     assert told["forwarder"]["failed"] > 0
     assert ("invocation.failed", "MisconfiguredError") in {
         (one["event"], one["error_type"]) for one in told["troubles"]
     }
-    assert removed == (0, {"secret": secret, "wrong": ""})
-    assert ops("check")[0] == 0
+
+
+def test_changes_of_an_account_with_an_unusable_entry_are_retried_until_it_is_removed(
+    stack, ops, secret
+):
+    good = {"site_id": SITE_ID, "api_key": API_KEY, "region": "us"}
+    unusable = {"site_id": "local:x", "api_key": "k"}
+    content = {"accounts": {"default": good, "1001": unusable}}  # 1001 is who sends
+    stack.secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(content))
+    start_afresh(stack)
+    customer_id = somebody()
+    stack.send([join(customer_id)])
+    wait_for_a_retry(stack)
+
+    status, told = ops("status")
+    _, checks = ops("check")
+    refused, _ = ops("credentials", "put", "--site-id", SITE_ID, "--api-key", API_KEY, "--yes")
+    removed = ops("credentials", "remove", "--account", "1001", "--yes")
+    stack.wait_until_drained()
+
+    assert (status, told["retry_queue"]["hidden"]) == (TROUBLE, 1)
+    assert ("message.retried", "UnusableCredentialsError") in {
+        (one["event"], one["error_type"]) for one in told["troubles"]
+    }
+    (failed,) = (check for check in checks if not check["is_ok"])
+    assert "entry 1001" in failed["found"]
+    assert (refused, removed) == (USAGE, (0, {"secret": secret, "wrong": ""}))
+    assert memberships(stack, customer_id) == "'30001'"
+
+
+def wait_for_a_retry(stack):
+    """Wait until a message has moved to the retry queue."""
+    delayed: Final = "ApproximateNumberOfMessagesDelayed"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        answer = stack.sqs.get_queue_attributes(
+            QueueUrl=stack.retry_queue_url, AttributeNames=[delayed]
+        )
+        if int(answer["Attributes"][delayed]):
+            return
+        time.sleep(0.1)
+    raise TimeoutError
 
 
 def test_checks_tell_what_is_not_in_order_and_its_mend(stack, ops, ops_table, secret):
@@ -338,28 +376,30 @@ def test_checks_tell_what_is_not_in_order_and_its_mend(stack, ops, ops_table, se
 
 @pytest.fixture
 def enabled(stack):
-    """Have the mapping enabled after the test."""
+    """Have both mappings enabled after the test."""
     yield
-    (mapping,) = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)[
-        "EventSourceMappings"
-    ]
-    stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+    mappings = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)
+    for mapping in mappings["EventSourceMappings"]:
+        stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
 
 
-def test_the_mapping_is_disabled_and_enabled_after_a_question(stack, ops, enabled, monkeypatch):
+def test_the_mappings_are_disabled_and_enabled_after_a_question(stack, ops, enabled, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers
     asked, _ = ops("mapping", "disable")
     assert ops("check")[0] == 0
 
-    disabled, (state,) = ops("mapping", "disable", "--yes")
+    disabled, states = ops("mapping", "disable", "--yes")
     status, checks = ops("check")
-    (failed,) = (check for check in checks if not check["is_ok"])
+    failed = [check for check in checks if not check["is_ok"]]
     enabled_again, _ = ops("mapping", "enable", "--yes")
 
     assert (asked, disabled, enabled_again) == (STOPPED, 0, 0)
-    assert state["state"] in {"Disabling", "Disabled"}
-    assert (status, failed["name"]) == (TROUBLE, "mapping")
-    assert failed["mend"].endswith("ops mapping enable")
+    assert sorted(state["queue"] for state in states) == ["queue", "retry queue"]
+    assert {state["state"] for state in states} <= {"Disabling", "Disabled"}
+    assert status == TROUBLE
+    names = [check["name"] for check in failed]
+    assert names == ["mapping of the queue", "mapping of the retry queue"]
+    assert all("ops mapping enable" in check["mend"] for check in failed)
     assert ops("check")[0] == 0
 
 

@@ -33,7 +33,7 @@ from tests.builders import NOW, body, profile, profile_of, state
 from tests.stack_template import PROJECT
 
 DATE = {"HTTPHeaders": {"date": "Sat, 21 Nov 2026 22:58:14 GMT"}}
-STACK = Stack("s", "", "q", "arn:q", "d", "arn:d", "t", "f", "l", ())
+STACK = Stack("s", "", "q", "arn:q", "r", "d", "arn:d", "t", "f", "l", ())
 
 
 def letter(error_type="NoIdentity", source="m-1", sent_at=NOW, text="{}", **fields):
@@ -379,7 +379,6 @@ def test_what_sqs_itself_moved_has_no_reason_whatever_it_carries(sqs, system, to
     assert (letter.error_type, letter.error_message, letter.source_message_id) == told
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 def test_what_sqs_moved_from_the_retry_queue_has_the_reason_of_its_first_retry(sqs) -> None:
     client, stubbed = sqs
     texts = {"SourceMessageId": "m-1", "RetriedSince": "1", "RetryReason": "UnavailableError: 503"}
@@ -504,13 +503,17 @@ def test_an_age_is_told_as_people_do(seconds, said) -> None:
     assert show.age(seconds) == said
 
 
-def status(*events, dead=0, mapping="Enabled", function="forwarder", error_type="", **fields):
+ENABLED = {"queue": "Enabled", "retry queue": "Enabled"}
+
+
+def status(*events, dead=0, function="forwarder", error_type="", **fields):
     found = tuple(Trouble(function, event, error_type, "", 1) for event in events)
     told: dict[str, Any] = {
         "stack": "CREATE_COMPLETE",
         "queue": Depth(0, 0, None),
+        "retry_queue": Depth(0, 0, None),
         "dead_letters": Depth(dead, 0, None),
-        "mapping": mapping,
+        "mappings": ENABLED,
         "forwarder": Invocations(9, 0),
         "ingress": None,
         "ringing": (),
@@ -533,7 +536,6 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
     ("found", "step"),
     [
         (status(dead=1), "ops dlq list"),
-        (status(mapping="Disabled"), "ops mapping enable"),
         (status("message.retried"), "Changes are retried"),
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
         (UNUSABLE_ENTRY, "Credentials are refused"),
@@ -567,7 +569,6 @@ def test_all_is_well_where_nobody_is_needed() -> None:
     "found",
     [
         status(dead=1),
-        status(mapping="Disabled"),
         status(stack="UPDATE_ROLLBACK_FAILED"),
         status(forwarder=Invocations(9, 1)),
         status(ingress=Invocations(9, 1)),
@@ -582,7 +583,6 @@ def test_it_is_not_well_where_changes_do_not_get_through(found) -> None:
     assert not found.is_well
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 @pytest.mark.parametrize("states", ONE_IS_OFF)
 def test_each_mapping_is_to_be_enabled(states) -> None:
     found = status(mappings=states)
@@ -593,7 +593,6 @@ def test_each_mapping_is_to_be_enabled(states) -> None:
     assert "Disabled" in shown(found)
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 def test_messages_on_the_retry_queue_are_shown_and_need_nobody_yet() -> None:
     found = status(retry_queue=Depth(1, 7, None))
 
@@ -647,9 +646,13 @@ def test_a_moment_is_told_in_utc() -> None:
 MAPPING_OF = {"queue": "arn:aws:sqs:eu-west-1:1:q", "retry queue": "arn:aws:sqs:eu-west-1:1:r"}
 
 
+def uuid_of(queue):
+    return f"{queue:->36}"
+
+
 def mapped(queue, state="Enabled", *, reports=True):
     kinds = {"FunctionResponseTypes": ["ReportBatchItemFailures"]} if reports else {}
-    return {"UUID": queue, "State": state, "EventSourceArn": MAPPING_OF[queue], **kinds}
+    return {"UUID": uuid_of(queue), "State": state, "EventSourceArn": MAPPING_OF[queue], **kinds}
 
 
 def of_mappings(*found):
@@ -658,11 +661,9 @@ def of_mappings(*found):
         for _ in MAPPING_OF:
             stubbed.add_response("list_event_source_mappings", {"EventSourceMappings": [*found]})
         aws: Any = SimpleNamespace(functions=functions)
-        checks: Any = Checks(aws, STACK)
-        return [*checks.of_mappings()]
+        return [*Checks(aws, STACK).of_mappings()]
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 def test_each_queue_is_to_have_an_enabled_mapping_that_reports_failures() -> None:
     checks = of_mappings(mapped("retry queue"), mapped("queue"))
 
@@ -672,7 +673,6 @@ def test_each_queue_is_to_have_an_enabled_mapping_that_reports_failures() -> Non
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 @pytest.mark.parametrize(
     ("of_retries", "found", "fix"),
     [
@@ -689,7 +689,6 @@ def test_a_mapping_that_is_not_in_order_is_named_by_its_queue(of_retries, found,
     assert fix in retries.mend
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 @pytest.mark.parametrize(("target", "is_ok"), [("arn:d", True), ("arn:other", False)])
 def test_both_queues_are_to_have_the_dead_letter_queue(sqs, target, is_ok) -> None:
     client, stubbed = sqs
@@ -702,9 +701,10 @@ def test_both_queues_are_to_have_the_dead_letter_queue(sqs, target, is_ok) -> No
         stubbed.add_response("get_queue_attributes", {"Attributes": told}, asked)
 
     aws: Any = SimpleNamespace(sqs=client)
-    checks: Any = Checks(aws, STACK)
 
-    assert [(check.name, check.is_ok) for check in checks.of_queues()] == [
+    checks = [*Checks(aws, STACK).of_queues()]
+
+    assert [(check.name, check.is_ok) for check in checks] == [
         ("queue", is_ok),
         ("retry queue", is_ok),
     ]
@@ -1403,7 +1403,6 @@ def test_a_mapping_that_is_not_there_cannot_be_switched(monkeypatch, capsys, com
     assert "make deploy" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 def test_both_mappings_are_switched_and_told_apart_by_their_queues(monkeypatch, capsys) -> None:
     aws = SimpleNamespace(functions=boto3.client("lambda"))
     monkeypatch.setattr(Ops, "aws", aws)
@@ -1413,7 +1412,7 @@ def test_both_mappings_are_switched_and_told_apart_by_their_queues(monkeypatch, 
         stubbed.add_response("list_event_source_mappings", {"EventSourceMappings": both})
         for queue in MAPPING_OF:
             told = mapped(queue, "Disabling")
-            asked = {"UUID": queue, "Enabled": False}
+            asked = {"UUID": uuid_of(queue), "Enabled": False}
             stubbed.add_response("update_event_source_mapping", told, asked)
 
         assert run(["mapping", "disable", "--yes"]) == FINE
@@ -1424,7 +1423,6 @@ def test_both_mappings_are_switched_and_told_apart_by_their_queues(monkeypatch, 
     assert "of the retry queue: Disabling" in said_so
 
 
-@pytest.mark.xfail(strict=True, reason="the tool knows one queue and one mapping")
 def test_a_stack_of_an_older_version_is_to_be_deployed_again(monkeypatch, capsys) -> None:
     aws = SimpleNamespace(cloudformation=boto3.client("cloudformation"))
     monkeypatch.setattr(Ops, "aws", aws)
