@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from handler.domain.firehose import MAX_MESSAGE_BYTES
 from local.fake_customerio.faults import Fault, FaultKind
 from local.stack import API_KEY, SITE_ID
 from ops.cli import run
@@ -84,7 +85,9 @@ def test_the_status_tells_what_is_set_aside_and_why(stack, ops, ops_table):
 
 def test_the_status_tells_of_the_ingress_too(stack, ops):
     stack.ask(join(somebody()).encode())
-    stack.ask(b'{"type": "event_processing_request"}')
+    too_large = json.loads(join(somebody()))
+    too_large["user_profiles"][0]["device_identities"] = "x" * MAX_MESSAGE_BYTES
+    stack.ask(json.dumps(too_large).encode())
     post(stack, join(somebody()), token="another-token-of-somebody")
 
     _, told = ops("status")
