@@ -7,12 +7,13 @@ import json
 import uuid
 from contextlib import closing
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import boto3
 import pytest
 
 from handler import app
+from handler.clock import now
 from handler.errors import MisconfiguredError, RetryableError
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.process import FakeCustomerio
@@ -34,7 +35,7 @@ def fake():
 @pytest.fixture
 def queues(aws):
     with closing(boto3.client("sqs", **aws.client_options)) as sqs:
-        yield [sqs.create_queue(QueueName=f"{name}-{uuid.uuid4()}")["QueueUrl"] for name in "qd"]
+        yield [sqs.create_queue(QueueName=f"{name}-{uuid.uuid4()}")["QueueUrl"] for name in "qrd"]
 
 
 @pytest.fixture
@@ -52,22 +53,28 @@ def environ(aws, fake, queues, table, monkeypatch):
         "POWERTOOLS_METRICS_NAMESPACE": "Test",
         "TABLE_NAME": table,
         "QUEUE_URL": queues[0],
-        "DEAD_LETTER_QUEUE_URL": queues[1],
+        "RETRY_QUEUE_URL": queues[1],
+        "DEAD_LETTER_QUEUE_URL": queues[2],
+        "MAX_RETRY_HOURS": "168",
         "CREDENTIALS_SECRET_NAME": name,
         "TRACK_API_URL": fake.url,
         "REQUESTS_PER_SECOND": "500",
         "MAXIMUM_CONCURRENCY": "10",
+        "RETRY_CONCURRENCY": "2",
     }
     for variable, value in made.items():
         monkeypatch.setenv(variable, value)
     yield made
     app.forwarder.cache_clear()
+    app.settings.cache_clear()
     app.telemetry.cache_clear()
     gc.collect()
 
 
 def test_an_event_ends_as_attributes_and_the_metrics_are_written(fake, environ, capsys) -> None:
-    answer = app.lambda_handler({"Records": [record(body=body(profile(audience(7))))]}, CONTEXT)
+    text = body(profile(audience(7)), at_ms=int(now() * 1000))
+
+    answer = app.lambda_handler({"Records": [record(body=text)]}, CONTEXT)
 
     assert answer == {"batchItemFailures": []}
     (person,) = fake.people()
@@ -80,16 +87,40 @@ def test_the_rooms_are_wired_once(environ) -> None:
     assert app.forwarder() is app.forwarder()
 
 
-def test_a_batch_that_is_all_to_be_retried_raises_and_its_metrics_are_written(
+def test_a_message_to_be_retried_moves_to_the_retry_queue(fake, environ, aws, capsys) -> None:
+    fake.misbehave(Fault(FaultKind.STATUS, status=404, times=None))
+
+    answer = app.lambda_handler({"Records": [record(body=body(profile()))]}, CONTEXT)
+
+    assert answer == {"batchItemFailures": []}
+    assert delayed(aws, environ["RETRY_QUEUE_URL"]) == 1
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert metrics["RecordsRetried"] == [1.0]
+
+
+def test_a_batch_that_all_stays_on_its_queue_raises_and_its_metrics_are_written(
     fake, environ, capsys
 ) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=404, times=None))
+    retries = environ["RETRY_QUEUE_URL"].rpartition("/")[2]
+    again = record(
+        body=body(profile()),
+        eventSourceARN=f"arn:aws:sqs:us-east-1:000000000000:{retries}",
+        attributes={"ApproximateReceiveCount": "1", "SentTimestamp": str(int(now() * 1000))},
+    )
 
     with pytest.raises(RetryableError):
-        app.lambda_handler({"Records": [record(body=body(profile()))]}, CONTEXT)
+        app.lambda_handler({"Records": [again]}, CONTEXT)
 
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert metrics["RecordsRetried"] == [1.0]
+
+
+def delayed(aws, url) -> int:
+    name: Final = "ApproximateNumberOfMessagesDelayed"
+    with closing(boto3.client("sqs", **aws.client_options)) as sqs:
+        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(answer["Attributes"][name])
 
 
 def test_a_missing_setting_stops_the_function_and_is_named(environ, monkeypatch) -> None:

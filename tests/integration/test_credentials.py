@@ -20,6 +20,7 @@ from handler.errors import (
     RetryableError,
     UnavailableError,
     UnknownAccountError,
+    UnusableCredentialsError,
 )
 from handler.secret import Secret
 
@@ -149,7 +150,6 @@ def test_a_secret_without_a_text_names_itself(secretsmanager) -> None:
         ('{"site_id": "s3:cret", "api_key": "a"}', r"\$\.site_id"),
         ('{"site_id": "a", "api_key": "s3crét"}', r"\$\.api_key"),
         ('{"site_id": "a", "api_key": "b", "region": "s3cret"}', "expected us, eu or auto"),
-        ('{"accounts": {"1": {"site_id": "s3cret"}}}', r"api_key.*\$\.accounts\[\.\.\.\]"),
         ('{"accounts": 7}', r"\$\.accounts"),
     ],
 )
@@ -163,6 +163,24 @@ def test_an_unreadable_secret_names_itself_and_what_is_wrong(
 
     assert secret.name in str(stopped.value)
     assert "s3c" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"site_id": "s3cret"}, "missing required field `api_key`"),
+        ({"site_id": "s3cret", "api_key": "k", "region": "moon"}, "expected us, eu or auto"),
+    ],
+)
+def test_an_unusable_entry_fails_its_account_alone(credentials, secret, entry, reason) -> None:
+    secret.put(json.dumps({"accounts": {"1": entry, "2": {"site_id": "b", "api_key": "k"}}}))
+
+    with pytest.raises(UnusableCredentialsError, match=rf"entry 1: .*{reason}") as stopped:
+        credentials.workspace(1, **PLENTY)
+
+    assert secret.name in str(stopped.value)
+    assert "s3cret" not in str(stopped.value)
+    assert credentials.workspace(2, **PLENTY) == Workspace("b", "k")
 
 
 def test_no_account_at_all_is_unknown(credentials, secret) -> None:
