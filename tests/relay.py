@@ -29,6 +29,9 @@ SAVE: Final = "BatchExecuteStatement"
 SECRET: Final = "GetSecretValue"
 POST: Final = "/api/v2/batch"
 SET_ASIDE: Final = "SendMessageBatch"
+MOVE: Final = "SendMessageBatch to the retry queue"
+QUERY: Final = "Query"
+SUSPEND: Final = "PutItem"
 DELAY: Final = "ChangeMessageVisibilityBatch"
 
 _HOP_BY_HOP: Final = {"connection", "content-length", "keep-alive", "transfer-encoding"}
@@ -222,4 +225,8 @@ def _name(target: str, path: str, body: bytes) -> str:
     if not target:
         return path
     name = target.rpartition(".")[2]
-    return VERSIONS if name == LOAD and b"ProjectionExpression" in body else name
+    if name == LOAD and b"ProjectionExpression" in body:
+        return VERSIONS
+    if name == SET_ASIDE and json.loads(body)["QueueUrl"].endswith("-retries"):
+        return MOVE
+    return name

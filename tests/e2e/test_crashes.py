@@ -2,8 +2,8 @@
 
 Its calls go through a relay, which knows the moment: the process that made the call is killed
 with SIGKILL before the call reached the other side, or after it was carried out there and before
-the answer came back. The queue hides what was taken for a second here, where it has 7 minutes as
-deployed, and one invocation runs at a time: so nothing is redelivered before the crash.
+the answer came back. The queues hide what was taken for a second here, where they have 7 minutes
+as deployed, and one invocation runs at a time: so nothing is redelivered before the crash.
 """
 
 import json
@@ -17,8 +17,8 @@ import pytest
 from local.fake_customerio.faults import Fault, FaultKind
 from tests import relay
 from tests.e2e.function import start_afresh
-from tests.e2e.messages import join, memberships, somebody
-from tests.relay import DELAY, LOAD, POST, SAVE, SECRET, SET_ASIDE, VERSIONS, Moment
+from tests.e2e.messages import address, join, memberships, new_mpid, of_profile, somebody
+from tests.relay import DELAY, LOAD, MOVE, POST, QUERY, SAVE, SECRET, SET_ASIDE, VERSIONS, Moment
 
 BEFORE, AFTER = Moment.BEFORE, Moment.AFTER
 POINTS = [
@@ -32,11 +32,15 @@ POINTS = [
 def fragile(deployed):
     """The stack with a relay, quick to redeliver, with one invocation at a time."""
     deployed.wait_until_drained()
-    name, queue_url = deployed.function_name, deployed.queue_url
-    as_deployed = deployed.sqs.get_queue_attributes(
-        QueueUrl=queue_url, AttributeNames=["VisibilityTimeout"]
-    )["Attributes"]
-    deployed.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "1"})
+    name = deployed.function_name
+    as_deployed = {
+        url: deployed.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])[
+            "Attributes"
+        ]
+        for url in (deployed.queue_url, deployed.retry_queue_url)
+    }
+    for url in as_deployed:
+        deployed.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
     deployed.functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     try:
         with relay.between(deployed) as between:
@@ -44,7 +48,8 @@ def fragile(deployed):
             deployed.wait_until_drained()
     finally:
         deployed.functions.delete_function_concurrency(FunctionName=name)
-        deployed.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes=as_deployed)
+        for url, attributes in as_deployed.items():
+            deployed.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
 @pytest.fixture
@@ -65,8 +70,8 @@ def short_of_time(stack):
     """The function's timeout, in seconds: hardly more than what it keeps for the end."""
     name = stack.function_name
     as_deployed = stack.functions.get_function_configuration(FunctionName=name)["Timeout"]
-    stack.functions.update_function_configuration(FunctionName=name, Timeout=19)
-    yield 19
+    stack.functions.update_function_configuration(FunctionName=name, Timeout=24)
+    yield 24
     stack.functions.update_function_configuration(FunctionName=name, Timeout=as_deployed)
 
 
@@ -109,20 +114,44 @@ def test_a_crash_changes_nothing_of_how_it_ends(stack, between, name, moment):
     assert reasons(stack.take_set_aside()) == [("MalformedMessage", "no message", sent[2])] * times
 
 
+@pytest.mark.parametrize("name", [MOVE, DELAY])
 @pytest.mark.parametrize("moment", [BEFORE, AFTER])
-def test_nor_does_a_crash_while_a_retry_is_delayed(stack, between, moment):
+def test_nor_does_a_crash_while_a_retry_is_put_off(stack, between, name, moment):
     new = somebody()
-    stack.customerio.misbehave(Fault(FaultKind.STATUS, status=404))
+    stack.customerio.misbehave(Fault(FaultKind.STATUS, status=404, times=None))
     between.rewrite = sooner
-    crash = between.cut(DELAY, moment, kill)
+
+    def kill_and_recover(call):
+        kill(call)
+        stack.customerio.behave()
+
+    crash = between.cut(name, moment, kill_and_recover)
 
     sent = stack.send([join(new), "no message"])
     stack.wait_until_drained()
 
     assert crash.done.is_set()
     assert memberships(stack, new) == "'30001'"
-    # Set aside before the delay, and again since nothing was answered.
-    assert reasons(stack.take_set_aside()) == [("MalformedMessage", "no message", sent[1])] * 2
+    # Set aside before the crash, and perhaps again, if that was not answered.
+    letters = set(reasons(stack.take_set_aside()))
+    assert letters == {("MalformedMessage", "no message", sent[1])}
+
+
+@pytest.mark.parametrize("name", [QUERY, POST])
+@pytest.mark.parametrize("moment", [BEFORE, AFTER])
+def test_nor_does_a_crash_while_a_former_identifier_is_cleared(stack, between, name, moment):
+    mpid, before, after = new_mpid(), address(), address()
+    stack.send([of_profile(mpid, before, 30001)])
+    stack.wait_until_drained()
+    crash = between.cut(name, moment, kill)
+
+    stack.send([of_profile(mpid, after, 30002)])
+    stack.wait_until_drained()
+
+    assert crash.done.is_set()
+    assert memberships(stack, after) == "'30001','30002'"
+    assert memberships(stack, before) == ""
+    assert stack.take_set_aside() == []
 
 
 def test_nor_does_a_crash_of_the_redelivery_which_finds_nothing_left_to_write(stack, between):
@@ -158,9 +187,10 @@ def reasons(letters):
 
 def sooner(call):
     """Have a delay of half a minute and more last a second."""
-    if call.name != DELAY:
+    delay = {MOVE: "DelaySeconds", DELAY: "VisibilityTimeout"}.get(call.name)
+    if delay is None:
         return call.body
     content = call.content
     for entry in content["Entries"]:
-        entry["VisibilityTimeout"] = 1
+        entry[delay] = 1
     return json.dumps(content).encode()
