@@ -26,7 +26,7 @@ def test_the_artifact_needs_nothing_that_it_does_not_hold(deployed):
 def test_the_artifact_carries_bytecode_as_it_is_for_this_python(deployed):
     cached = deployed.artifact / "handler/__pycache__"
 
-    assert {path.stem.partition(".")[0] for path in cached.iterdir()} >= {"app", "forwarder"}
+    assert {path.stem.partition(".")[0] for path in cached.iterdir()} >= {"app", "ingress"}
 
 
 def test_the_artifact_is_small(deployed):
