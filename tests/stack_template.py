@@ -48,15 +48,14 @@ def statements():
     return policy["PolicyDocument"]["Statement"]
 
 
-def ingress_statements():
-    """What the ingress's role may do, with all settings: each statement, and its policy's name."""
+def role_statements(role):
+    """What a role may do, with all settings: each statement, after its policy's name."""
     policies = [
-        *properties("IngressRole")["Policies"],
+        *properties(role)["Policies"],
         *(
             one["Properties"]
             for one in RESOURCES.values()
-            if one["Type"] == "AWS::IAM::Policy"
-            and {"Ref": "IngressRole"} in one["Properties"]["Roles"]
+            if one["Type"] == "AWS::IAM::Policy" and {"Ref": role} in one["Properties"]["Roles"]
         ),
     ]
     return [
@@ -64,3 +63,8 @@ def ingress_statements():
         for policy in policies
         for statement in policy["PolicyDocument"]["Statement"]
     ]
+
+
+def ingress_statements():
+    """What the ingress's role may do, with all settings."""
+    return role_statements("IngressRole")

@@ -1,4 +1,4 @@
-"""Each action of the forwarding function's policy is needed, and nothing beside them is allowed.
+"""Each action of the forwarding function's role is needed, and nothing beside them is allowed.
 
 The emulator asks IAM about what the function calls, but not about what Lambda itself does in its
 name: take messages, delete them and write its log. So here Lambda's part is acted out, with the
@@ -12,7 +12,7 @@ What the emulator cannot show:
   are for: one taken out alone stops nothing here. That each is needed shows in the statements
   that the function sends; the table's ARN is a matter of tests/unit/test_template.py.
 * It lets a log group's ARN stand for the streams in it.
-* It does not know the condition that of single items only marks may be put and deleted
+* It does not know the condition that of single items only suspensions may be put
   (`dynamodb:LeadingKeys`), which is a matter of tests/unit/test_template.py as well.
 """
 
@@ -26,29 +26,51 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.fake_customerio.faults import Fault, FaultKind
+from local.stack import API_KEY, SITE_ID
 from tests import relay
 from tests.e2e.function import start_afresh
-from tests.e2e.messages import join, memberships, somebody
+from tests.e2e.messages import (
+    address,
+    connection_check,
+    join,
+    memberships,
+    new_mpid,
+    of_profile,
+    somebody,
+)
 from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
-from tests.relay import DELAY, LOAD, SAVE, SECRET, SET_ASIDE, VERSIONS
-from tests.stack_template import statements
+from tests.relay import DELAY, LOAD, MOVE, QUERY, SAVE, SECRET, SET_ASIDE, SUSPEND, VERSIONS
+from tests.stack_template import role_statements
 
 ROLE = "ForwarderRole"
-# What each action is needed for: the call that is refused without it.
+ON_CHANGES, ON_RETRIES = "of changes", "of retries"
+# By statement: what each of its actions is needed for, the call that is refused without it.
 CALLS = {
-    "sqs:GetQueueAttributes": "GetQueueAttributes",
-    "sqs:ReceiveMessage": "ReceiveMessage",
-    "sqs:DeleteMessage": "DeleteMessage",
-    "sqs:ChangeMessageVisibility": DELAY,
-    "sqs:SendMessage": SET_ASIDE,
-    "dynamodb:BatchGetItem": LOAD,
-    "dynamodb:PartiQLInsert": SAVE,
-    "dynamodb:PartiQLUpdate": SAVE,
-    "secretsmanager:GetSecretValue": SECRET,
-    "logs:CreateLogStream": "CreateLogStream",
-    "logs:PutLogEvents": "PutLogEvents",
+    "TakeChangesAndDelayRetries": {
+        "sqs:GetQueueAttributes": f"GetQueueAttributes {ON_CHANGES}",
+        "sqs:ReceiveMessage": f"ReceiveMessage {ON_CHANGES}",
+        "sqs:DeleteMessage": f"DeleteMessage {ON_CHANGES}",
+        "sqs:ChangeMessageVisibility": f"{DELAY} {ON_CHANGES}",
+    },
+    "RetryLater": {
+        "sqs:SendMessage": MOVE,
+        "sqs:GetQueueAttributes": f"GetQueueAttributes {ON_RETRIES}",
+        "sqs:ReceiveMessage": f"ReceiveMessage {ON_RETRIES}",
+        "sqs:DeleteMessage": f"DeleteMessage {ON_RETRIES}",
+        "sqs:ChangeMessageVisibility": f"{DELAY} {ON_RETRIES}",
+    },
+    "SetAside": {"sqs:SendMessage": SET_ASIDE},
+    "ReadMemberships": {"dynamodb:BatchGetItem": LOAD},
+    "WriteMemberships": {"dynamodb:PartiQLInsert": SAVE, "dynamodb:PartiQLUpdate": SAVE},
+    "FindWhoHasAFormerIdentifier": {"dynamodb:Query": QUERY},
+    "ReadCredentials": {"secretsmanager:GetSecretValue": SECRET},
+    "WriteLogs": {
+        "logs:CreateLogStream": "CreateLogStream",
+        "logs:PutLogEvents": "PutLogEvents",
+    },
+    "SuspendAccountsWithRefusedCredentials": {"dynamodb:PutItem": SUSPEND},
 }
+NEEDED = [(sid, action) for sid, needed in CALLS.items() for action in needed]
 # What the emulator asks for instead, or with it.
 BATCHES = {
     "sqs:ChangeMessageVisibility": {"sqs:ChangeMessageVisibilityBatch"},
@@ -56,14 +78,14 @@ BATCHES = {
     "dynamodb:PartiQLInsert": {"dynamodb:BatchExecuteStatement"},
     "dynamodb:PartiQLUpdate": {"dynamodb:BatchExecuteStatement"},
 }
-# What the function says when it lacks one. Messages it could not delay come back all the same.
+# What the function says if it lacks one that a good message needs, which then waits on a queue.
 REASONS = {
     LOAD: "DynamoDB: AccessDeniedException",
     SAVE: "DynamoDB: AccessDeniedException",
+    QUERY: "DynamoDB: AccessDeniedException",
     SECRET: "secret customerio/credentials cannot be read: AccessDeniedException",
-    SET_ASIDE: "the dead-letter queue took nothing",
+    SET_ASIDE: "the dead-letter queue did not take a letter",
 }
-CONNECTION_CHECK = json.dumps(json.loads(join("nobody")) | {"user_profiles": []})
 
 
 class Lambda:
@@ -76,51 +98,55 @@ class Lambda:
         self.logs = boto3.client("logs", **stack.emulator.client_options)
         own = credentials(stack, ROLE)
         self.client = functools.cache(lambda service: boto3.client(service, **own))
+        self.queue_urls = {ON_CHANGES: stack.queue_url, ON_RETRIES: stack.retry_queue_url}
         self.called = set()
         self.refused = set()
         self.said = ""
 
-    def ask(self, service, call, **arguments):
+    def ask(self, service, call, on="", **arguments):
         """Make a call as the role; as root where the role may not, to see what else it may not."""
-        self.called.add(f"{service}:{call}")
+        name = f"{call} {on}".strip()
+        self.called.add(name)
         try:
             return perform(self.client(service), call, arguments)
         except ClientError as error:
             if "AccessDenied" not in error.response["Error"]["Code"]:
                 raise
-            self.refused.add(call)
+            self.refused.add(name)
             return perform({"sqs": self.stack.sqs, "logs": self.logs}[service], call, arguments)
 
-    def forward(self, bodies):
-        """Send messages, and do with them what Lambda does; return how many failed."""
-        where = {"QueueUrl": self.stack.queue_url}
-        self.stack.send(bodies)
-        self.ask("sqs", "GetQueueAttributes", **where, AttributeNames=["QueueArn"])
+    def forward(self, bodies, on=ON_CHANGES):
+        """Send messages to a queue, and do with them what Lambda does."""
+        url = self.queue_urls[on]
+        for text in bodies:
+            self.stack.sqs.send_message(QueueUrl=url, MessageBody=text)
+        self.ask("sqs", "GetQueueAttributes", on, QueueUrl=url, AttributeNames=["QueueArn"])
         taken = self.ask(
             "sqs",
             "ReceiveMessage",
-            **where,
+            on,
+            QueueUrl=url,
             MaxNumberOfMessages=10,
             MessageSystemAttributeNames=["All"],
         )["Messages"]
         assert len(taken) == len(bodies)
-        failed = self.invoke(taken)
+        failed = self.invoke([record(message, url) for message in taken])
         for message in taken:
             if message["MessageId"] not in failed:
                 handle = message["ReceiptHandle"]
-                self.ask("sqs", "DeleteMessage", **where, ReceiptHandle=handle)
+                self.ask("sqs", "DeleteMessage", on, QueueUrl=url, ReceiptHandle=handle)
         self.log("END")
-        return len(failed)
 
-    def invoke(self, taken):
-        event = json.dumps({"Records": [record(message) for message in taken]}).encode()
+    def invoke(self, records):
+        """Invoke the function; return the ids of the messages that it leaves on their queue."""
+        event = json.dumps({"Records": records}).encode()
         answer = self.stack.functions.invoke(
             FunctionName=self.stack.function_name, Payload=event, LogType="Tail"
         )
         payload = answer["Payload"].read().decode()
         self.said += base64.b64decode(answer["LogResult"]).decode() + payload
         if "FunctionError" in answer:
-            return {message["MessageId"] for message in taken}
+            return {one["messageId"] for one in records}
         failures = json.loads(payload)["batchItemFailures"]
         return {failure["itemIdentifier"] for failure in failures}
 
@@ -131,40 +157,65 @@ class Lambda:
         self.ask("logs", "PutLogEvents", **where, logEvents=[{"timestamp": now, "message": line}])
 
     def act_out(self):
-        """Have the function do all it ever does: create, change, set aside and delay."""
-        self.stack.customerio.reset()
-        self.between.forget()
-        customer_id = somebody()
-        failed = self.forward([join(customer_id), "no message"])
-        delivered = memberships(self.stack, customer_id)
-        self.stack.customerio.misbehave(Fault(FaultKind.STATUS, status=404))
+        """Have the function do all it ever does.
+
+        It creates, sets aside, changes an identifier, suspends an account and moves its message
+        to the retry queue, delays there, and delays on the source queue what it cannot move.
+        Returns how many messages are left of those that nothing is wrong with, and what came of
+        the first.
+        """
+        start_afresh(self.stack)
+        mpid, before = new_mpid(), address()
+        self.forward([of_profile(mpid, before), "no message"])
+        delivered = memberships(self.stack, before)
+        self.forward([of_profile(mpid, address())])
+        left = self.stack.waiting()
+        self.stack.customerio.rotate({SITE_ID: "a-key-nobody-knows"})
         # With the connection check not all fails: an error would cost a new process.
-        self.forward([join(customer_id, 30002), CONNECTION_CHECK])
+        failing = [join(somebody()), connection_check()]
+        self.forward(failing)
+        self.forward(failing, ON_RETRIES)
+        self.between.rewrite = moving_nothing
+        self.forward(failing)
+        self.called |= {named(call) for call in self.between.calls if call.name != relay.POST}
         self.refused |= {
-            LOAD if call.name == VERSIONS else call.name
-            for call in self.between.calls
-            if b"AccessDenied" in call.answer
+            named(call) for call in self.between.calls if b"AccessDenied" in call.answer
         }
-        return failed, delivered
+        return left, delivered
 
 
-def record(message):
+def named(call):
+    """Return the name that CALLS has for a call of the function."""
+    if call.name == DELAY:
+        on_retries = call.content["QueueUrl"].endswith("-retries")
+        return f"{DELAY} {ON_RETRIES if on_retries else ON_CHANGES}"
+    return LOAD if call.name == VERSIONS else call.name
+
+
+def moving_nothing(call):
+    """Have SQS refuse to take what is moved to the retry queue."""
+    return json.dumps(call.content | {"Entries": []}).encode() if call.name == MOVE else call.body
+
+
+def record(message, queue_url):
+    name = queue_url.rpartition("/")[2]
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
         "body": message["Body"],
         "attributes": message["Attributes"],
         "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{name}",
     }
 
 
 @pytest.fixture(scope="module")
 def paused(deployed):
-    """The stack with its event source mapping at rest, so that only this module takes messages."""
+    """The stack with its event source mappings at rest: only this module takes messages."""
     deployed.wait_until_drained()
-    enable_mapping(deployed, enabled=False)
+    enable_mappings(deployed, enabled=False)
     yield deployed
-    enable_mapping(deployed, enabled=True)
+    enable_mappings(deployed, enabled=True)
 
 
 @pytest.fixture(scope="module")
@@ -174,84 +225,80 @@ def between(paused):
 
 
 @pytest.fixture
-def policy(paused, between):
-    """The policy as deployed, put back after the test."""
+def less_one(paused):
+    """Take an action out of a statement of one of the role's policies until the test is over."""
     role = paused.physical_name(ROLE)
-    name = "forwarder"
-    document = paused.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    before = {}
 
-    def put(allowed):
-        content = json.dumps(document | {"Statement": allowed})
-        paused.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=content)
-        if "secretsmanager:GetSecretValue" not in content:
-            start_afresh(paused)
+    def take_out(sid, action):
+        (name,) = [policy for policy, one in role_statements(ROLE) if one["Sid"] == sid]
+        policy = paused.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        before[name] = policy
+        without = {action} | BATCHES.get(action, set())
+        left = [
+            remaining
+            for one in policy["Statement"]
+            if (remaining := less(one, without) if one["Sid"] == sid else one)
+        ]
+        write(name, policy | {"Statement": left})
 
-    yield document["Statement"], put
-    put(document["Statement"])
-    paused.sqs.purge_queue(QueueUrl=paused.queue_url)
-    paused.take_set_aside()
-    paused.customerio.reset()
+    def write(name, policy):
+        where = {"RoleName": role, "PolicyName": name}
+        if policy["Statement"]:
+            paused.iam.put_role_policy(**where, PolicyDocument=json.dumps(policy))
+        else:
+            paused.iam.delete_role_policy(**where)
+
+    yield take_out
+    for name, policy in before.items():
+        write(name, policy)
 
 
 @pytest.fixture
 def aws_lambda(paused, between):
-    return Lambda(paused, between)
+    between.forget()
+    yield Lambda(paused, between)
+    between.forget()
+    paused.customerio.rotate({SITE_ID: API_KEY})
+    for url in (paused.queue_url, paused.retry_queue_url):
+        paused.sqs.purge_queue(QueueUrl=url)
+    paused.take_set_aside()
 
 
-def enable_mapping(stack, *, enabled):
-    (mapping,) = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)[
-        "EventSourceMappings"
-    ]
-    stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
+def enable_mappings(stack, *, enabled):
+    mappings = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)
+    for mapping in mappings["EventSourceMappings"]:
+        stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
 
 
-def test_with_the_whole_policy_all_works_and_each_of_its_actions_is_used(
+def test_with_all_policies_all_works_and_each_of_their_actions_is_used(
     paused, between, aws_lambda
 ):
-    start_afresh(paused)
-
     assert aws_lambda.act_out() == (0, "'30001'")
 
     assert aws_lambda.refused == set()
     (letter,) = paused.take_set_aside()
     assert letter.error_type == "MalformedMessage"
-    used = aws_lambda.called | {action for call in between.calls for action in used_by(call)}
-    assert used == {action for statement in statements() for action in actions(statement)}
+    assert aws_lambda.called == {call for needed in CALLS.values() for call in needed.values()}
+    saved = [call.content["Statements"] for call in between.calls if call.name == SAVE]
+    verbs = {one["Statement"].split()[0] for statements in saved for one in statements}
+    assert verbs == {"INSERT", "UPDATE"}
+    assert {sid: {*needed} for sid, needed in CALLS.items()} == {
+        one["Sid"]: {*actions(one)} for _, one in role_statements(ROLE)
+    }
 
 
-def used_by(call):
-    """Return the actions that AWS asks for when the function makes this call."""
-    if call.name == relay.POST:
-        return set()
-    if call.name == SAVE:
-        verbs = {one["Statement"].split()[0] for one in call.content["Statements"]}
-        return {f"dynamodb:PartiQL{verb.capitalize()}" for verb in verbs}
-    name = LOAD if call.name == VERSIONS else call.name
-    return {action for action, needed_for in CALLS.items() if needed_for == name}
+@pytest.mark.parametrize(("sid", "action"), NEEDED)
+def test_without_an_action_its_call_is_refused_and_no_other(aws_lambda, less_one, sid, action):
+    less_one(sid, action)
 
+    left, delivered = aws_lambda.act_out()
 
-@pytest.mark.parametrize("action", CALLS)
-def test_without_an_action_its_call_is_refused_and_no_other(aws_lambda, policy, action):
-    allowed, put = policy
-    without = {action} | BATCHES.get(action, set())
-    put([remaining for one in allowed if (remaining := less(one, without))])
-
-    failed, delivered = aws_lambda.act_out()
-
-    assert aws_lambda.refused == {CALLS[action]}
-    assert REASONS.get(CALLS[action], "") in aws_lambda.said
-    assert bool(failed) == (CALLS[action] in REASONS)
-    assert delivered == (None if CALLS[action] in {LOAD, SAVE, SECRET} else "'30001'")
-
-
-@pytest.mark.parametrize("statement", statements(), ids=lambda statement: statement["Sid"])
-def test_without_a_statement_what_it_allows_is_refused(aws_lambda, policy, statement):
-    allowed, put = policy
-    put([one for one in allowed if one["Sid"] != statement["Sid"]])
-
-    aws_lambda.act_out()
-
-    assert aws_lambda.refused == {CALLS[action] for action in actions(statement)}
+    call = CALLS[sid][action]
+    assert aws_lambda.refused == {call}
+    assert REASONS.get(call, "") in aws_lambda.said
+    assert bool(left) == (call in REASONS)
+    assert delivered == (None if call in {LOAD, SAVE, SECRET} else "'30001'")
 
 
 NOTHING: set[str] = set()
@@ -290,6 +337,16 @@ def own(paused):
 
 
 @pytest.fixture(scope="module")
+def retries(paused):
+    return {"sqs": {"QueueUrl": paused.retry_queue_url, "WaitTimeSeconds": 0}}
+
+
+@pytest.fixture(scope="module")
+def index(own):
+    return {"dynamodb": own["dynamodb"] | {"IndexName": "by-identifier"}}
+
+
+@pytest.fixture(scope="module")
 def dead_letters(paused):
     return {"sqs": {"QueueUrl": paused.dead_letter_queue_url, "WaitTimeSeconds": 0}}
 
@@ -308,9 +365,23 @@ def dead_letters(paused):
                 "ReceiveMessage",
             },
         ),
+        (
+            "sqs",
+            "retries",
+            {
+                "ChangeMessageVisibility",
+                "ChangeMessageVisibilityBatch",
+                "DeleteMessage",
+                "GetQueueAttributes",
+                "ReceiveMessage",
+                "SendMessage",
+                "SendMessageBatch",
+            },
+        ),
         ("sqs", "dead_letters", {"SendMessage", "SendMessageBatch"}),
         ("sqs", "another", NOTHING),
-        ("dynamodb", "own", {"BatchGetItem", "BatchExecuteStatement", "DeleteItem", "PutItem"}),
+        ("dynamodb", "own", {"BatchGetItem", "BatchExecuteStatement", "PutItem"}),
+        ("dynamodb", "index", {"BatchGetItem", "BatchExecuteStatement", "PutItem", "Query"}),
         ("dynamodb", "another", {"BatchExecuteStatement"}),
         ("secretsmanager", "own", {"GetSecretValue"}),
         ("secretsmanager", "another", NOTHING),
