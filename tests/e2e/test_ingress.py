@@ -152,6 +152,9 @@ def refusing(clean):
     clean.customerio.rotate({SITE_ID: "a-key-nobody-knows"})
     yield clean
     clean.customerio.rotate({SITE_ID: API_KEY})
+    # Nothing waits for the end of the pause and of the delay.
+    start_afresh(clean)
+    clean.sqs.purge_queue(QueueUrl=clean.retry_queue_url)
     # A suspension lasts for longer than the other tests.
     boto3.client("dynamodb", **clean.emulator.client_options).delete_item(
         TableName=clean.physical_name("MembershipsTable"), Key={"pk": {"S": account_key(1001)}}
