@@ -65,6 +65,7 @@ def _explain(console: Console, running: Stack) -> None:
         "Customer.io's page": running.customerio.url,
         "AWS endpoint": running.emulator.url,
         "Queue URL": running.queue_url,
+        "Retry queue URL": running.retry_queue_url,
         "DLQ URL": running.dead_letter_queue_url,
         "Function": running.function_name,
         "Ingress": running.ingress_arn,
