@@ -6,7 +6,8 @@ import pytest
 
 from local.fake_customerio.faults import Fault, FaultKind
 from local.stack import ACCOUNT_IDS, API_KEY, SITE_ID
-from tests.e2e.messages import join, memberships, somebody
+from tests.e2e.function import start_afresh
+from tests.e2e.messages import address, join, memberships, new_mpid, of_profile, somebody
 
 SECRET = "customerio/credentials"
 
@@ -25,6 +26,8 @@ def rotate(clean):
 
     yield to
     to(API_KEY)
+    # Customer.io has just refused the key, for which the function pauses.
+    start_afresh(clean)
 
 
 def test_a_malformed_message_is_set_aside_with_its_reason(clean):
@@ -76,6 +79,31 @@ def test_a_redriven_letter_is_delivered_once_its_cause_is_gone(clean):
     clean.wait_until_drained()
 
     assert memberships(clean, customer_id) == "'30001'"
+
+
+def test_after_a_change_of_email_nobody_is_in_an_audience_under_the_former_one(clean):
+    mpid, before, after = new_mpid(), address(), address()
+    clean.send([of_profile(mpid, before)])
+    clean.wait_until_drained()
+
+    clean.send([of_profile(mpid, after, 30002)])
+    clean.wait_until_drained()
+
+    assert memberships(clean, after) == "'30001','30002'"
+    assert memberships(clean, before) == ""
+    assert clean.take_set_aside() == []
+
+
+def test_who_leaves_under_a_new_email_is_in_no_audience_under_either(clean):
+    mpid, before, after = new_mpid(), address(), address()
+    clean.send([of_profile(mpid, before)])
+    clean.wait_until_drained()
+
+    clean.send([of_profile(mpid, after, action="delete")])
+    clean.wait_until_drained()
+
+    assert memberships(clean, after) == ""
+    assert memberships(clean, before) == ""
 
 
 @pytest.mark.timeout(150)
