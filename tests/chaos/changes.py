@@ -4,6 +4,9 @@ What happened to whom is kept beside each message's text, so that model.py can s
 of it without reading the text. People have ids and emails of their own, made of the seed, so that
 two stories can be told to one stack. A person's email and names are functions of the person and
 the time: two values of one millisecond would be settled by arrival, which is a documented limit.
+
+Some people move: they get another identifier in the course of the story, and say all that they
+have to say each time, so that Customer.io has all of it under the newest one.
 """
 
 from __future__ import annotations
@@ -50,34 +53,68 @@ def stranger(seed: int) -> Account:
     return Account(8000 + seed, "chaos-b", one_attribute=True, audiences=range(79001, 79004))
 
 
+SPAN_MS: Final = 5 * 3600 * 1000
+"""From the first change of a story to the last, without the news."""
+
+PHASES: Final = 3
+"""Identities of somebody who moves, each for an equal part of the story."""
+
 CROWD: Final = range(5_000_001, 5_000_301)
 """Audiences of the first account, too many for one value of Customer.io's."""
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What somebody goes by from a time on: the id, or the email if there is no id."""
+
+    since_ms: int
+    customer_id: str | None
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
 class Human:
-    """Somebody; the same in every workspace."""
+    """Somebody; the same in every workspace. `moves` has who moves, oldest identity first."""
 
     number: int
     mpid: int | None
     customer_id: str | None
     mailbox: str
     refusal: FaultKind | None = None
+    moves: tuple[Identity, ...] = ()
+
+    def name(self, at_ms: int = 0) -> str:
+        """Return what Customer.io knows them by who go by their identity of a time."""
+        return self.id_at(at_ms) or self.email(at_ms)
 
     @property
-    def name(self) -> str:
-        """What Customer.io knows them by."""
-        return self.customer_id or self.email(0)
+    def has_ids(self) -> bool:
+        """Whether they ever have a customer id."""
+        return bool(self.customer_id or any(identity.customer_id for identity in self.moves))
+
+    def id_at(self, at_ms: int) -> str | None:
+        """Return their customer id of a time."""
+        return self._identity(at_ms).customer_id if self.moves else self.customer_id
 
     def email(self, at_ms: int) -> str:
-        """Return their email of a time; those without an id are known by the only one."""
+        """Return their email of a time; who stays and has no id is known by the only one."""
+        if self.moves:
+            return self._identity(at_ms).email
         kept = at_ms % 3 if self.customer_id else 0
         return f"{self.mailbox}.{kept}@example.com"
+
+    def _identity(self, at_ms: int) -> Identity:
+        first = self.moves[0]
+        return max((m for m in self.moves if m.since_ms <= at_ms), key=_since, default=first)
 
     def names(self, at_ms: int) -> dict[str, str | None]:
         """Return their names of a time; None has it cleared."""
         first = NAMES[(self.number + at_ms) % len(NAMES)]
         return {"first_name": first, "last_name": None if at_ms % 5 == 0 else f"{first}sson"}
+
+
+def _since(identity: Identity) -> int:
+    return identity.since_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +160,10 @@ class Story:
 
 def story(seed: int, *, people: int, messages: int, now: float) -> Story:
     """Return the story of a seed: about so many messages, before `now` in Unix seconds."""
-    teller = _Teller(Random(seed), seed, people)
     start = int(now * 1000) - 6 * 3600 * 1000
+    teller = _Teller(Random(seed), seed, people, start)
     # Fewer times than messages, so that many messages share a millisecond.
-    times = [start + teller.chance.randrange(5 * 3600 * 1000) for _ in range(messages // 3)]
+    times = [start + teller.chance.randrange(SPAN_MS) for _ in range(messages // 3)]
     told: list[Sent] = []
     for _ in range(messages):
         account = teller.chance.choice(ACCOUNTS)
@@ -139,9 +176,13 @@ def story(seed: int, *, people: int, messages: int, now: float) -> Story:
     told += [teller.crowded(at_ms) for at_ms in times[: max(3, people // 50)]]
     told += [teller.message(teller.stranger, at_ms) for at_ms in times[: max(2, messages // 30)]]
     told += [teller.poison(place, at_ms) for place, at_ms in enumerate(times[: 7 + people // 30])]
-    told += teller.chance.choices(told, k=messages // 10)  # Delivered twice.
+    moves = teller.moves(messages)
+    told += [teller.regrouped(one) for one in moves[::4]]
+    told += [teller.contradiction(one) for one in moves[1::4]]
+    told += teller.chance.choices([*told, *moves], k=messages // 10)  # Delivered twice.
     teller.chance.shuffle(told)
-    late = start + 5 * 3600 * 1000 + 60_000
+    told = teller.mixed(told, moves)
+    late = start + SPAN_MS + 60_000
     affected = {
         profile.human.number: profile.human
         for one in told
@@ -149,7 +190,8 @@ def story(seed: int, *, people: int, messages: int, now: float) -> Story:
         if profile.human.refusal or one.account is teller.stranger
     }
     news = [teller.news(human, late + number) for number, human in affected.items()]
-    return Story(teller.humans, teller.stranger, told, news)
+    movers = [human for group in teller.movers for human in group]
+    return Story([*teller.humans, *movers], teller.stranger, told, news)
 
 
 def _pairs(told: Sequence[Sent]) -> list[tuple[Sent, Sent]]:
@@ -163,11 +205,13 @@ def _pairs(told: Sequence[Sent]) -> list[tuple[Sent, Sent]]:
 
 
 class _Teller:
-    def __init__(self, chance: Random, seed: int, people: int) -> None:
+    def __init__(self, chance: Random, seed: int, people: int, start_ms: int) -> None:
         self.chance = chance
+        self.start_ms = start_ms
         self.serials = count(1)
         self.stranger = stranger(seed)
         self.humans = [self._human(seed, number, people) for number in range(people)]
+        self.movers = [self._group(seed, number) for number in range(people // 12)]
 
     def _human(self, seed: int, number: int, people: int) -> Human:
         name = f"chaos-{seed}-{number}-{self.chance.getrandbits(24):06x}"
@@ -184,6 +228,71 @@ class _Teller:
             mailbox=name,
             refusal=refusal,
         )
+
+    def _group(self, seed: int, number: int) -> tuple[Human, ...]:
+        """Return somebody who moves, or two who swap: five kinds by turns."""
+        name = f"chaos-{seed}-mover-{number}-{self.chance.getrandbits(24):06x}"
+        a, b, c = (f"{name}.{letter}@example.com" for letter in "abc")
+        kinds: list[list[list[tuple[str | None, str]]]] = [
+            [[(None, a), (None, b), (None, c)]],
+            [[(None, a), (None, b), (f"{name}-1", b)]],
+            [[(f"{name}-1", a), (f"{name}-2", a), (f"{name}-3", a)]],
+            [[(None, a), (None, b), (None, b)], [(None, b), (None, a), (None, a)]],
+            [[(None, a), (None, b), (None, a)]],
+        ]
+        return tuple(
+            Human(
+                number=100_000 + 10 * number + place,
+                mpid=self.chance.randrange(-(2**63), 2**63),
+                customer_id=None,
+                mailbox=name,
+                moves=tuple(
+                    Identity(self.start_ms + phase * SPAN_MS // PHASES, *identity)
+                    for phase, identity in enumerate(identities)
+                ),
+            )
+            for place, identities in enumerate(kinds[number % len(kinds)])
+        )
+
+    def moves(self, messages: int) -> list[Sent]:
+        """Return messages of who moves, oldest first.
+
+        Two who swap are in the same messages, or both might go by one identity at the end. The
+        names of audiences are not kept, so whoever has an attribute per audience names all of
+        them each time, and no other account of the workspace names them.
+        """
+        told: list[Sent] = []
+        count = max(2, messages // 40)
+        for phase in range(PHASES):
+            for account in ACCOUNTS:
+                groups = [
+                    group
+                    for number, group in enumerate(self.movers)
+                    if bool(number % 2) is account.one_attribute
+                ]
+                for _ in range(count):
+                    at_ms = self.start_ms + int((phase + self.chance.random()) * SPAN_MS / PHASES)
+                    some = self.chance.sample(groups, self.chance.randint(1, min(5, len(groups))))
+                    humans = [human for group in some for human in group]
+                    profiles = [self._full_profile(account, human) for human in humans]
+                    told.append(self.sent(account, at_ms, profiles))
+        return sorted(told, key=lambda one: one.at_ms)
+
+    def _full_profile(self, account: Account, human: Human) -> Profile:
+        audiences: Sequence[int] = account.audiences
+        if not account.one_attribute:
+            audiences = self.chance.sample(audiences, self.chance.randint(1, 4))
+        words = tuple((audience, self.chance.choice(["add", "delete"])) for audience in audiences)
+        # Of several ids, each is a person of its own: an email can belong to one of them only.
+        tells_email = not human.moves[0].customer_id and self.chance.random() < 0.5
+        return Profile(human, words, tells_email, tells_names=True)
+
+    def mixed(self, told: Sequence[Sent], moves: Sequence[Sent]) -> list[Sent]:
+        """Return both in their orders, mixed at random."""
+        rest, moving = iter(told), iter(moves)
+        of_moves = [True] * len(moves) + [False] * len(told)
+        self.chance.shuffle(of_moves)
+        return [next(moving if is_move else rest) for is_move in of_moves]
 
     def message(self, account: Account, at_ms: int) -> Sent:
         """Return a message of some people, of whom some profiles have a flaw."""
@@ -234,11 +343,12 @@ class _Teller:
 
     def crowded(self, at_ms: int) -> Sent:
         """Return a message of one person entering, or leaving, far more audiences than others."""
-        human = self.chance.choice(self.humans[: max(3, len(self.humans) // 100)])
+        few = self.humans[: max(3, len(self.humans) // 100)]
+        human = self.chance.choice([*few, *self.movers[0]])
         said = self.chance.choice(["add", "add", "delete"])
         audiences = self.chance.sample(CROWD, self.chance.randint(100, 290))
         words = tuple((audience, said) for audience in audiences)
-        profile = Profile(human, words, tells_email=False, tells_names=False)
+        profile = Profile(human, words, tells_email=False, tells_names=bool(human.moves))
         return self.sent(ACCOUNTS[0], at_ms, [profile])
 
     def news(self, human: Human, at_ms: int) -> Sent:
@@ -281,12 +391,12 @@ class _Teller:
     def _written(self, profile: Profile, at_ms: int, serial: int) -> dict[str, Any]:
         human = profile.human
         identities = []
-        if human.customer_id:
-            value = f" {human.customer_id} " if serial % 7 == 0 else human.customer_id
+        if customer_id := human.id_at(at_ms):
+            value = f" {customer_id} " if serial % 7 == 0 else customer_id
             identities.append({"type": "customer", "encoding": "raw", "value": value})
-        if profile.tells_email or not human.customer_id:
+        if profile.tells_email or not customer_id:
             value = human.email(at_ms)
-            if not human.customer_id and serial % 5 == 0:
+            if not human.has_ids and serial % 5 == 0:
                 value = value.upper()
             identities.append({"type": "email", "encoding": "raw", "value": value})
         audiences = [self._audience(*word) for word in profile.words]

@@ -6,7 +6,7 @@ It knows nothing of the function: no standings, no batches, no order of arrival.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.chaos.changes import Human, Profile, Sent, audience_name
@@ -14,21 +14,72 @@ from tests.chaos.changes import Human, Profile, Sent, audience_name
 Person = tuple[str, str]
 """A workspace, and what Customer.io knows somebody by there."""
 
+_Told = tuple[Sent, Profile]
+
 Letter = tuple[str, str, int]
 """Something set aside: the message it came in, the error type, the profile's serial or 0."""
 
 
 def people(sent: Iterable[Sent]) -> dict[Person, dict[str, Any]]:
-    """Return the attributes that Customer.io must hold of each person, once all is delivered."""
-    told: defaultdict[Person, list[tuple[Sent, Profile]]] = defaultdict(list)
+    """Return the attributes that Customer.io must have of each person, once all is delivered.
+
+    A person is who they are by the newest identity that was sent; an id outranks an email.
+    """
+    expected: dict[Person, dict[str, Any]] = {}
+    for (site_id, _), told in _by_human(sent).items():
+        newest = max(told, key=_rank)
+        person = site_id, _name(newest)
+        if person in expected:
+            message = "two humans with one identifier: the story leaves open what is shown"
+            raise ValueError(message)
+        expected[person] = _attributes(told, has_id=_rank(newest)[0])
+    return expected
+
+
+def former_people(sent: Sequence[Sent]) -> set[Person]:
+    """Return who is to be in no audience, or not there: people by identifiers of the past."""
+    names = {
+        (site_id, _name(one)) for (site_id, _), told in _by_human(sent).items() for one in told
+    }
+    return names - people(sent).keys()
+
+
+def is_cleared(attributes: Mapping[str, Any]) -> bool:
+    """Return whether somebody is in no audience, by any attribute."""
+    lists = [value for name, value in attributes.items() if name.startswith("SegmentMembership")]
+    shown = [value for name, value in attributes.items() if name.startswith("In ")]
+    return lists == [""] and True not in shown
+
+
+def _by_human(sent: Iterable[Sent]) -> dict[tuple[str, int], list[_Told]]:
+    told: defaultdict[tuple[str, int], list[_Told]] = defaultdict(list)
     for one in sent:
         for profile in one.profiles:
             if not profile.flaw:
-                told[one.account.site_id, profile.human.name].append((one, profile))
-    return {person: _attributes(words) for person, words in told.items()}
+                told[one.account.site_id, profile.human.number].append((one, profile))
+    return told
 
 
-def _attributes(told: Sequence[tuple[Sent, Profile]]) -> dict[str, Any]:
+def _rank(told: _Told) -> tuple[bool, int]:
+    one, profile = told
+    return profile.human.id_at(one.at_ms) is not None, one.at_ms
+
+
+def _name(told: _Told) -> str:
+    one, profile = told
+    return profile.human.name(one.at_ms)
+
+
+def _tells_email(told: _Told) -> bool:
+    one, profile = told
+    return profile.tells_email or not profile.human.id_at(one.at_ms)
+
+
+def _tells_names(told: _Told) -> bool:
+    return told[1].tells_names
+
+
+def _attributes(told: Sequence[_Told], *, has_id: bool) -> dict[str, Any]:
     human = told[0][1].human
     # On each audience the newest word counts; of equally new ones, leaving.
     words: dict[int, tuple[int, bool]] = {}
@@ -42,9 +93,9 @@ def _attributes(told: Sequence[tuple[Sent, Profile]]) -> dict[str, Any]:
     members = {audience for audience, (_, left) in words.items() if not left}
     attributes: dict[str, Any] = _lists(sorted(members))
     attributes |= {f"In {audience_name(each)}": each in members for each in shown}
-    if human.customer_id and (newest := _newest(told, lambda profile: profile.tells_email)):
+    if has_id and (newest := _newest(told, _tells_email)):
         attributes["email"] = human.email(newest)
-    if newest := _newest(told, lambda profile: profile.tells_names):
+    if newest := _newest(told, _tells_names):
         attributes |= {k: v for k, v in human.names(newest).items() if v is not None}
     return attributes
 
@@ -52,8 +103,8 @@ def _attributes(told: Sequence[tuple[Sent, Profile]]) -> dict[str, Any]:
 _UPDATE = "attribute_update"
 
 
-def _newest(told: Sequence[tuple[Sent, Profile]], tells: Callable[[Profile], bool]) -> int:
-    return max((one.at_ms for one, profile in told if tells(profile)), default=0)
+def _newest(told: Sequence[_Told], tells: Callable[[_Told], bool]) -> int:
+    return max((each[0].at_ms for each in told if tells(each)), default=0)
 
 
 def _lists(audiences: Sequence[int]) -> dict[str, str]:

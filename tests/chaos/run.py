@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,13 +52,16 @@ class Size:
     """The deployed function's timeout."""
 
 
-FULL: Final = Size(people=300, messages=420, outage_s=60, slow_s=22, often=2, timeout_s=60)
-SMALL: Final = Size(people=60, messages=70, outage_s=3, slow_s=8, often=1, timeout_s=20)
+FULL: Final = Size(people=300, messages=330, outage_s=60, slow_s=22, often=2, timeout_s=60)
+SMALL: Final = Size(people=60, messages=60, outage_s=3, slow_s=8, often=1, timeout_s=20)
 
 
 @dataclass(slots=True)
 class Figures:
-    """What one run came to. Lost, stale and surplus are to be 0, and `findings` empty."""
+    """What one run came to. Lost, stale and surplus are to be 0, and `findings` empty.
+
+    Stale are also people who are in an audience under an identifier of the past.
+    """
 
     seed: int
     messages: int = 0
@@ -95,7 +99,7 @@ class Chaos:
         size, stack = self.size, self.stack
         told = story(seed, people=size.people, messages=size.messages, now=time.time())
         refusals = [
-            Fault(human.refusal, person=human.name, times=None, reason="suppressed")
+            Fault(human.refusal, person=human.name(), times=None, reason="suppressed")
             for kind in (FaultKind.REFUSE_BATCH, FaultKind.REFUSE)
             for human in told.humans
             if human.refusal is kind
@@ -111,9 +115,9 @@ class Chaos:
         letters = stack.take_set_aside()
         known = [one for _, one in sent if one.account is not told.stranger]
         # Whoever is refused is not there at all.
-        refused = {human.name for human in told.humans if human.refusal}
+        refused = {human.name() for human in told.humans if human.refusal}
         expected = {who: it for who, it in model.people(known).items() if who[1] not in refused}
-        self._compare_people(figures, expected)
+        self._compare_people(figures, expected, model.former_people(known))
         _compare_letters(
             figures, letters, model.letters(sent, is_refused=lambda human: bool(human.refusal))
         )
@@ -133,7 +137,7 @@ class Chaos:
         redriven = self._redrive(mended)
         figures.redriven = len(mended)
         everything = [one for _, one in [*sent, *news]]
-        self._compare_people(figures, model.people(everything))
+        self._compare_people(figures, model.people(everything), model.former_people(everything))
         _compare_letters(
             figures, stack.take_set_aside(), _refused_again(redriven, mended, everything)
         )
@@ -227,9 +231,12 @@ class Chaos:
         wait_until(lambda: fake.applied()[FaultKind.DELAY] == _count_slow(fake.requests()))
 
     def _compare_people(
-        self, figures: Figures, expected: Mapping[model.Person, Mapping[str, Any]]
+        self,
+        figures: Figures,
+        expected: Mapping[model.Person, Mapping[str, Any]],
+        former: AbstractSet[model.Person],
     ) -> None:
-        found = {(one.site_id, _name(one)): one for one in self.stack.customerio.people()}
+        found = {(one.site_id, name_of(one)): one for one in self.stack.customerio.people()}
         for who, attributes in expected.items():
             person = found.pop(who, None)
             if person is None:
@@ -240,7 +247,12 @@ class Chaos:
                 continue
             figures.findings.append(self._explained(who, attributes, person))
         for who, person in found.items():
-            figures.surplus += 1
+            if who not in former:
+                figures.surplus += 1
+            elif model.is_cleared(person.attributes):
+                continue
+            else:
+                figures.stale += 1
             figures.findings.append(self._explained(who, {}, person))
 
     def _explained(
@@ -419,7 +431,8 @@ class _Hurry:
         )
 
 
-def _name(person: PersonRecord) -> str:
+def name_of(person: PersonRecord) -> str:
+    """Return what a person is called here: the id, or the email if there is no id."""
     return person.identifiers.get("id") or person.identifiers["email"]
 
 

@@ -1,0 +1,93 @@
+"""The stories and the model of tests/chaos, with a function that nothing goes wrong for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from handler.clock import TimeLeft
+from handler.customerio import wire
+from handler.domain.attributes import Person
+from handler.domain.workspace import Workspace
+from local.fake_customerio.people import Entity, Ordering, People
+from tests.builders import NOW, message
+from tests.chaos import model
+from tests.chaos.changes import ACCOUNTS, story
+from tests.chaos.run import SMALL, name_of
+from tests.fakes import FixedCredentials, MemoryPeople, forwarder
+
+
+class QuietCustomerIo:
+    """The fake Customer.io without HTTP."""
+
+    def __init__(self, ordering: Ordering) -> None:
+        self.people = People(ordering)
+
+    def deliver(
+        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+    ) -> list[None]:
+        for entity in (entity for person in persons for entity in wire.entities(person)):
+            self.people.apply(workspace.site_id, msgspec.json.decode(entity, type=Entity))
+        return [None] * len(persons)
+
+    def paused(self, workspace: Workspace) -> None:
+        return None
+
+
+def ended(seed: int, ordering: Ordering) -> tuple[dict[model.Person, Any], list[Any]]:
+    """Return whom Customer.io has after a story, and what was sent to accounts that are known."""
+    told = story(seed, people=SMALL.people, messages=SMALL.messages, now=NOW)
+    sent = [one for one in told.sent if one.account is not told.stranger]
+    customerio = QuietCustomerIo(ordering)
+    seconds = count(int(NOW))
+    function = forwarder(
+        people=MemoryPeople(),
+        customerio=customerio,
+        credentials=FixedCredentials({one.id: Workspace(one.site_id, "key") for one in ACCOUNTS}),
+        now=lambda: next(seconds),
+    )
+    chance = Random(seed)
+    waiting = [message(one.text, str(place)) for place, one in enumerate(sent)]
+    while waiting:
+        size = chance.randint(1, 5)
+        assert not function.process(waiting[:size], time_left=lambda: 60.0)
+        del waiting[:size]
+    return {(one.site_id, name_of(one)): one for one in customerio.people.find()}, sent
+
+
+@pytest.mark.parametrize("ordering", Ordering)
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_calm_story_ends_as_the_model_says(seed, ordering) -> None:
+    people, sent = ended(seed, ordering)
+
+    expected = model.people(sent)
+    others = people.keys() - expected.keys()
+    assert {who: people[who].attributes for who in expected} == expected
+    assert others <= model.former_people(sent)
+    assert all(model.is_cleared(people[who].attributes) for who in others)
+
+
+def test_in_each_story_people_are_known_by_identifiers_of_the_past() -> None:
+    for seed in range(1, 6):
+        people, sent = ended(seed, Ordering.UPDATES)
+
+        assert people.keys() & model.former_people(sent)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_cleared"),
+    [
+        ({"SegmentMembership": ""}, True),
+        ({"SegmentMembership": "", "In A": False, "first_name": "Ann"}, True),
+        ({"SegmentMembership": "'11'"}, False),
+        ({"SegmentMembership": "", "SegmentMembership 2": "'12'"}, False),
+        ({"SegmentMembership": "", "In A": True}, False),
+    ],
+)
+def test_whoever_is_in_an_audience_by_any_attribute_is_not_cleared(attributes, is_cleared) -> None:
+    assert model.is_cleared(attributes) is is_cleared
