@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
 
-RETRIED_SINCE: Final = "RetriedSince"
 RETRY_REASON: Final = "RetryReason"
 SOURCE_MESSAGE_ID: Final = "SourceMessageId"
 
@@ -48,10 +47,8 @@ def messages(event: Mapping[str, Any], *, retry_queue_url: str) -> list[Received
 def _received(record: Mapping[str, Any], retry_queue: str) -> ReceivedMessage:
     source_id, since = record["messageId"], None
     if record.get("eventSourceARN", "").rpartition(":")[2] == retry_queue:
-        texts = record.get("messageAttributes", {})
-        sent = record["attributes"]["SentTimestamp"]
-        since = int(_text(texts, RETRIED_SINCE) or sent) / 1000
-        source_id = _text(texts, SOURCE_MESSAGE_ID) or source_id
+        since = int(record["attributes"]["SentTimestamp"]) / 1000
+        source_id = _text(record.get("messageAttributes", {}), SOURCE_MESSAGE_ID) or source_id
     return ReceivedMessage(
         id=record["messageId"],
         body=record["body"],
@@ -114,15 +111,14 @@ class Queue:
             list(self._executor.map(partial(self._delay, url, time_left=time_left), batches))
 
     def move_to_retry(
-        self, outcomes: Sequence[MessageOutcome], *, now: float, time_left: TimeLeft
+        self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
     ) -> set[str]:
         """Send messages to the retry queue; return the ids of those that are there.
 
-        They can be received there after about 30 seconds. `now`, in Unix seconds, is when their
-        retries began.
+        They can be received there after about 30 seconds.
         """
         moved: set[str] = set()
-        entries = [self._retry_entry(*numbered, now) for numbered in enumerate(outcomes)]
+        entries = [self._retry_entry(*numbered) for numbered in enumerate(outcomes)]
         send = partial(self._send, self._retry_queue_url, time_left=time_left)
         for sent in self._executor.map(send, list(batch_requests(entries, _size))):
             moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
@@ -174,7 +170,7 @@ class Queue:
                 taken = {success["Id"] for success in answer.get("Successful", ())}
         return [(entry, entry["Id"] in taken) for entry in entries]
 
-    def _retry_entry(self, place: int, outcome: MessageOutcome, now: float) -> _Entry:
+    def _retry_entry(self, place: int, outcome: MessageOutcome) -> _Entry:
         return {
             "Id": str(place),
             "MessageBody": outcome.message.body,
@@ -182,7 +178,6 @@ class Queue:
             "MessageGroupId": message_group(outcome.opened.account_id if outcome.opened else None),
             "MessageAttributes": _attributes(
                 {
-                    RETRIED_SINCE: str(int(now * 1000)),
                     SOURCE_MESSAGE_ID: outcome.message.source_id,
                     RETRY_REASON: f"{type(outcome.retry).__name__}: {outcome.retry}",
                 }

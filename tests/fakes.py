@@ -99,6 +99,7 @@ class RecordingCustomerIo:
         self.set_at: dict[tuple[str, str], int] = {}
         self.credentials: list[Workspace] = []
         self.pauses: dict[Workspace, RetryableError] = {}
+        self.trials: set[Workspace] = set()
         self.answers: dict[str, PersonRejectedError | RetryableError] = {}
         self.refuses: Callable[[Workspace], RetryableError | None] = lambda _: None
         self.after_post: Callable[[], None] = lambda: None
@@ -118,6 +119,9 @@ class RecordingCustomerIo:
 
     def paused(self, workspace: Workspace) -> RetryableError | None:
         return self.pauses.get(workspace)
+
+    def is_on_trial(self, workspace: Workspace) -> bool:
+        return workspace in self.trials
 
     def _take(self, person: Person) -> None:
         value = person.identifier.value
@@ -180,7 +184,7 @@ class MemoryQueue:
         self.delayed += [message.id for message in messages]
 
     def move_to_retry(
-        self, outcomes: Sequence[MessageOutcome], *, now: float, time_left: TimeLeft
+        self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
     ) -> set[str]:
         ids = [] if self.is_broken else [outcome.message.id for outcome in outcomes]
         self.moved += ids

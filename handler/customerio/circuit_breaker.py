@@ -16,6 +16,8 @@ from handler.errors import RetryableError
 
 FIRST_PAUSE_S: Final = 15.0
 LONGEST_PAUSE_S: Final = 240.0
+LONGEST_ASKED_S: Final = 900.0
+"""What is believed of `Retry-After`: messages are retried every 15 minutes in the end."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,12 @@ class CircuitBreaker:
             circuit = self._circuits.get(workspace)
             return circuit.error if circuit and circuit.is_open(self._now()) else None
 
+    def is_on_trial(self, workspace: Workspace) -> bool:
+        """Tell whether a pause of a workspace is over, and no delivery succeeded since."""
+        with self._lock:
+            circuit = self._circuits.get(workspace)
+            return circuit is not None and not circuit.is_open(self._now())
+
     def begin(self, workspace: Workspace) -> bool:
         """Begin a delivery; return whether it is the first one after a pause, a probe.
 
@@ -71,17 +79,25 @@ class CircuitBreaker:
         with self._lock:
             self._circuits.pop(workspace, None)
 
-    def end(self, workspace: Workspace, failure: RetryableError | None) -> None:
-        """End a delivery; a failure pauses the workspace, longer each time in a row."""
+    def end(
+        self, workspace: Workspace, failure: RetryableError | None, *, asked_to_wait: float = 0.0
+    ) -> None:
+        """End a delivery; a failure pauses the workspace, longer each time in a row.
+
+        The pause is as long as Customer.io asked for, in seconds, up to `LONGEST_ASKED_S`.
+        """
         with self._lock:
             circuit = self._circuits.get(workspace)
             if failure is not None:
-                self._open(workspace, failure, circuit.failures if circuit else 0)
+                self._open(workspace, failure, circuit.failures if circuit else 0, asked_to_wait)
             elif circuit is not None:
                 circuit.is_probed = False
 
-    def _open(self, workspace: Workspace, failure: RetryableError, failures: int) -> None:
+    def _open(
+        self, workspace: Workspace, failure: RetryableError, failures: int, asked_to_wait: float
+    ) -> None:
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
+        asked = min(LONGEST_ASKED_S, asked_to_wait)
         now = self._now()
         self._circuits.pop(workspace, None)
         self._circuits[workspace] = _Circuit(
@@ -90,7 +106,7 @@ class CircuitBreaker:
             failures=failures + 1,
             opened_at=now,
             # Half of it is jitter, so that not all environments probe at the same time.
-            closed_at=now + self._draw(pause / 2, pause),
+            closed_at=now + max(asked, self._draw(pause / 2, pause)),
         )
         if len(self._circuits) > MAX_WORKSPACES:
             least_recent = next(iter(self._circuits))

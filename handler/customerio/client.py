@@ -100,6 +100,10 @@ class TrackApi:
         """
         return self._circuit_breaker.paused(workspace)
 
+    def is_on_trial(self, workspace: Workspace) -> bool:
+        """Tell whether a pause of a workspace is over, and no delivery succeeded since."""
+        return self._circuit_breaker.is_on_trial(workspace)
+
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
     ) -> list[Outcome]:
@@ -119,7 +123,9 @@ class TrackApi:
         try:
             return self._deliver(session, persons)
         finally:
-            self._circuit_breaker.end(workspace, session.failure)
+            self._circuit_breaker.end(
+                workspace, session.failure, asked_to_wait=session.asked_to_wait
+            )
 
     def _deliver(self, session: _Session, persons: Sequence[Person]) -> list[Outcome]:
         try:
@@ -211,6 +217,7 @@ class TrackApi:
                 answer = read(response.status, response.data)
             except (ThrottledError, UnavailableError) as error:
                 session.last_error = error
+                session.asked_to_wait = max(session.asked_to_wait, asked_to_wait)
                 wait = asked_to_wait + full_jitter(tries, self._draw)
                 is_last = session.is_probe or tries == MAX_TRIES
                 if is_last or wait > session.time_left() - SHORTEST_TRY_S:
@@ -247,6 +254,7 @@ class _Session:
         self.is_probe = is_probe
         self.aborted_by: RetryableError | None = None
         self.last_error: RetryableError | None = None
+        self.asked_to_wait = 0.0
         self.headers = {
             "Content-Type": "application/json",
             **make_headers(

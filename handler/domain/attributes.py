@@ -50,20 +50,26 @@ class Person(msgspec.Struct, frozen=True):
 
 
 def build_person(
-    state: PersonState, updates: Sequence[Update], options: AttributeOptions
+    state: PersonState,
+    updates: Sequence[Update],
+    options: AttributeOptions,
+    *,
+    predecessors: Sequence[Update] = (),
 ) -> Person:
     """Return the person as their state and the updates at hand say.
 
     Values come from the updates, as the state keeps only their times; one that is older than the
     newest that ever came is left out. Whoever was known by an email before they had an id gets
     that email too, unless a newer one ever came: so Customer.io gives the id to the same person.
+    `predecessors` are updates of who had the identifier before: the audiences that they name are
+    stated as well.
     """
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
     attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
     changes = [
         change
-        for update in updates
+        for update in (*updates, *predecessors)
         if update.one_attribute_per_audience
         for change in update.changes
     ]
@@ -103,19 +109,20 @@ def introduction(state: PersonState, person: Person) -> Person | None:
     former = _former_email(state)
     if former is None or person.attributes.get("email") in (None, former.value):
         return None
-    return _aside(state, person.identifier, {"email": former.value})
+    return _aside(person.identifier, {"email": former.value}, timestamp=state.timestamp - 1)
 
 
 def former_persons(
     state: PersonState,
-    former: Iterable[Identifier],
+    former: Mapping[Identifier, int],
     updates: Iterable[Update],
     options: AttributeOptions,
 ) -> list[Person]:
     """Return what empties the lists of whoever Customer.io has under former identifiers.
 
-    Nobody is created. The timestamp is one second before the person's own: if Customer.io has
-    given the new identifier to the same person, it ignores this as older.
+    `former` has the newest timestamp given under each. Nobody is created. The timestamp is one
+    second after that: newer than what was posted of this person, and older than what is posted of
+    whoever gets the identifier, or of this person if Customer.io has given the new one to them.
     """
     lists = dict(_numbered([""], state.continuations))
     known = {
@@ -124,19 +131,18 @@ def former_persons(
         if update.one_attribute_per_audience
         for change in update.changes
     }
-    return [_aside(state, each, {**lists, **known}, update_only=True) for each in former]
+    return [
+        _aside(each, {**lists, **known}, timestamp=last + 1, update_only=True)
+        for each, last in former.items()
+    ]
 
 
 def _aside(
-    state: PersonState,
-    identifier: Identifier,
-    attributes: Attributes,
-    *,
-    update_only: bool = False,
+    identifier: Identifier, attributes: Attributes, *, timestamp: int, update_only: bool = False
 ) -> Person:
     return Person(
         identifier=identifier,
-        timestamp=state.timestamp - 1,
+        timestamp=timestamp,
         attributes=attributes,
         overflowing=False,
         names_left_out=0,
@@ -155,7 +161,7 @@ def _former_email(state: PersonState) -> Identifier | None:
     """Return the newest email that somebody with an id was known by before."""
     if not _identifier(state).is_id:
         return None
-    return next((former for former in reversed(state.former) if not former.is_id), None)
+    return next((former for former in reversed(list(state.former)) if not former.is_id), None)
 
 
 def _is_newest_email(state: PersonState, email: Identifier) -> bool:

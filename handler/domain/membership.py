@@ -49,7 +49,8 @@ class PersonState(msgspec.Struct, frozen=True):
     `set_at` holds the stamps of `email`, `first_name` and `last_name`, if they ever came;
     `timestamp` is the newest one given to Customer.io with a change, in Unix seconds;
     `continuations` how many attributes `SegmentMembership 2`, `… 3` were ever sent;
-    `former` the identifiers that were replaced, oldest first, until Customer.io has been told.
+    `former` the identifiers that were replaced, oldest first, until Customer.io has been told,
+    each with the newest timestamp that was given under it.
     """
 
     version: int = 0
@@ -58,7 +59,7 @@ class PersonState(msgspec.Struct, frozen=True):
     memberships: Memberships = {}
     set_at: Mapping[str, Stamp] = {}
     continuations: int = 0
-    former: tuple[Identifier, ...] = ()
+    former: Mapping[Identifier, int] = {}
 
 
 def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> PersonState:
@@ -101,8 +102,8 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
     if not news and raised.isdisjoint(kept) and raised.isdisjoint(known.memberships):
         return known
     former = _former(known, identifier)
-    # A former identifier is cleared one second before the person is posted, and that must still
-    # be later than what was posted under it before.
+    # A former identifier is cleared one second after the last post under it, and that must be
+    # older than what is posted of the person now.
     step = 1 if former == known.former else 2
     return PersonState(
         version=known.version + 1,
@@ -146,7 +147,7 @@ def without_former(known: PersonState) -> PersonState:
 
     The timestamp stays, as what is posted of the two versions is the same.
     """
-    return msgspec.structs.replace(known, version=known.version + 1, former=())
+    return msgspec.structs.replace(known, version=known.version + 1, former={})
 
 
 def _oldest_tombstone(now: float) -> Stamp:
@@ -157,16 +158,17 @@ def _is_unknown_join(known: PersonState, change: MembershipChange) -> bool:
     return change.is_member and change.audience_id not in known.memberships
 
 
-def _former(known: PersonState, identifier: Identifier | None) -> tuple[Identifier, ...]:
+def _former(known: PersonState, identifier: Identifier | None) -> Mapping[Identifier, int]:
     """Return the identifiers that were ever kept as the current one, and are it no more."""
-    if (
-        known.identifier is None
-        or identifier is None
-        or identifier.names_the_same(known.identifier)
-    ):
+    before = known.identifier
+    if before is None or identifier is None or identifier.names_the_same(before):
         return known.former
-    others = [former for former in known.former if not former.names_the_same(identifier)]
-    return (*others, known.identifier)[-MAX_FORMER:]
+    former = {
+        each: timestamp
+        for each, timestamp in known.former.items()
+        if not each.names_the_same(identifier)
+    }
+    return dict([*former.items(), (before, known.timestamp)][-MAX_FORMER:])
 
 
 def membership_values(memberships: Memberships) -> list[str]:

@@ -73,6 +73,7 @@ class MessageOutcome:
         """Note what the whole message failed for."""
         if isinstance(error, RetryableError):
             self.retry = error
+            self.unfinished.clear()  # it is all of them now
         else:
             self.error = error
 
@@ -89,9 +90,8 @@ class MessageOutcome:
         since = self.message.retried_since
         if self.retry is None or since is None or now < since + after_s:
             return
-        error = RetriesExhaustedError(
-            f"tried for {after_s / 3600:g} hours, last: {type(self.retry).__name__}: {self.retry}"
-        )
+        last = f"{type(self.retry).__name__}: {self.retry}"
+        error = RetriesExhaustedError(f"not delivered for {after_s / 3600:g} hours, last: {last}")
         self.retry = None
         if self.unfinished:
             self.refused |= dict.fromkeys(self.unfinished, error)

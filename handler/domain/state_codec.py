@@ -32,7 +32,8 @@ class _Packed(msgspec.Struct, array_like=True):
     identified_at_ms: int
     continuations: int
     set_at: list[Stamp]  # of the attributes above, in their order; -1: it never came
-    former: list[tuple[str, int]] = []  # texts of identifiers, and when they were set
+    # Texts of identifiers, when they were set, and the newest timestamp given under each.
+    former: list[tuple[str, int, int]] = []
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Packed)
@@ -48,7 +49,7 @@ def pack(state: PersonState) -> bytes:
             identified_at_ms=state.identifier.set_at_ms if state.identifier else 0,
             continuations=state.continuations,
             set_at=[state.set_at.get(name, -1) for name in _SET_AT],
-            former=[(former.text, former.set_at_ms) for former in state.former],
+            former=[(each.text, each.set_at_ms, last) for each, last in state.former.items()],
         )
     )
 
@@ -79,5 +80,7 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
             name: newest for name, newest in zip(_SET_AT, held.set_at, strict=False) if newest >= 0
         },
         continuations=held.continuations,
-        former=tuple(Identifier.parse(text, set_at_ms=at_ms) for text, at_ms in held.former),
+        former={
+            Identifier.parse(text, set_at_ms=at_ms): last for text, at_ms, last in held.former
+        },
     )

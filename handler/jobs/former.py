@@ -9,7 +9,7 @@ before. Only when all this is verified does a state forget its former identifier
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
 from handler.clock import Now, TimeLeft
@@ -57,39 +57,53 @@ class FormerIdentifiers:
         What they carry must arrive after what was posted under it of the person before them.
         """
         by_key = {each.key: each for each in deliveries if each.key not in self._failures}
+        asked: set[str] = set()
         for _ in range(MAX_ROUNDS):
+            changed = [each for each in by_key.values() if each.former]
+            self._ask([each for each in changed if each.key not in asked])
+            asked |= {each.key for each in changed}
             late: dict[str, PersonUpdates] = {}
             floors: dict[str, int] = {}
-            for delivery in [each for each in by_key.values() if each.former]:
-                for key in self._successors(delivery):
-                    successor = by_key.get(key)
-                    floor = max(floors.get(key, 0), delivery.state.timestamp)
-                    if successor is None:
-                        late[key] = PersonUpdates(key, delivery.news.workspace)
-                    elif successor.state.timestamp < floor:
-                        late[key] = successor.news
-                    else:
-                        continue
+            for delivery, key in self._pairs(changed):
+                successor = by_key.get(key)
+                # Later than the clearing, which somebody may have posted already.
+                floor = max(floors.get(key, 0), *(last + 2 for last in delivery.former.values()))
+                if successor is None or successor.state.timestamp < floor:
+                    workspace = delivery.news.workspace
+                    late[key] = successor.news if successor else PersonUpdates(key, workspace)
                     floors[key] = floor
             if not late:
                 break
-            updated = self._update([*late.values()], floors)
-            by_key |= {each.key: each for each in updated}
+            by_key |= {each.key: each for each in self._update([*late.values()], floors)}
+        for delivery, key in self._pairs([each for each in by_key.values() if each.former]):
+            if key in by_key:
+                by_key[key] = by_key[key].succeeding(delivery)
         return [each for each in by_key.values() if each.key not in self._failures]
 
-    def _successors(self, delivery: Delivery) -> list[str]:
-        """Return the keys of who has a former identifier of this person now, failed ones apart."""
-        keys = self._successors_of[delivery.key]
-        answers = self._people.known_as(
-            delivery.former, delivery.news.workspace.site_id, time_left=self._time_left
-        )
-        for answer in answers.values():
-            if isinstance(answer, RetryableError):
-                self._failures[delivery.key] = answer
-                return []
-            # The index lags: it may still have this person.
-            keys |= {key for key in answer if key != delivery.key}
-        return [key for key in keys if key not in self._failures]
+    def _pairs(self, changed: Iterable[Delivery]) -> Iterable[tuple[Delivery, str]]:
+        """Yield each of these with the key of each of their successors, failed ones apart."""
+        for delivery in changed:
+            for key in self._successors_of.get(delivery.key, ()):
+                if key not in self._failures:
+                    yield delivery, key
+
+    def _ask(self, deliveries: Sequence[Delivery]) -> None:
+        """Ask the index who has the former identifiers of these people now."""
+        by_site: defaultdict[str, list[Delivery]] = defaultdict(list)
+        for delivery in deliveries:
+            by_site[delivery.news.workspace.site_id].append(delivery)
+        for site_id, theirs in by_site.items():
+            former = dict.fromkeys(each for delivery in theirs for each in delivery.former)
+            answers = self._people.known_as([*former], site_id, time_left=self._time_left)
+            for delivery in theirs:
+                for identifier in delivery.former:
+                    answer = answers[identifier]
+                    if isinstance(answer, RetryableError):
+                        self._failures[delivery.key] = answer
+                    else:
+                        # The index lags: it may still have this person.
+                        keys = {key for key in answer if key != delivery.key}
+                        self._successors_of[delivery.key] |= keys
 
     def new_successors(self, posted: Sequence[Delivery], again: Collection[str]) -> list[Delivery]:
         """Return who got a former identifier while it was cleared, and who had it before."""
@@ -97,7 +111,11 @@ class FormerIdentifiers:
             return []
         before = {delivery.key: delivery for delivery in posted if delivery.key not in again}
         after = {each.key: each for each in self.with_successors([*before.values()])}
-        new = {key for key, each in after.items() if before.get(key) is not each}
+        new = {
+            key
+            for key, each in after.items()
+            if key not in before or before[key].state.version != each.state.version
+        }
         had = {key for key in before if key in after and self._successors_of[key] & new}
         return [after[key] for key in new | had]
 
@@ -140,11 +158,11 @@ class FormerIdentifiers:
             if not isinstance(failure, VersionConflictError):
                 self._failures[key] = failure
 
-    def blocked(self) -> dict[str, RetryableError]:
+    def blocked(self) -> dict[str, Failure]:
         """Return who is not up to date because a successor is not, and why."""
         failures = {key: self._failure_of_successor(key) for key in self._successors_of}
         return {key: failure for key, failure in failures.items() if failure}
 
-    def _failure_of_successor(self, key: str) -> RetryableError | None:
+    def _failure_of_successor(self, key: str) -> Failure | None:
         failures = (self._failures.get(each) for each in self._successors_of.get(key, ()))
-        return next((each for each in failures if isinstance(each, RetryableError)), None)
+        return next((each for each in failures if each), None)

@@ -28,10 +28,11 @@ from handler.errors import (
     TooOldError,
     UnavailableError,
 )
-from handler.jobs.deliver import Delivered, Deliverer
+from handler.jobs.deliver import Deliverer
 from handler.jobs.isolation import Failure, attempt
 from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry
 from handler.jobs.post import PersonUpdates
+from handler.jobs.states import Delivered
 
 SETTLING_S: Final = 3 * AWS_CALL_S + 1
 """Kept for the end, in seconds: setting aside, moving to the retry queue, delaying, answering."""
@@ -212,7 +213,7 @@ class Forwarder:
         self._set_aside(outcomes, time_left)
         retried = [outcome for outcome in outcomes if outcome.retry is not None]
         fresh = [outcome for outcome in retried if not outcome.message.on_retry_queue]
-        moved = self._queue.move_to_retry(fresh, now=now, time_left=time_left)
+        moved = self._queue.move_to_retry(fresh, time_left=time_left)
         left = [outcome.message for outcome in retried if outcome.message.id not in moved]
         self._queue.delay(left, time_left=time_left)
         for outcome in retried:
@@ -241,7 +242,7 @@ class Forwarder:
         for letter, arrived in self._queue.set_aside(letters(), time_left=time_left):
             outcome = owners.pop(letter)
             if arrived:
-                self._telemetry.message_set_aside(letter)
+                self._telemetry.message_set_aside(letter, outcome.opened)
             else:
                 outcome.fail(UnavailableError("the dead-letter queue did not take a letter"))
 

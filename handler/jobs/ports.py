@@ -59,6 +59,9 @@ class CustomerIo(Protocol):
     def paused(self, workspace: Workspace) -> RetryableError | None:
         """Return why nothing is sent to a workspace for now; None if it may be tried."""
 
+    def is_on_trial(self, workspace: Workspace) -> bool:
+        """Tell whether a pause of a workspace is over, and nothing was sent since."""
+
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
     ) -> Sequence[PersonRejectedError | RetryableError | None]:
@@ -79,7 +82,7 @@ class Queue(Protocol):
         """Hide messages for a while."""
 
     def move_to_retry(
-        self, outcomes: Sequence[MessageOutcome], *, now: float, time_left: TimeLeft
+        self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
     ) -> Collection[str]:
         """Send messages to the retry queue; return the ids of those that are there."""
 
@@ -108,8 +111,8 @@ class Telemetry(DeliveryTelemetry, Protocol):
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that asks for nothing to be delivered."""
 
-    def message_set_aside(self, letter: DeadLetter) -> None:
-        """Report a letter that reached the DLQ."""
+    def message_set_aside(self, letter: DeadLetter, opened: AudienceMessage | None) -> None:
+        """Report a letter that reached the DLQ, and the message that it is from."""
 
     def message_retried(self, outcome: MessageOutcome) -> None:
         """Report a message that is tried again later, and why."""

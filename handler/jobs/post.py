@@ -6,11 +6,14 @@ Deliveries come in from deliver.py; persons go to customerio. Failures are noted
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from handler.clock import TimeLeft, keeping
 from handler.domain.attributes import Person
@@ -39,16 +42,22 @@ class PersonUpdates:
 class Delivery:
     """One person on the way: their updates, and the state that was kept with them.
 
-    `former` has the identifiers under which Customer.io may have them, but for the current one.
+    `former` has the identifiers under which Customer.io may have them, but for the current one,
+    each with the newest timestamp that was given under it; `predecessors` the updates of people
+    who had the current one before.
     """
 
     news: PersonUpdates
     state: PersonState
-    former: tuple[Identifier, ...] = ()
+    former: Mapping[Identifier, int]
+    predecessors: tuple[Update, ...] = ()
 
     @classmethod
     def of(
-        cls, news: PersonUpdates, state: PersonState, posted_as: Iterable[Identifier] = ()
+        cls,
+        news: PersonUpdates,
+        state: PersonState,
+        posted_as: Mapping[Identifier, int] = MappingProxyType({}),
     ) -> Delivery:
         """Return the delivery of a state, after posts under `posted_as`.
 
@@ -56,18 +65,43 @@ class Delivery:
         and those of the updates: if a late post creates a person under one that was cleared and
         forgotten before, the message that names it clears it, however often it is delivered.
         """
-        named = (update.identifier for update in news.updates if update.identifier is not None)
-        former: list[Identifier] = []
-        for identifier in (*state.former, *posted_as, *named):
-            others = [*former, state.identifier] if state.identifier else former
+        current = state.identifier
+        # An email that is not the identifier of somebody with an id may be somebody else's.
+        named = [
+            update.identifier
+            for update in news.updates
+            if update.identifier is not None
+            and (update.identifier.is_id or current is None or not current.is_id)
+        ]
+        former: dict[Identifier, int] = {}
+        for identifier, last in (
+            *state.former.items(),
+            *posted_as.items(),
+            *((each, state.timestamp - 2) for each in named),
+        ):
+            others = [*former, current] if current else former
             if not any(map(identifier.names_the_same, others)):
-                former.append(identifier)
-        return cls(news, state, tuple(former))
+                former[identifier] = last
+        return cls(news, state, former)
 
     def after_post(self, newest: PersonState) -> Delivery:
         """Return the delivery of the newest state, after this one was posted."""
-        posted_as = (self.state.identifier,) if self.state.identifier else ()
-        return Delivery.of(self.news, newest, (*self.former, *posted_as))
+        posted_as = dict(self.former)
+        if self.state.identifier is not None:
+            posted_as[self.state.identifier] = self.state.timestamp
+        return Delivery.of(self.news, newest, posted_as)
+
+    def succeeding(self, other: Delivery) -> Delivery:
+        """Return the delivery of somebody who has an identifier that the other had.
+
+        Customer.io still has the other's lists and attributes under it.
+        """
+        continuations = max(self.state.continuations, other.state.continuations)
+        return replace(
+            self,
+            state=msgspec.structs.replace(self.state, continuations=continuations),
+            predecessors=(*self.predecessors, *other.news.updates),
+        )
 
     @property
     def key(self) -> str:

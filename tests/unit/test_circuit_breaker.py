@@ -83,6 +83,21 @@ def test_the_workspaces_in_memory_are_bounded(house) -> None:
     assert house.breaker.paused(Workspace("site-a", "key-10"))
 
 
+@pytest.mark.parametrize(("asked", "pause"), [(600.0, 600.0), (86_400.0, 900.0), (1.0, 7.5)])
+def test_a_pause_is_as_long_as_customer_io_asks_for_within_reason(asked, pause) -> None:
+    house = House(share=0.0)
+    house.breaker.begin(WORKSPACE)
+    house.breaker.end(WORKSPACE, DOWN, asked_to_wait=asked)
+
+    house.now += pause - 0.1
+    assert house.breaker.paused(WORKSPACE)
+    assert not house.breaker.is_on_trial(WORKSPACE)
+
+    house.now += 0.2
+    assert house.breaker.paused(WORKSPACE) is None
+    assert house.breaker.is_on_trial(WORKSPACE)
+
+
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["fail", "succeed", "learn nothing"]), st.floats(0, 300))
 )

@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from handler.domain.membership import PersonState, merge
@@ -20,9 +21,10 @@ from handler.errors import (
     RetryableError,
     UnavailableError,
 )
-from handler.jobs.deliver import NEW_VERSION_AFTER_S, VERIFYING_S
+from handler.jobs.deliver import VERIFYING_S
 from handler.jobs.forward import SETTLING_S
 from handler.jobs.post import SHORTEST_SHARE_S
+from handler.jobs.states import NEW_VERSION_AFTER_S
 from tests.builders import (
     NOW,
     NOW_MS,
@@ -307,7 +309,7 @@ def test_what_was_retried_for_long_enough_is_set_aside_with_its_last_reason(hous
     (letter,) = house.queue.letters
     assert letter.error.error_type == "RetriesExhausted"
     assert str(letter.error) == (
-        "tried for 168 hours, last: UnavailableError: Customer.io is unavailable: 503"
+        "not delivered for 168 hours, last: UnavailableError: Customer.io is unavailable: 503"
     )
     assert json.loads(letter.body)["user_profiles"] == [failing]
 
@@ -350,6 +352,46 @@ def test_a_lost_race_is_read_again_and_merged(house) -> None:
     assert house.customerio.people["42"]["SegmentMembership"] == "'11','12'"
     assert house.people.calls["load consistently"] == 1
     assert house.telemetry.report.version_conflicts == 1
+
+
+def test_a_join_that_is_not_too_old_for_who_wrote_first_is_not_set_aside(house) -> None:
+    long_ago = NOW_MS - 33 * 86_400_000
+
+    def someone_else() -> None:
+        house.people.before_save = lambda: None
+        joined = update(change(11), mpid=-7, at_ms=NOW_MS - 40 * 86_400_000)
+        known = PersonState(version=1, memberships={11: 2 * joined.at_ms})
+        house.people.items[KEY] = msgspec.structs.replace(known, identifier=joined.identifier)
+
+    house.people.before_save = someone_else
+
+    house.process(body(profile(audience(11), audience(12)), at_ms=long_ago))
+
+    assert "'11'" in house.customerio.people["42"]["SegmentMembership"]
+    assert house.set_aside() == [("m-0", "TooOld", 1)]  # for 12 alone
+
+
+def test_after_a_pause_one_person_is_delivered_before_the_others_are_read(house) -> None:
+    people = [profile(customer_id=str(n), mpid=n) for n in range(1, 101)]
+    house.customerio.trials.add(WORKSPACE)
+    failure = UnavailableError("Customer.io is unavailable: 503")
+
+    def refuse(workspace):
+        house.customerio.pauses[workspace] = failure
+        return failure
+
+    house.customerio.refuses = refuse
+
+    house.process(body(*people))
+
+    assert len(house.people.items) == 1
+    assert len(house.customerio.posted) == 1
+    assert house.queue.moved == ["m-0"]
+
+    house.customerio.refuses = lambda _: None
+    house.customerio.pauses.clear()
+    house.process(body(*people))
+    assert len(house.customerio.people) == 100
 
 
 def test_a_race_lost_again_and_again_is_retryable(house) -> None:

@@ -73,7 +73,7 @@ def test_once_it_is_cleared_the_former_identifier_is_forgotten(house) -> None:
 
     house.process(body(profile(**known_as(email="new@example.com"))))
 
-    assert kept(house).former == ()
+    assert kept(house).former == {}
     assert kept(house).identifier.text == "email:new@example.com"
 
 
@@ -102,7 +102,7 @@ def test_until_it_is_cleared_the_message_is_retried_and_the_identifier_kept(hous
     house.customerio.answers.clear()
     assert house.process_retried(change) == []
     assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
-    assert kept(house).former == ()
+    assert kept(house).former == {}
 
 
 def test_a_refused_clearing_is_set_aside_with_its_reason(house) -> None:
@@ -163,7 +163,7 @@ def test_an_identifier_that_somebody_else_has_now_is_delivered_as_theirs(house) 
 
     assert house.customerio.people["family@example.com"]["SegmentMembership"] == "'12'"
     assert house.customerio.people["ann@example.com"]["SegmentMembership"] == "'11','13'"
-    assert [state.former for state in house.people.items.values()] == [(), ()]
+    assert [state.former for state in house.people.items.values()] == [{}, {}]
 
 
 def test_who_has_it_now_in_another_workspace_does_not_count(house) -> None:
@@ -217,3 +217,63 @@ def test_an_unchanged_identifier_costs_no_query(house) -> None:
         house.process(body(profile(), at_ms=at_ms))
 
     assert house.people.calls["known_as"] == 0
+
+
+def test_a_successor_has_nothing_left_of_who_had_the_identifier_before(house) -> None:
+    many = [audience(100_000_000_000_000_000 + n) for n in range(60)]
+    old = known_as(email="old@example.com")
+    house.process(body(profile(*many, mpid=1, **old), at_ms=NOW_MS - 30))
+    house.process(body(profile(audience(12), mpid=2, **old), at_ms=NOW_MS - 20))
+    assert house.customerio.people["old@example.com"]["SegmentMembership 2"]
+
+    new = known_as(email="new@example.com")
+    house.process(body(profile(many[0], mpid=1, **new), at_ms=NOW_MS - 10))
+
+    left = house.customerio.people["old@example.com"]
+    assert (left["SegmentMembership"], left["SegmentMembership 2"]) == ("'12'", None)
+    assert left[f"In {many[0]['audience_name']}"] is False
+    assert left["In Audience 12"] is True
+
+
+def test_a_successor_that_is_rejected_is_not_emptied_and_the_rejection_explained(house) -> None:
+    old = known_as(email="old@example.com")
+    house.process(body(profile(audience(12), mpid=2, **old), at_ms=NOW_MS - 30))
+    house.process(body(profile(audience(12), mpid=1, **old), at_ms=NOW_MS - 20))
+    house.customerio.answers["old@example.com"] = PersonRejectedError("suppressed")
+
+    house.process(body(profile(mpid=1, **known_as(email="new@example.com")), at_ms=NOW_MS - 10))
+
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == "'12'"
+    assert house.set_aside() == [("m-0", "RejectedByCustomerIo", 1)]
+
+
+def test_whoever_is_rejected_under_a_new_identifier_leaves_under_the_old_one_all_the_same(house):
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.answers["new@example.com"] = PersonRejectedError("email: invalid")
+
+    house.process(body(profile(audience(11, "delete"), **known_as(email="new@example.com"))))
+
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
+    assert house.set_aside() == [("m-0", "RejectedByCustomerIo", 1)]
+
+
+def test_an_email_that_only_an_old_message_names_is_not_cleared_of_somebody_with_an_id(house):
+    house.process(body(profile(mpid=1, customer_id="42"), at_ms=NOW_MS - 10))
+
+    house.process(body(profile(mpid=1, **known_as(email="family@example.com")), at_ms=NOW_MS - 20))
+
+    assert not any(one.update_only for one in house.customerio.posted)
+
+
+def test_many_changed_identifiers_are_asked_for_together(house) -> None:
+    def everybody(domain, at_ms):
+        return [
+            body(profile(mpid=n, **known_as(email=f"{n}@{domain}")), at_ms=at_ms)
+            for n in range(1, 201)
+        ]
+
+    house.process(*everybody("old.example", NOW_MS - 10))
+
+    house.process(*everybody("new.example", NOW_MS))
+
+    assert house.people.calls["known_as"] == 2

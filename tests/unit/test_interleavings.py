@@ -99,6 +99,7 @@ class Outside:
             known_as = staticmethod(staged(self.people, "known_as"))
             deliver = staticmethod(staged(self.customerio, "deliver"))
             paused = staticmethod(self.customerio.paused)
+            is_on_trial = staticmethod(self.customerio.is_on_trial)
 
         return forwarder(
             people=Staged(),

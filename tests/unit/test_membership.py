@@ -256,7 +256,7 @@ def test_without_former_identifiers_is_the_next_version_of_the_same_time() -> No
 
     kept = without_former(known)
 
-    assert (kept.version, kept.timestamp, kept.former) == (known.version + 1, known.timestamp, ())
+    assert (kept.version, kept.timestamp, kept.former) == (known.version + 1, known.timestamp, {})
 
 
 LONG_AGO = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1

@@ -381,7 +381,7 @@ def test_what_sqs_itself_moved_has_no_reason_whatever_it_carries(sqs, system, to
 
 def test_what_sqs_moved_from_the_retry_queue_has_the_reason_of_its_first_retry(sqs) -> None:
     client, stubbed = sqs
-    texts = {"SourceMessageId": "m-1", "RetriedSince": "1", "RetryReason": "UnavailableError: 503"}
+    texts = {"SourceMessageId": "m-1", "RetryReason": "UnavailableError: 503"}
     received = {
         "MessageId": "moved",
         "ReceiptHandle": "handle",

@@ -96,7 +96,9 @@ def test_an_outage_longer_than_the_retries_sets_everything_aside_with_its_reason
     assert seen.missing() == set()
     assert seen.retries.expired == []
     for reason in seen.dead().values():
-        assert reason.startswith("RetriesExhausted: tried for 168 hours, last: CredentialsRefused")
+        assert reason.startswith(
+            "RetriesExhausted: not delivered for 168 hours, last: CredentialsRefused"
+        )
 
 
 @pytest.mark.parametrize(("is_fair", "is_soon"), [(True, True), (False, False)])

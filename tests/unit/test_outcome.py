@@ -111,3 +111,16 @@ def letters_of(text: str, error: PermanentError) -> list[DeadLetter]:
         outcome.opened = read_message(text, now=NOW)
     outcome.fail(error)
     return list(outcome.letters())
+
+
+def test_what_fails_as_a_whole_after_a_profile_of_it_is_set_aside_as_a_whole() -> None:
+    text = body(*(profile(customer_id=str(n)) for n in range(4)))
+    received = message(text, retried_since=NOW - 100)
+    outcome = MessageOutcome(received, read_message(text, now=NOW))
+    outcome.fail_profile(0, UnavailableError("one"))
+    outcome.fail(UnavailableError("all"))
+
+    outcome.stop_retrying(now=NOW, after_s=100)
+
+    (letter,) = outcome.letters()
+    assert customers(letter) == ["0", "1", "2", "3"]

@@ -46,10 +46,10 @@ def test_any_other_event_is_a_misconfiguration(event) -> None:
 
 
 def test_a_message_of_the_retry_queue_knows_its_first_id_and_when_its_retries_began() -> None:
-    texts = {"RetriedSince": str(NOW_MS), "SourceMessageId": "m-0"}
+    texts = {"SourceMessageId": "m-0"}
     event = record(
         eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:retries",
-        attributes={"ApproximateReceiveCount": "3", "SentTimestamp": "1"},
+        attributes={"ApproximateReceiveCount": "3", "SentTimestamp": str(NOW_MS)},
         messageAttributes={name: {"stringValue": text} for name, text in texts.items()},
     )
 
@@ -71,7 +71,7 @@ def test_what_somebody_else_put_on_the_retry_queue_is_retried_from_when_it_was_s
 
 
 def test_the_attributes_of_the_retry_queue_mean_nothing_on_the_source_queue() -> None:
-    texts = {"RetriedSince": "1", "SourceMessageId": "m-0"}
+    texts = {"SourceMessageId": "m-0"}
     event = record(
         eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:changes",
         messageAttributes={name: {"stringValue": text} for name, text in texts.items()},
@@ -169,21 +169,20 @@ def outcome(text="{}", message_id="m-1", account_id=1001) -> MessageOutcome:
 def test_a_message_moves_to_the_retry_queue_with_what_it_needs_there(sqs, queues) -> None:
     outcomes = [outcome(message_id="m-0"), outcome('{"x": 1}')]
 
-    assert queues.move_to_retry(outcomes, now=NOW, **PLENTY) == {"m-1"}
+    assert queues.move_to_retry(outcomes, **PLENTY) == {"m-1"}
 
     (request,) = sqs.requests
     entry = request["Entries"][1]
     assert (request["QueueUrl"], entry["MessageBody"]) == (RETRY_URL, '{"x": 1}')
     assert (entry["DelaySeconds"], entry["MessageGroupId"]) == (22, "1001")
     assert {name: text["StringValue"] for name, text in entry["MessageAttributes"].items()} == {
-        "RetriedSince": str(NOW_MS),
         "SourceMessageId": "m-1",
         "RetryReason": "UnavailableError: Customer.io: 503",
     }
 
 
 def test_nothing_moves_without_time(sqs, queues) -> None:
-    assert queues.move_to_retry([outcome()], now=NOW, time_left=lambda: 1.0) == set()
+    assert queues.move_to_retry([outcome()], time_left=lambda: 1.0) == set()
     assert sqs.requests == []
 
 

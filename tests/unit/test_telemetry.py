@@ -25,7 +25,7 @@ from handler.errors import (
     UnusableCredentialsError,
 )
 from handler.telemetry import MetricName, Telemetry
-from tests.builders import NOW, body, message
+from tests.builders import NOW, body, message, profile
 
 
 class Told:
@@ -73,10 +73,11 @@ def test_a_secret_that_could_not_be_read_is_an_error_with_its_reason(told) -> No
 def test_what_is_set_aside_is_told_and_counted_by_type(told) -> None:
     letter = DeadLetter("secret body", NoIdentityError("$.user_identities: none"), "m-1", 3)
 
-    told.telemetry.message_set_aside(letter)
+    told.telemetry.message_set_aside(letter, read_message(body(profile()), now=NOW))
 
     (line,) = told.lines()
     assert line["message"] == "message.set_aside"
+    assert line["mparticle_message_id"] == "5ff2b1c8-0000-4000-8000-000000000001"
     assert (line["message_id"], line["profiles"]) == ("m-1", 3)
     assert (line["error_type"], line["reason"]) == ("NoIdentity", "$.user_identities: none")
     metrics = told.metrics()

@@ -1,0 +1,141 @@
+"""States: load what is kept of people, merge what is new, and save it.
+
+It comes first in a delivery: deliver.py posts only what was saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from handler.clock import Now, Sleep, TimeLeft
+from handler.domain.attributes import Person
+from handler.domain.membership import PersonState, merge, new_version, too_old
+from handler.errors import RetryableError, VersionConflictError
+from handler.jobs.isolation import Failure, attempt
+from handler.jobs.ports import DeliveryTelemetry, People
+from handler.jobs.post import Delivery, PersonUpdates
+
+MAX_ROUNDS: Final = 5
+"""How often a person is read again after someone else wrote them first."""
+
+NEW_VERSION_AFTER_S: Final = 60
+"""An unchanged state is delivered as a new version if it is older than this, in seconds."""
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What became of a delivery: everybody is up to date but those in `failures`.
+
+    By person: `persons` has what was posted last, of those who failed too; `too_old` the places
+    of the updates with a join that did not count.
+    """
+
+    failures: dict[str, Failure] = field(default_factory=dict)
+    persons: dict[str, Person] = field(default_factory=dict)
+    too_old: dict[str, Sequence[int]] = field(default_factory=dict)
+    changed: int = 0
+    overtaken: int = 0
+    version_conflicts: int = 0
+
+
+class States:
+    """The states of the people in one run."""
+
+    def __init__(
+        self,
+        *,
+        people: People,
+        telemetry: DeliveryTelemetry,
+        result: Delivered,
+        now: Now,
+        sleep: Sleep,
+        backoff: Callable[[int], float],
+        time_left: TimeLeft,
+    ) -> None:
+        """Keep what updating needs; `result` is added to."""
+        self._people = people
+        self._telemetry = telemetry
+        self._result = result
+        self._now = now
+        self._sleep = sleep
+        self._backoff = backoff
+        self._time_left = time_left
+
+    def update(
+        self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
+    ) -> list[Delivery]:
+        """Bring people's kept states up to date, and return who is to be posted.
+
+        Who is in `floors` gets a state with at least that timestamp.
+        """
+        ready: list[Delivery] = []
+        waiting = {person.key: person for person in people}
+        for tries in range(MAX_ROUNDS):
+            if tries:
+                pause = self._backoff(tries)
+                self._sleep(min(pause, max(0.0, self._time_left())))
+            merged, changed = self._merge(waiting, floors, consistent=tries > 0 or bool(floors))
+            failures = self._people.save(changed, now=self._now(), time_left=self._time_left)
+            self._result.changed += len(changed) - len(failures)
+            ready += [delivery for delivery in merged if delivery.key not in failures]
+            conflicts = {
+                key: waiting[key]
+                for key, failure in failures.items()
+                if isinstance(failure, VersionConflictError)
+            }
+            self._result.failures |= {k: v for k, v in failures.items() if k not in conflicts}
+            self._result.version_conflicts += len(conflicts)
+            waiting = conflicts
+            if not waiting:
+                return ready
+        lost = VersionConflictError("others kept writing this person first")
+        self._result.failures |= dict.fromkeys(waiting, lost)
+        return ready
+
+    def _merge(
+        self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
+    ) -> tuple[list[Delivery], dict[str, PersonState]]:
+        """Return the deliveries of people as they are with their updates, and whose changed."""
+        states = self._people.load([*people], consistent=consistent, time_left=self._time_left)
+        now = self._now()
+        merged: list[Delivery] = []
+        changed: dict[str, PersonState] = {}
+        for key, person in people.items():
+            known = states[key]
+            if isinstance(known, RetryableError):
+                self._result.failures[key] = known
+                continue
+            state = attempt(
+                partial(self._merged, person, known, now, floors.get(key, 0)),
+                self._telemetry,
+            )
+            if not isinstance(state, PersonState):
+                self._result.failures[key] = state
+            elif state.identifier is not None:
+                merged.append(Delivery.of(person, state))
+                if state is not known:
+                    changed[key] = state
+        return merged, changed
+
+    def _merged(
+        self, person: PersonUpdates, known: PersonState, now: float, floor: int
+    ) -> PersonState:
+        merged = merge(known, person.updates, now=now)
+        self._result.too_old.pop(person.key, None)  # of a state that somebody wrote meanwhile
+        if places := too_old(known, merged, person.updates, now=now):
+            self._result.too_old[person.key] = places
+        if merged is known and known.version:
+            if known.timestamp < floor:
+                # Exactly the floor: two successors of each other would outbid each other for ever.
+                return new_version(known, now=floor)
+            if known.timestamp < now - NEW_VERSION_AFTER_S:
+                return new_version(known, now=now)
+        elif merged.timestamp < floor:
+            return msgspec.structs.replace(merged, timestamp=floor)
+        return merged
