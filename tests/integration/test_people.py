@@ -138,7 +138,7 @@ ANN, ANNE = (
 def test_a_former_identifier_finds_who_had_it_and_nobody_else(real) -> None:
     joanne = Identifier(is_id=False, set_at_ms=2, value="joanne@example.com")
     people = {f"k{n}": state(n, identifier=joanne) for n in range(1, 40)}
-    had = state(11, identifier=joanne, former=(ANN, ANNE))
+    had = state(11, identifier=joanne, former={ANN: 1, ANNE: 1})
     save(real, {**people, "had": had, "has": state(11, identifier=ANNE)})
 
     assert [*real.formerly_known_as(ANNE)] == ["had"]
@@ -147,7 +147,7 @@ def test_a_former_identifier_finds_who_had_it_and_nobody_else(real) -> None:
 
 def test_an_identifier_inside_a_longer_one_does_not_find_its_person(real) -> None:
     longer = Identifier(is_id=False, set_at_ms=1, value=f"{ANN.value}.au")
-    save(real, {"a": state(11, former=(longer,))})
+    save(real, {"a": state(11, former={longer: 1})})
 
     assert [*real.formerly_known_as(ANN)] == []
     assert [*real.formerly_known_as(longer)] == ["a"]
