@@ -161,8 +161,9 @@ class Bench:
         table: str,
         aws: Server | None = None,
         warm_up: Sequence[Shape] | None = None,
+        artifact: Path | None = None,
     ) -> Took:
-        """Invoke a handler with an event in a new process.
+        """Invoke a handler with an event in a new process; `artifact`: another build of ours.
 
         It is warmed up before, by events of some other people where none are given.
         """
@@ -170,7 +171,7 @@ class Bench:
         is_ours = handler == OURS
         shapes = [WARM_UP if is_ours else _PEERS_WARM_UP] if warm_up is None else warm_up
         before = [self.event(shape) for shape in shapes]
-        places = [self.artifact, PROJECT] if is_ours else [PROJECT]
+        places = [artifact or self.artifact, PROJECT] if is_ours else [PROJECT]
         done = subprocess.run(
             [PYTHON, "-m", "bench.invoked", handler, event, result, *before],
             cwd=self.folder,
