@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 
-from handler import aws, clock, queue
+from handler import clock, queue
+from handler.aws.clients import client_factory
+from handler.aws.transport import connection_pool
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi, full_jitter
 from handler.jobs.deliver import Deliverer
@@ -57,8 +59,8 @@ def settings() -> Settings:
 @functools.cache
 def forwarder() -> Forwarder:
     """Wire the rooms together, once per execution environment."""
-    pool = aws.connections(POST_THREADS)
-    client = aws.clients(pool)
+    pool = connection_pool(POST_THREADS)
+    client = client_factory(pool)
     dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)

@@ -30,9 +30,9 @@ class Draw(Protocol):
 
 
 AWS_CALL_S: Final = 4.0
-"""How long a call to AWS can take, with what aws.py gives it: one try, 1 s to connect, 2 s for
-each read of the answer, and none begun later than 2 s after the start. None is started with less
-time left."""
+"""How long a call to AWS can take, in seconds. aws/transport.py makes one try, with 1 s to
+connect, 2 s for each read of the answer, and no read that begins more than 2 s after the start.
+No call is begun with less time left."""
 
 
 now: Now = time.time

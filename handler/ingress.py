@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aws_lambda_powertools import Logger
 
-from handler import aws, clock
+from handler import clock
+from handler.aws.clients import client_factory
+from handler.aws.transport import connection_pool
 from handler.errors import MisconfiguredError
 from handler.http.token_auth import SECRET_KEPT_S, TokenAuth
 from handler.http.url_endpoint import UrlEndpoint
@@ -92,4 +94,4 @@ def url_endpoint() -> UrlEndpoint:
 
 @functools.cache
 def _client() -> Callable[[str], Any]:
-    return aws.clients(aws.connections(SENDS_IN_FLIGHT))
+    return client_factory(connection_pool(SENDS_IN_FLIGHT))

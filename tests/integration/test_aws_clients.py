@@ -1,4 +1,4 @@
-"""The clients of AWS on the wire: answers, and what goes wrong by botocore's names."""
+"""The clients of AWS against a server on loopback: answers, and botocore's errors."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ import pytest
 import urllib3
 from botocore import exceptions
 
-from handler import aws
+from handler.aws import transport
+from handler.aws.clients import client_factory
 
-ASKED: Any = {"RequestItems": {"people": {"Keys": [{"pk": {"S": "s3cret"}}]}}}
+REQUEST: Any = {"RequestItems": {"people": {"Keys": [{"pk": {"S": "s3cret"}}]}}}
 SILENCE = None
 
 
 @pytest.fixture
 def pool():
-    pool = aws.connections(1)
+    pool = transport.connection_pool(1)
     yield pool
     pool.clear()
 
 
 @pytest.fixture
 def dynamodb(pool, monkeypatch):
-    """A client of what is at a URL, with little patience."""
-    monkeypatch.setattr(aws, "_TIMEOUT", urllib3.Timeout(connect=5.0, read=0.2))
+    """Makes a client for a URL; it waits 0.2 s for each read."""
+    monkeypatch.setattr(transport, "_TIMEOUT", urllib3.Timeout(connect=5.0, read=0.2))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
     def at(url: str) -> Any:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        return aws.clients(pool)("dynamodb")
+        return client_factory(pool)("dynamodb")
 
     return at
 
 
 @contextmanager
 def answering(answer: bytes | None):
-    """A server that takes one request and answers it so."""
+    """A server that answers one request with these bytes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -53,7 +54,7 @@ def answering(answer: bytes | None):
                     connection.sendall(answer)
                     connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 16):
-                    pass  # until the client is done
+                    pass  # until the client closes
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -61,33 +62,33 @@ def answering(answer: bytes | None):
         thread.join(10)
 
 
-def http(status: str, told: object) -> bytes:
-    body = json.dumps(told).encode()
+def http(status: str, content: object) -> bytes:
+    body = json.dumps(content).encode()
     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body
 
 
-def test_an_answer_comes_over_the_pool_and_reads_as_botocores(dynamodb, pool) -> None:
-    told = {"Responses": {"people": [{"pk": {"S": "p"}, "memberships": {"B": "AAE="}}]}}
+def test_an_answer_comes_over_the_pool_and_has_botocores_form(dynamodb, pool) -> None:
+    content = {"Responses": {"people": [{"pk": {"S": "p"}, "memberships": {"B": "AAE="}}]}}
 
-    with answering(http("200 OK", told)) as place:
-        answer = dynamodb(f"http://{place}").batch_get_item(**ASKED)
+    with answering(http("200 OK", content)) as address:
+        answer = dynamodb(f"http://{address}").batch_get_item(**REQUEST)
 
     assert answer["Responses"] == {"people": [{"pk": {"S": "p"}, "memberships": {"B": b"\0\1"}}]}
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert len(pool.pools) == 1
 
 
-def test_a_refusal_has_its_code(dynamodb) -> None:
-    told = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "m"}
+def test_an_error_of_the_service_has_its_code(dynamodb) -> None:
+    content = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "m"}
 
     with (
-        answering(http("400 Bad Request", told)) as place,
-        pytest.raises(exceptions.ClientError) as refused,
+        answering(http("400 Bad Request", content)) as address,
+        pytest.raises(exceptions.ClientError) as raised,
     ):
-        dynamodb(f"http://{place}").batch_get_item(**ASKED)
+        dynamodb(f"http://{address}").batch_get_item(**REQUEST)
 
-    assert refused.value.response["Error"]["Code"] == "ThrottlingException"
+    assert raised.value.response["Error"]["Code"] == "ThrottlingException"
 
 
 @pytest.mark.parametrize(
@@ -103,19 +104,21 @@ def test_a_refusal_has_its_code(dynamodb) -> None:
         ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", exceptions.SSLError),
     ],
 )
-def test_trouble_on_the_wire_has_botocores_name_and_nothing_of_the_request(
+def test_an_error_of_the_connection_has_botocores_name_and_nothing_of_the_request(
     dynamodb, scheme, answer, raised
 ) -> None:
-    with answering(answer) as place, pytest.raises(raised) as failed:
-        dynamodb(f"{scheme}://{place}").batch_get_item(**ASKED)
+    with answering(answer) as address, pytest.raises(raised) as failed:
+        dynamodb(f"{scheme}://{address}").batch_get_item(**REQUEST)
 
     assert "s3cret" not in str(failed.value)
     assert failed.value.__cause__ is None
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
-def test_an_answer_that_trickles_in_is_not_waited_for(dynamodb, monkeypatch, length) -> None:
-    monkeypatch.setattr(aws, "_LAST_READ_S", 0.3)
+def test_a_slow_answer_is_not_read_for_longer_than_the_limit(
+    dynamodb, monkeypatch, length
+) -> None:
+    monkeypatch.setattr(transport, "_LAST_READ_S", 0.3)
     stop = threading.Event()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -129,10 +132,10 @@ def test_an_answer_that_trickles_in_is_not_waited_for(dynamodb, monkeypatch, len
 
         thread = threading.Thread(target=serve)
         thread.start()
-        begun = time.monotonic()
+        started = time.monotonic()
         with pytest.raises(exceptions.ReadTimeoutError):
-            dynamodb(f"http://127.0.0.1:{server.getsockname()[1]}").batch_get_item(**ASKED)
-        took = time.monotonic() - begun
+            dynamodb(f"http://127.0.0.1:{server.getsockname()[1]}").batch_get_item(**REQUEST)
+        took = time.monotonic() - started
         stop.set()
         thread.join(10)
 
@@ -140,26 +143,26 @@ def test_an_answer_that_trickles_in_is_not_waited_for(dynamodb, monkeypatch, len
 
 
 def test_a_connection_is_used_again(dynamodb, pool) -> None:
-    told = http("200 OK", {"Responses": {}}).replace(b"Connection: close\r\n", b"")
+    answer = http("200 OK", {"Responses": {}}).replace(b"Connection: close\r\n", b"")
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            connection, _ = server.accept()  # and no other
+            connection, _ = server.accept()  # one connection only
             with closing(connection):
                 for _ in range(2):
-                    asked = b""
-                    while b"s3cret" not in asked:
-                        asked += connection.recv(1 << 16)
-                    connection.sendall(told)
+                    received = b""
+                    while b"s3cret" not in received:
+                        received += connection.recv(1 << 16)
+                    connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
         client = dynamodb(f"http://127.0.0.1:{server.getsockname()[1]}")
-        assert client.batch_get_item(**ASKED)["Responses"] == {}
-        assert client.batch_get_item(**ASKED)["Responses"] == {}
+        assert client.batch_get_item(**REQUEST)["Responses"] == {}
+        assert client.batch_get_item(**REQUEST)["Responses"] == {}
         thread.join(10)
 
 
-def test_nobody_there_is_told_so(dynamodb) -> None:
+def test_a_refused_connection_has_botocores_name(dynamodb) -> None:
     with pytest.raises(exceptions.EndpointConnectionError):
-        dynamodb("http://127.0.0.1:1").batch_get_item(**ASKED)
+        dynamodb("http://127.0.0.1:1").batch_get_item(**REQUEST)

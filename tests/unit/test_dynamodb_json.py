@@ -1,4 +1,4 @@
-"""DynamoDB's batches: whatever they hold, written and read as botocore does."""
+"""DynamoDB JSON: any batch is written and read as botocore does it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from botocore.serialize import JSONSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler import aws
+from handler.aws.clients import client_factory
+from handler.aws.dynamodb_json import ParserFactory
 
 texts = st.text(max_size=5)
-blobs = st.binary(max_size=5).map(lambda held: base64.b64encode(held).decode())
+blobs = st.binary(max_size=5).map(lambda blob: base64.b64encode(blob).decode())
 numbers = st.integers().map(str)
 attributes = st.recursive(
     st.one_of(
@@ -40,14 +41,14 @@ attributes = st.recursive(
 )
 items = st.dictionaries(texts, attributes, max_size=4)
 keys = st.fixed_dictionaries({"Keys": st.lists(items, max_size=2)})
-read = st.fixed_dictionaries(
+items_answers = st.fixed_dictionaries(
     {
         "Responses": st.dictionaries(texts, st.lists(items, max_size=3), max_size=2),
         "UnprocessedKeys": st.dictionaries(texts, keys, max_size=2),
     }
 )
 errors = st.fixed_dictionaries({"Code": texts}, optional={"Message": texts, "Item": items})
-executed = st.fixed_dictionaries(
+statement_answers = st.fixed_dictionaries(
     {
         "Responses": st.lists(
             st.fixed_dictionaries(
@@ -65,32 +66,34 @@ def shape(operation: str) -> Any:
     return model.operation_model(operation).output_shape
 
 
-# What we ask with is what we are answered, with bytes where JSON has base64.
-asked_blobs = st.binary(max_size=5)
-asked_attributes = st.recursive(
+# A request holds bytes where an answer in JSON holds base64.
+sent_blobs = st.binary(max_size=5)
+sent_attributes = st.recursive(
     st.one_of(
         st.fixed_dictionaries({"S": texts}),
         st.fixed_dictionaries({"N": numbers}),
-        st.fixed_dictionaries({"B": asked_blobs}),
+        st.fixed_dictionaries({"B": sent_blobs}),
         st.just({"NULL": True}),
-        st.fixed_dictionaries({"BS": st.lists(asked_blobs, max_size=2)}),
+        st.fixed_dictionaries({"BS": st.lists(sent_blobs, max_size=2)}),
     ),
     lambda inner: st.fixed_dictionaries({"M": st.dictionaries(texts, inner, max_size=2)}),
     max_leaves=5,
 )
-asked_keys = st.fixed_dictionaries(
-    {"Keys": st.lists(st.dictionaries(texts, asked_attributes, max_size=2), max_size=3)},
+sent_keys = st.fixed_dictionaries(
+    {"Keys": st.lists(st.dictionaries(texts, sent_attributes, max_size=2), max_size=3)},
     optional={"ConsistentRead": st.booleans(), "ProjectionExpression": texts},
 )
-to_read = st.fixed_dictionaries({"RequestItems": st.dictionaries(texts, asked_keys, max_size=2)})
-statements = st.fixed_dictionaries(
-    {"Statement": texts, "Parameters": st.lists(asked_attributes, max_size=3)}
+items_requests = st.fixed_dictionaries(
+    {"RequestItems": st.dictionaries(texts, sent_keys, max_size=2)}
 )
-to_execute = st.fixed_dictionaries({"Statements": st.lists(statements, max_size=3)})
+statements = st.fixed_dictionaries(
+    {"Statement": texts, "Parameters": st.lists(sent_attributes, max_size=3)}
+)
+statement_requests = st.fixed_dictionaries({"Statements": st.lists(statements, max_size=3)})
 
 
-class Wire:
-    """A pool that keeps what is sent, and answers that it is done."""
+class RecordingPool:
+    """A pool that records each request and answers with an empty object."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -101,31 +104,33 @@ class Wire:
 
 
 @functools.cache
-def wired() -> tuple[Any, Wire]:
-    wire: Any = Wire()
+def recorded_client() -> tuple[Any, RecordingPool]:
+    pool: Any = RecordingPool()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "x")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        return aws.clients(wire)("dynamodb"), wire
+        return client_factory(pool)("dynamodb"), pool
 
 
-def sent_by(operation: str, **asked: Any) -> Any:
-    client, wire = wired()
-    getattr(client, operation)(**asked)
-    return wire.sent.pop()
+def sent_by(method: str, **params: Any) -> Any:
+    client, pool = recorded_client()
+    getattr(client, method)(**params)
+    return pool.sent.pop()
 
 
 @pytest.mark.parametrize(
-    ("method", "operation", "asked"),
+    ("method", "operation", "requests"),
     [
-        ("batch_get_item", "BatchGetItem", to_read),
-        ("batch_execute_statement", "BatchExecuteStatement", to_execute),
+        ("batch_get_item", "BatchGetItem", items_requests),
+        ("batch_execute_statement", "BatchExecuteStatement", statement_requests),
     ],
 )
 @given(data=st.data())
-def test_what_is_asked(method, operation, asked, data) -> None:
-    params = data.draw(asked)
+def test_a_batch_request_is_written_as_botocore_writes_it(
+    method, operation, requests, data
+) -> None:
+    params = data.draw(requests)
     model = botocore.session.get_session().get_service_model("dynamodb")
     written = JSONSerializer().serialize_to_request(params, model.operation_model(operation))
 
@@ -136,7 +141,7 @@ def test_what_is_asked(method, operation, asked, data) -> None:
     assert int(sent["headers"]["Content-Length"]) == len(sent["body"])
 
 
-def test_what_else_is_asked_is_left_to_botocore() -> None:
+def test_botocore_writes_every_other_request() -> None:
     sent = sent_by("describe_table", TableName="people")
 
     assert json.loads(sent["body"]) == {"TableName": "people"}
@@ -146,21 +151,21 @@ def both(operation: str, body: bytes, status: int = 200) -> tuple[Any, Any]:
     answer = {"status_code": status, "headers": {}, "body": body}
     ours, theirs = (
         parser.parse(answer, shape(operation))
-        for parser in (aws.Parsers().create_parser("json"), JSONParser())
+        for parser in (ParserFactory().create_parser("json"), JSONParser())
     )
     return ours, theirs
 
 
-@given(told=read)
-def test_items_that_were_read(told) -> None:
-    ours, theirs = both("BatchGetItem", json.dumps(told).encode())
+@given(answer=items_answers)
+def test_items_are_read_as_botocore_reads_them(answer) -> None:
+    ours, theirs = both("BatchGetItem", json.dumps(answer).encode())
 
     assert ours == theirs
 
 
-@given(told=executed)
-def test_statements_that_were_executed(told) -> None:
-    ours, theirs = both("BatchExecuteStatement", json.dumps(told).encode())
+@given(answer=statement_answers)
+def test_results_of_statements_are_read_as_botocore_reads_them(answer) -> None:
+    ours, theirs = both("BatchExecuteStatement", json.dumps(answer).encode())
 
     assert ours == theirs
 
@@ -177,7 +182,7 @@ def test_statements_that_were_executed(told) -> None:
         ("DescribeTable", b'{"Table": {"TableName": "t"}}', 200),
     ],
 )
-def test_what_else_comes_is_left_to_botocore(operation, body, status) -> None:
+def test_botocore_reads_every_other_answer(operation, body, status) -> None:
     ours, theirs = both(operation, body, status)
 
     assert ours == theirs

@@ -1,0 +1,1 @@
+"""AWS: botocore's clients, sending over connections of this project's own."""
