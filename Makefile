@@ -2,17 +2,14 @@
 
 PYTHON ?= python3
 
-# What the function is built for, and deployed as. The defaults are those of template.yaml.
-PYTHON_RUNTIME ?= python3.13
-ARCHITECTURE ?= arm64
-# More of the stack's parameters for `make deploy`: PARAMETERS="LogLevel=DEBUG BatchSize=50".
+# The stack's parameters for `make deploy`: PARAMETERS="LogLevel=DEBUG BatchSize=50".
 PARAMETERS ?=
 # What the operator's tool is to do: make ops ARGS="dlq list".
 ARGS ?= --help
 
 VENV := .venv/bin
 SAM := .tools/sam/bin/sam
-SOURCES := handler local ops tests bench
+SOURCES := handler local ops tools tests bench
 
 export SAM_CLI_TELEMETRY := 0
 
@@ -92,49 +89,20 @@ fmt: .venv/.done ## format the code, and fix what can be fixed
 # a setting, and take every value as a parameter.
 audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known weaknesses
 	.tools/audit/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
-	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local ops
+	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local ops tools
 	.tools/audit/bin/pip-audit $(AUDIT_FLAGS) --disable-pip --no-deps --requirement requirements.txt
 
 # --- to AWS ---------------------------------------------------------------------------------------
 
-build: .venv/.done .tools/sam/.done ## build the function; PYTHON_RUNTIME and ARCHITECTURE say what for
-	PYTHON=$(CURDIR)/$(VENV)/python PYTHON_RUNTIME=$(PYTHON_RUNTIME) ARCHITECTURE=$(ARCHITECTURE) \
-	  $(SAM) build --parameter-overrides $(RUNS_ON)
+build: .venv/.done .tools/sam/.done ## build the functions' package, which runs on every runtime and architecture
+	PYTHON=$(CURDIR)/$(VENV)/python $(SAM) build
 
-deploy: build ## build and deploy the stack; PARAMETERS="LogLevel=DEBUG" for more of its parameters
-	$(SAM) deploy --parameter-overrides $(RUNS_ON) $(PARAMETERS)
+deploy: build ## build and deploy the stack; PARAMETERS="LogLevel=DEBUG" for its parameters
+	$(SAM) deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-RUNS_ON = PythonRuntime=$(PYTHON_RUNTIME) Architecture=$(ARCHITECTURE)
-
-# `sam build` calls this. Wheels are those for the runtime and architecture, whatever this machine
-# is. Of botocore's data only that of the clients used is kept: 3 MB to upload instead of 19.
-WHEEL_PLATFORM ?= manylinux2014_$(patsubst arm64,aarch64,$(ARCHITECTURE))
-CLIENTS := dynamodb secretsmanager sqs sts
-# The endpoints of all other services, a megabyte of JSON, would be read by every cold start.
-ENDPOINTS := 'import json, sys; \
-  path = "botocore/data/endpoints.json"; \
-  told = json.load(open(path)); \
-  [one.update(services={name: one["services"][name] for name in sys.argv[1:] \
-    if name in one["services"]}) for one in told["partitions"]]; \
-  json.dump(told, open(path, "w"))'
-# Where this Python is the runtime's, bytecode goes along: the function cannot write its own, and
-# without it a cold start imports twice as long.
-MINOR := 'import sys; print("python%d.%d" % sys.version_info[:2])'
-
-# Both functions are the whole package, as they share most of it: only their handlers differ.
+# `sam build` calls this. Both functions are the whole package: only their handlers differ.
 build-ForwarderFunction build-IngressFunction:
-	find handler -name '*.py' | while read -r file; do \
-	  mkdir -p "$(ARTIFACTS_DIR)/$$(dirname "$$file")" && cp "$$file" "$(ARTIFACTS_DIR)/$$file" || exit; \
-	done
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
-	  --only-binary=:all: --implementation cp --python-version $(PYTHON_RUNTIME:python%=%) \
-	  --platform $(WHEEL_PLATFORM) --target "$(ARTIFACTS_DIR)" --requirement requirements.txt
-	cd "$(ARTIFACTS_DIR)" && find botocore/data -mindepth 1 -maxdepth 1 -type d \
-	  $(CLIENTS:%=! -name %) -exec rm -r {} +
-	cd "$(ARTIFACTS_DIR)" && $(PYTHON) -c $(ENDPOINTS) $(CLIENTS)
-	cd "$(ARTIFACTS_DIR)" && rm -r bin
-	cd "$(ARTIFACTS_DIR)" && if [ "$$($(PYTHON) -c $(MINOR))" = "$(PYTHON_RUNTIME)" ]; then \
-	  $(PYTHON) -m compileall -q -j 0 --invalidation-mode unchecked-hash . ; fi
+	@$(PYTHON) -m tools.package "$(ARTIFACTS_DIR)"
 
 # --- environments ---------------------------------------------------------------------------------
 

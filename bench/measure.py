@@ -21,8 +21,9 @@ import msgspec
 
 from bench import events
 from bench.events import Shape
-from local import emulator, stack
+from local import emulator
 from local.emulator import Emulator
+from tools import package
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -98,7 +99,7 @@ class Bench:
             Name="credentials", SecretString=_SECRET
         )
         self.artifact = folder / "artifact"
-        _build(self.artifact)
+        package.build(self.artifact)
         # As on Lambda, a connection trusts the usual hundred and more authorities, and ours.
         self.authorities = folder / "authorities.pem"
         usual = (self.artifact / "botocore/cacert.pem").read_text()
@@ -274,18 +275,3 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
             return len(held)
         case _:
             return 1
-
-
-def _build(artifact: Path) -> None:
-    artifact.mkdir()
-    command: Sequence[str] = [
-        "make",
-        "build-ForwarderFunction",
-        f"ARTIFACTS_DIR={artifact}",
-        f"PYTHON={sys.executable}",
-        f"PYTHON_RUNTIME={stack.runtime()}",
-        f"ARCHITECTURE={stack.architecture()}",
-    ]
-    if sys.platform == "darwin":
-        command = [*command, f"WHEEL_PLATFORM=macosx_11_0_{stack.architecture()}"]
-    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)

@@ -277,16 +277,12 @@ def _build_directory(directory: Path) -> Path:
 
 
 def _build(directory: Path) -> Path:
-    """Build the function for this machine, and return the built template."""
+    """Build the functions, and return the built template."""
     environ = {
         **os.environ,
         "PYTHON": sys.executable,
-        "PYTHON_RUNTIME": runtime(),
-        "ARCHITECTURE": architecture(),
         "TMPDIR": str(directory.parent),
     }
-    if sys.platform == "darwin":  # Where the emulator runs the function right on the Mac.
-        environ["WHEEL_PLATFORM"] = f"macosx_11_0_{platform.machine()}"
     _sam(["build", "--build-dir", str(directory)], environ)
     return directory / "template.yaml"
 

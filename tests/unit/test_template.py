@@ -10,6 +10,7 @@ from handler.queue import retry_delay
 from handler.settings import IngressSettings, Settings
 from handler.telemetry import MetricName
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE, properties, statements
+from tools import package
 
 PARAMETERS = TEMPLATE["Parameters"]
 FUNCTION = properties("ForwarderFunction")
@@ -339,11 +340,9 @@ def test_the_function_finds_every_setting_in_its_environment():
     ]
 
 
-def test_the_build_has_the_defaults_of_the_template():
-    makefile = (PROJECT / "Makefile").read_text()
-
-    assert f"PYTHON_RUNTIME ?= {PARAMETERS['PythonRuntime']['Default']}\n" in makefile
-    assert f"ARCHITECTURE ?= {PARAMETERS['Architecture']['Default']}\n" in makefile
+def test_the_package_is_built_for_each_runtime_and_architecture_of_the_template():
+    assert list(package.RUNTIMES) == PARAMETERS["PythonRuntime"]["AllowedValues"]
+    assert list(package.ARCHITECTURES) == PARAMETERS["Architecture"]["AllowedValues"]
 
 
 @pytest.mark.parametrize("statement", statements(), ids=lambda statement: statement["Sid"])
