@@ -42,6 +42,9 @@ def change(*profiles: Any, **fields: Any) -> dict[str, Any]:
     return request
 
 
+VERSION = "v1.2.0-3-gabc1234"
+
+
 def answer(request, *, suspended=False):
     return firehose.answer(request, answer_id=ANSWER_ID, now=NOW, suspended=suspended)
 
@@ -434,6 +437,11 @@ def test_the_format_is_answered_in_the_version_it_was_asked_in(told, echoed) -> 
 def test_only_audience_changes_are_suspended(suspended) -> None:
     assert answer(change(), suspended=suspended)["suspend_subscription"] is suspended
     assert "suspend_subscription" not in answer(SUBSCRIPTION, suspended=suspended)
+
+
+@pytest.mark.xfail(strict=True, reason="the version that runs is not known")
+def test_registration_names_the_version_that_runs() -> None:
+    assert answer(REGISTRATION)["version"] == VERSION
 
 
 def test_registration_asks_for_what_is_read_and_no_more() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from handler.domain.options import AttributeOptions
@@ -39,6 +41,17 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         retry_concurrency=2,
         suspends=False,
     )
+
+
+@pytest.mark.xfail(strict=True, reason="the version that runs is not known")
+@pytest.mark.parametrize(
+    ("environ", "version"), [({}, "unknown"), ({"VERSION": "v1.2.0"}, "v1.2.0")]
+)
+def test_the_version_is_the_one_that_the_build_put_there(environ, version) -> None:
+    for kind in (Settings, IngressSettings):
+        settings: Any = kind.from_environ(ENVIRON | environ)
+
+        assert settings.version == version
 
 
 @pytest.mark.parametrize("name", ENVIRON)

@@ -27,6 +27,8 @@ from handler.errors import (
 from handler.telemetry import MetricName, Telemetry
 from tests.builders import NOW, body, message, profile
 
+VERSION = "v1.2.0-3-gabc1234"
+
 
 class Told:
     """Telemetry, and the lines it wrote."""
@@ -222,6 +224,14 @@ def test_a_batch_is_one_line_and_its_numbers(told) -> None:
     metrics = told.metrics()
     assert (metrics["RecordsReceived"], metrics["OldestChangeAge"]) == ([2.0], [1.2])
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+
+
+@pytest.mark.xfail(strict=True, reason="the version that runs is not known")
+def test_a_batch_is_logged_with_the_version_that_runs(told) -> None:
+    told.telemetry.batch_done(Report())
+
+    (line,) = told.lines()
+    assert line["version"] == VERSION
 
 
 def test_metrics_begin_anew_after_each_invocation(told) -> None:
