@@ -96,6 +96,7 @@ audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies fo
 
 build: .venv/.done .tools/sam/.done ## build the functions' package, which runs on every runtime and architecture
 	PYTHON=$(CURDIR)/$(VENV)/python $(SAM) build
+	$(VENV)/python -m tools.version .aws-sam/build/template.yaml
 
 deploy: build ## build and deploy the stack; PARAMETERS="LogLevel=DEBUG" for its parameters
 	$(SAM) deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))

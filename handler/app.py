@@ -47,7 +47,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
 @functools.cache
 def telemetry() -> Telemetry:
     """Where log lines and metrics go; service and namespace come from the environment."""
-    return Telemetry(Logger(), Metrics())
+    return Telemetry(Logger(), Metrics(), version=settings().version)
 
 
 @functools.cache

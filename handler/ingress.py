@@ -73,6 +73,7 @@ def receiver() -> Receiver:
         logger(),
         now=clock.now,
         new_id=lambda: str(uuid.uuid4()),
+        version=settings.version,
     )
 
 

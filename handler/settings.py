@@ -38,6 +38,7 @@ class Settings:
     maximum_concurrency: int
     retry_concurrency: int
     suspends: bool
+    version: str
 
     @property
     def share_of_requests_per_second(self) -> float:
@@ -63,6 +64,7 @@ class Settings:
             maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
             retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
+            version=_version(environ),
             attribute_options=AttributeOptions(
                 clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
                 dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
@@ -78,6 +80,7 @@ class IngressSettings:
     table_name: str
     suspends: bool
     url_secret_name: str
+    version: str
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> IngressSettings:
@@ -87,6 +90,7 @@ class IngressSettings:
             table_name=_required(environ, "TABLE_NAME"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
             url_secret_name=environ.get("URL_SECRET_NAME", "").strip(),
+            version=_version(environ),
         )
 
 
@@ -95,6 +99,11 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise MisconfiguredError(f"setting {name} is missing")
     return value
+
+
+def _version(environ: Mapping[str, str]) -> str:
+    """Return what git called the sources at build; unknown if they were built without."""
+    return environ.get("VERSION", "unknown")
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

@@ -78,8 +78,9 @@ _UNITS: Final = {
 class Telemetry:
     """Logs at once; metrics are summed up and written by `flush`. Safe to use from threads."""
 
-    def __init__(self, logger: Logger, metrics: Metrics) -> None:
-        """Keep where lines and metrics go."""
+    def __init__(self, logger: Logger, metrics: Metrics, *, version: str) -> None:
+        """Keep where lines and metrics go, and the version that runs."""
+        self._version = version
         self._logger = logger
         self._metrics = metrics
         self._lock = threading.Lock()
@@ -193,6 +194,7 @@ class Telemetry:
                 self._values[MetricName.OldestChangeAge].append(round(report.oldest_change_s, 1))
         self._log(
             "batch.done",
+            version=self._version,
             records=report.records,
             profiles=report.profiles,
             changed=report.people_changed,

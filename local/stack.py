@@ -29,6 +29,7 @@ from local.command import FailedError
 from local.emulator import Emulator
 from local.events import SetAside
 from local.fake_customerio.process import FakeCustomerio
+from tools import version
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.client import IAMClient
@@ -284,7 +285,9 @@ def _build(directory: Path) -> Path:
         "TMPDIR": str(directory.parent),
     }
     _sam(["build", "--build-dir", str(directory)], environ)
-    return directory / "template.yaml"
+    template = directory / "template.yaml"
+    version.stamp(template, version.describe())
+    return template
 
 
 def _prepare(running_emulator: Emulator) -> None:

@@ -68,7 +68,12 @@ class IngressHouse:
         logger = Logger(service=f"test-{uuid.uuid4()}", stream=self.log)
         ids = iter(f"0b5e5a3e-92a8-4fd7-9b7c-{n:012}" for n in range(1000))
         self.receiver = Receiver(
-            self.sender, self.suspensions, logger, now=self.clock, new_id=ids.__next__
+            self.sender,
+            self.suspensions,
+            logger,
+            now=self.clock,
+            new_id=ids.__next__,
+            version="test",
         )
         secret = Secret(secrets, "the-secret", kept_s=SECRET_KEPT_S, now=self.clock)
         self.endpoint = UrlEndpoint(self.receiver, TokenAuth(secret, now=self.clock), logger)

@@ -151,24 +151,29 @@ def _packed(texts: Iterable[str], room: int) -> Iterable[Sequence[str]]:
 # --- answers ---
 
 
-def answer(request: object, *, answer_id: str, now: float, suspended: bool) -> dict[str, Any]:
+def answer(
+    request: object, *, answer_id: str, now: float, suspended: bool, version: str
+) -> dict[str, Any]:
     """Return the answer to a request; `answer_id` is a UUID, `now` in Unix seconds.
 
+    `version` is the one of this software, which a registration names.
     `suspended` tells mParticle to stop sending audience changes until a person acts.
     What is no request of ours has an answer too, as it is on the queue.
     """
     asked: Mapping[str, Any] = request if isinstance(request, Mapping) else {}
-    name, version = asked.get("type"), asked.get("firehose_version")
+    name, format_version = asked.get("type"), asked.get("firehose_version")
     fields: dict[str, Any] = {
         "id": answer_id,
         "timestamp_ms": int(now * 1000),
-        "firehose_version": version if isinstance(version, str) else FIREHOSE_VERSION,
+        "firehose_version": (
+            format_version if isinstance(format_version, str) else FIREHOSE_VERSION
+        ),
     }
     if isinstance(name, str) and name.endswith("_request"):
         fields["type"] = name.removesuffix("request") + "response"
     match request_type(request):
         case RequestType.REGISTRATION:
-            fields |= _REGISTRATION
+            fields |= {**_REGISTRATION, "version": version}
         case RequestType.MEMBERSHIP_CHANGE:
             fields["suspend_subscription"] = suspended
     return fields
@@ -183,7 +188,6 @@ _REGISTRATION: Final[Mapping[str, Any]] = {
         "Late, doubled and reordered changes end in the same state, and two configurations for "
         "one workspace add up."
     ),
-    "version": "1.0",
     "permissions": {
         "user_identities": [
             {"type": "customer", "encoding": "raw", "required": False},

@@ -42,6 +42,7 @@ class Receiver:
     logger: Logger
     now: Now
     new_id: Callable[[], str]
+    version: str
 
     def receive(self, request: Any, *, time_left: TimeLeft) -> dict[str, Any]:
         """Put what a request brings on the queue, and return the answer to it.
@@ -85,7 +86,11 @@ class Receiver:
             },
         )
         return firehose.answer(
-            request, answer_id=self.new_id(), now=self.now(), suspended=suspended
+            request,
+            answer_id=self.new_id(),
+            now=self.now(),
+            suspended=suspended,
+            version=self.version,
         )
 
     def _is_suspended(self, account_id: int | None, time_left: TimeLeft) -> bool:

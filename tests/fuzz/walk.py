@@ -236,7 +236,9 @@ class Walk:
         self.dynamodb = DynamoDb()
         self.customerio = CustomerIo()
         self._written = StringIO()
-        self._telemetry = Telemetry(_logger(), Metrics(namespace="Test", service="test"))
+        self._telemetry = Telemetry(
+            _logger(), Metrics(namespace="Test", service="test"), version="test"
+        )
         at_once = AtOnce()
         world: Any = self
         credentials = Credentials(Secret())

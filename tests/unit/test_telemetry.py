@@ -40,7 +40,8 @@ class Told:
             service=f"test-{uuid.uuid4()}", logger_handler=logging.StreamHandler(self._lines)
         )
         Metrics.clear_metrics(Metrics(namespace="Test", service="test"))
-        self.telemetry = Telemetry(logger, Metrics(namespace="Test", service="test"))
+        metrics = Metrics(namespace="Test", service="test")
+        self.telemetry = Telemetry(logger, metrics, version=VERSION)
 
     def lines(self):
         return [json.loads(line) for line in self._lines.getvalue().splitlines()]
@@ -226,7 +227,6 @@ def test_a_batch_is_one_line_and_its_numbers(told) -> None:
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
 
 
-@pytest.mark.xfail(strict=True, reason="the version that runs is not known")
 def test_a_batch_is_logged_with_the_version_that_runs(told) -> None:
     told.telemetry.batch_done(Report())
 
