@@ -4,8 +4,6 @@ PYTHON ?= python3
 
 # The stack's parameters for `make deploy`: PARAMETERS="LogLevel=DEBUG BatchSize=50".
 PARAMETERS ?=
-# What the operator's tool is to do: make ops ARGS="dlq list".
-ARGS ?= --help
 
 VENV := .venv/bin
 SAM := .tools/sam/bin/sam
@@ -14,7 +12,7 @@ SOURCES := handler local ops tools tests bench
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help run local invoke ops bench test check format lint types imports template tests chaos fuzz \
+.PHONY: help run local invoke bench test check format lint types imports template tests chaos fuzz \
         fmt audit \
         build deploy lock clean build-ForwarderFunction build-IngressFunction
 .DELETE_ON_ERROR:
@@ -35,11 +33,6 @@ invoke: tools ## invoke the function here with an event file: EVENT=events/join.
 
 bench: tools .tools/bench/.done ## measure the function beside what people would write instead; QUICK=1 for small sizes
 	@$(VENV)/python -m bench $(if $(QUICK),--quick)
-
-# --- on call --------------------------------------------------------------------------------------
-
-ops: .venv/.done ## see what is wrong with a deployed stack, and mend it: ARGS="status"; ARGS=--help for more
-	@$(VENV)/python -m ops $(ARGS)
 
 # --- checks, fails fastest first ------------------------------------------------------------------
 
@@ -110,30 +103,33 @@ build-ForwarderFunction build-IngressFunction:
 # Each tool that pins its own libraries has an environment of its own. uv fills it in a tenth of
 # the time that pip takes; where it fails, pip may know a mirror that only its own settings name.
 define INSTALL
-	@echo "Installing $(2) into $(1)"
-	@$(VENV)/uv pip install --quiet --python $(1) --requirement $(2) || \
-	  $(1)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(2)
+	@echo "Installing into $(1): $(2)"
+	@$(VENV)/uv pip install --quiet --python $(1) $(2) || \
+	  $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
 endef
 
 .PHONY: tools
 tools: .venv/.done .tools/ministack/.done .tools/sam/.done
 
-.venv/.done: requirements-dev.txt
+# The project is installed too, for its command: .venv/bin/ops.
+.venv/.done: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": say make PYTHON=python3.13 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(VENV)/python -m pip install --quiet --disable-pip-version-check --constraint $< uv
-	$(call INSTALL,.venv,$<)
+	$(call INSTALL,.venv,--requirement $<)
+	$(call INSTALL,.venv,--no-deps --editable .)
 	@touch $@
 
 .tools/%/.done: requirements/%.txt | .venv/.done
 	@$(VENV)/python -m venv .tools/$*
-	$(call INSTALL,.tools/$*,$<)
+	$(call INSTALL,.tools/$*,--requirement $<)
 	@touch $@
 
 LOCK = $(VENV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate
 
 lock: .venv/.done ## pin the newest versions that requirements/*.in allow
 	$(LOCK) requirements/run.in --output-file requirements.txt
+	$(LOCK) requirements/ops.in --output-file requirements/ops.txt
 	$(LOCK) requirements/dev.in --output-file requirements-dev.txt
 	$(LOCK) requirements/ministack.in --output-file requirements/ministack.txt
 	$(LOCK) requirements/sam.in --output-file requirements/sam.txt

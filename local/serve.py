@@ -81,7 +81,7 @@ def _explain(console: Console, running: Stack) -> None:
         "\nThen see how it is, send a sample event, and see what could not be forwarded:\n"
     )
     for command in ("status", "send events/bad_profile.json", "dlq list", "--help"):
-        console.print(Text(f'make ops ARGS="{command}"'), soft_wrap=True)
+        console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)
     console.print("\nOr hand one in as mParticle does, at the ingress, or at its URL:\n")

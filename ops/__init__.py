@@ -1,4 +1,4 @@
-"""Ops: the tool of whoever is on call, `python -m ops`.
+"""Ops: the command `ops`, for whoever is on call.
 
     cli            all commands under one name, and what `run` ends with
     commands       each group of them, and the one place that asks and tells

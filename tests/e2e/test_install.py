@@ -27,7 +27,6 @@ def ops(tmp_path):
     return commands / "ops"
 
 
-@pytest.mark.xfail(strict=True, reason="the project has no command to install")
 def test_ops_is_a_command_of_its_own(ops, tmp_path):
     done = subprocess.run(
         [ops, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
