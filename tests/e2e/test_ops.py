@@ -18,6 +18,7 @@ from ops.commands.context import OUT_OF_REACH, STOPPED, TROUBLE, USAGE
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import join, memberships, somebody
 from tests.stack_template import PROJECT
+from tools import version
 
 
 @pytest.fixture
@@ -66,6 +67,13 @@ def set_aside(stack, *bodies):
 
 def left(stack):
     return [letter.body for letter in stack.take_set_aside()]
+
+
+@pytest.mark.xfail(strict=True, reason="the status does not show the version")
+def test_the_status_has_the_version_that_is_deployed(ops):
+    _, told = ops("status")
+
+    assert told["version"] == version.describe()
 
 
 def test_the_status_tells_what_is_set_aside_and_why(stack, ops, ops_table):
