@@ -64,7 +64,7 @@ class Settings:
             maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
             retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
-            version=_version(environ),
+            version=version(environ),
             attribute_options=AttributeOptions(
                 clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
                 dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
@@ -90,8 +90,13 @@ class IngressSettings:
             table_name=_required(environ, "TABLE_NAME"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
             url_secret_name=environ.get("URL_SECRET_NAME", "").strip(),
-            version=_version(environ),
+            version=version(environ),
         )
+
+
+def version(environ: Mapping[str, str]) -> str:
+    """Return what git called the sources at build, or unknown if `make build` did not set it."""
+    return environ.get("VERSION", "unknown")
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:
@@ -99,11 +104,6 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise MisconfiguredError(f"setting {name} is missing")
     return value
-
-
-def _version(environ: Mapping[str, str]) -> str:
-    """Return what git called the sources at build; unknown if they were built without."""
-    return environ.get("VERSION", "unknown")
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

@@ -65,6 +65,7 @@ def status(found: Status, now: float) -> Group:
     dead, retries = found.dead_letters, found.retry_queue
     rows = [
         (mark(is_ok=found.is_ready), "stack", found.stack),
+        (mark(is_ok=True), "version", found.version),
         (mark(is_ok=True), "queue", _depth(found.queue)),
         (mark(is_ok=True, is_warning=retries.count > 0), "retry queue", _depth(retries)),
         (mark(is_ok=not dead.count), "dead-letter queue", _depth(dead)),

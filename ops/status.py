@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
+from handler import settings
 from handler.errors import UnusableCredentialsError
 from ops import mapping
 from ops.logs import read_log
@@ -74,6 +75,7 @@ class Status:
     """The stack at a glance; `troubles` as of `logged_since`, in Unix seconds."""
 
     stack: str
+    version: str
     queue: Depth
     retry_queue: Depth
     dead_letters: Depth
@@ -181,6 +183,7 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     logged_since = max(log.complete_since for log in logs.values())
     return Status(
         stack=stack.status,
+        version=_version(aws, stack),
         queue=_depth(aws, stack.queue_url),
         retry_queue=_depth(aws, stack.retry_queue_url),
         dead_letters=_depth(aws, stack.dead_letter_queue_url),
@@ -192,6 +195,11 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         logged_since=logged_since,
         is_cut_off=logged_since > start,
     )
+
+
+def _version(aws: Aws, stack: Stack) -> str:
+    found = aws.functions.get_function_configuration(FunctionName=stack.function_name)
+    return settings.version(found["Environment"]["Variables"])
 
 
 def troubles(function: Function, lines: Iterable[str]) -> list[Trouble]:

@@ -69,7 +69,6 @@ def left(stack):
     return [letter.body for letter in stack.take_set_aside()]
 
 
-@pytest.mark.xfail(strict=True, reason="the status does not show the version")
 def test_the_status_has_the_version_that_is_deployed(ops):
     _, told = ops("status")
 
