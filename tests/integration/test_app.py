@@ -14,7 +14,7 @@ import pytest
 
 from handler import app
 from handler.clock import now
-from handler.errors import MisconfiguredError, RetryableError
+from handler.errors import MisconfiguredError
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.process import FakeCustomerio
 from tests.builders import audience, body, profile
@@ -98,7 +98,7 @@ def test_a_message_to_be_retried_moves_to_the_retry_queue(fake, environ, aws, ca
     assert metrics["RecordsRetried"] == [1.0]
 
 
-def test_a_batch_that_all_stays_on_its_queue_raises_and_its_metrics_are_written(
+def test_a_batch_that_stays_on_the_retry_queue_is_answered_and_its_metrics_are_written(
     fake, environ, capsys
 ) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=404, times=None))
@@ -109,9 +109,9 @@ def test_a_batch_that_all_stays_on_its_queue_raises_and_its_metrics_are_written(
         attributes={"ApproximateReceiveCount": "1", "SentTimestamp": str(int(now() * 1000))},
     )
 
-    with pytest.raises(RetryableError):
-        app.lambda_handler({"Records": [again]}, CONTEXT)
+    answer = app.lambda_handler({"Records": [again]}, CONTEXT)
 
+    assert answer == {"batchItemFailures": [{"itemIdentifier": again["messageId"]}]}
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert metrics["RecordsRetried"] == [1.0]
 

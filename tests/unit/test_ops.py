@@ -878,7 +878,8 @@ class TwoWorkspaces:
     def __init__(self) -> None:
         self.items = {}
         self.scans = 0
-        known = state(11, former={Identifier(is_id=False, set_at_ms=1, value="ann@example.com"): 1})
+        before = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
+        known = state(11, former={before: 1})
         for site_id in ("site-a", "site-b"):
             key = person_key(site_id, profile_of())
             self.items[key] = {
