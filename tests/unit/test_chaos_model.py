@@ -38,6 +38,9 @@ class QuietCustomerIo:
     def paused(self, workspace: Workspace) -> None:
         return None
 
+    def is_on_trial(self, workspace: Workspace) -> bool:
+        return False
+
 
 def ended(seed: int, ordering: Ordering) -> tuple[dict[model.Person, Any], list[Any]]:
     """Return whom Customer.io has after a story, and what was sent to accounts that are known."""

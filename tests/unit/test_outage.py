@@ -120,7 +120,14 @@ def test_the_simulation_shows_how_messages_hidden_on_the_source_queue_delay_the_
     outages = {DOWN: outage("401", lasts=6 * HOUR)}
 
     seen = run(
-        Simulation(rates=BOTH, outages=outages, scale=1000, is_fair=False, has_retry_queue=False),
+        Simulation(
+            rates=BOTH,
+            outages=outages,
+            scale=1000,
+            longest_backoff_s=0.0,
+            is_fair=False,
+            has_retry_queue=False,
+        ),
         sending_s=6 * HOUR,
     )
 
