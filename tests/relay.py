@@ -19,6 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from local.emulator import ACCESS_KEY
 
 if TYPE_CHECKING:
     from local.stack import Stack
@@ -86,6 +91,7 @@ class Relay:
         """Pass calls on to these addresses."""
         self.url = url
         self.calls: list[Call] = []
+        # Changes what AWS is asked. What is changed is asked in the name of the root user.
         self.rewrite: Callable[[Call], bytes] = unchanged
         self._cuts: list[Cut] = []
         self._lock = threading.Lock()
@@ -122,11 +128,16 @@ class Relay:
         self.calls.append(call)
         if self._is_cut(call, Moment.BEFORE):
             return None
+        url = (self._aws_url if target else self._customerio_url) + path
+        passed = {k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP}
+        asked = self.rewrite(call) if body else b""
+        if asked != body:
+            passed = _signed(method, url, passed, asked)
         response = self._http.request(
             method,
-            (self._aws_url if target else self._customerio_url) + path,
-            headers={k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP},
-            body=self.rewrite(call) if body else None,
+            url,
+            headers=passed,
+            body=asked or None,
             redirect=False,
             decode_content=False,
         )
@@ -219,6 +230,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
         """Say nothing."""
+
+
+def _signed(method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    """Return the headers of a call to AWS, signed for another body by the emulator's root user."""
+    unsigned = {name: headers[name] for name in ("Content-Type", "X-Amz-Target")}
+    request = AWSRequest(method, url, unsigned, body)
+    # As in: AWS4-HMAC-SHA256 Credential=KEY/20261124/us-east-1/sqs/aws4_request, ...
+    _, _, region, service, _ = headers["Authorization"].partition(",")[0].split("/")
+    SigV4Auth(Credentials(ACCESS_KEY, ACCESS_KEY), service, region).add_auth(request)
+    return dict(request.headers.items())
 
 
 def _name(target: str, path: str, body: bytes) -> str:
