@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from local.events import SetAside
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
@@ -32,9 +30,8 @@ from tests.chaos.changes import ACCOUNTS, HUSH, Account, Sent, Story, story
 SECRET: Final = "customerio/credentials"
 SECONDS_TO_DRAIN: Final = 480.0
 QUICKER: Final = 100
-"""By how much the delays that the function asks SQS for are divided. The function asks for what
-it always asks for, and SQS grants it: a relay between the two tells of it, and then the test, for
-whom minutes are too long, sets the same messages' visibility anew, to a second at least."""
+"""By how much the delays that the function asks SQS for are divided. The function asks for what it
+always asks for, and a relay between the two changes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Size:
 
 
 FULL: Final = Size(people=300, messages=330, outage_s=60, slow_s=22, often=2, timeout_s=60)
-SMALL: Final = Size(people=60, messages=60, outage_s=3, slow_s=8, often=1, timeout_s=20)
+SMALL: Final = Size(people=60, messages=60, outage_s=3, slow_s=8, often=1, timeout_s=24)
 
 
 @dataclass(slots=True)
@@ -70,7 +67,7 @@ class Figures:
     faults: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     retries: int = 0
-    """Messages left on the queue, each time."""
+    """Messages moved to the retry queue or left on a queue, each time."""
     conflicts: int = 0
     """Writes that lost a race, and people who were written while they were posted."""
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -109,7 +106,7 @@ class Chaos:
         open_up(stack, API_KEY, ACCOUNTS)
         stack.customerio.reset()
         stack.take_set_aside()
-        self.relay.forget()
+        self.relay.calls.clear()
 
         sent = self._tell(told, refusals, Random(seed))
         letters = stack.take_set_aside()
@@ -147,7 +144,7 @@ class Chaos:
         figures.retries = sum(
             len(call.content["Entries"])
             for call in self.relay.calls
-            if call.name == relay.DELAY and call.status == 200
+            if call.name in _DELAYS and call.status == 200
         )
         with stack.emulator.log.open("rb") as log:
             log.seek(logged)
@@ -156,9 +153,9 @@ class Chaos:
         return figures
 
     def wait_for_a_retry(self) -> None:
-        """Wait until the function leaves a message on the queue."""
+        """Wait until the function moves a message to the retry queue, or leaves it on a queue."""
         before = len(self.relay.calls)
-        wait_until(lambda: any(call.name == relay.DELAY for call in self.relay.calls[before:]))
+        wait_until(lambda: any(call.name in _DELAYS for call in self.relay.calls[before:]))
 
     def _tell(
         self, told: Story, refusals: Sequence[Fault], chance: Random
@@ -175,7 +172,9 @@ class Chaos:
             self._replan(fault, *refusals)
             sent += self._send(messages)
             if fault is _OUTAGE:
-                time.sleep(self.size.outage_s)  # It lasts so long; nothing is waited for.
+                time.sleep(self.size.outage_s)  # It lasts so long.
+                # The function may pause all that time, for the faults before.
+                wait_until(self._is_noticed)
             else:
                 wait_until(lambda: self._is_spent() or not self.stack.waiting())
         self._replan(*refusals)
@@ -220,6 +219,10 @@ class Chaos:
         for planned in self.stack.customerio.replan(*faults):
             if planned.applied:
                 self._faults[called(planned.fault)] += planned.applied
+
+    def _is_noticed(self) -> bool:
+        planned = self.stack.customerio.faults()
+        return any(one.fault == _OUTAGE and one.applied for one in planned)
 
     def _is_spent(self) -> bool:
         return all(_is_spent(planned) for planned in self.stack.customerio.faults())
@@ -283,15 +286,14 @@ def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
     functions, name = stack.functions, stack.function_name
     deployed = functions.get_function_configuration(FunctionName=name)
     variables = deployed["Environment"]["Variables"]
-    visibility = stack.sqs.get_queue_attributes(
-        QueueUrl=stack.queue_url, AttributeNames=["VisibilityTimeout"]
-    )["Attributes"]
-    with (
-        relay.running(stack) as relayed,
-        ThreadPoolExecutor(1) as threads,
-    ):
-        hurry = _Hurry(stack, relayed)
-        hurrying = threads.submit(hurry.run)
+    visibilities = {
+        url: stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])[
+            "Attributes"
+        ]
+        for url in (stack.queue_url, stack.retry_queue_url)
+    }
+    with relay.running(stack) as relayed:
+        relayed.rewrite = _sooner(size)
         functions.update_function_configuration(
             FunctionName=name,
             Timeout=size.timeout_s,
@@ -299,20 +301,20 @@ def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
         )
         # Six times the function's timeout, as the template has it: a message that comes back
         # while it is worked on is set aside twice.
-        stack.sqs.set_queue_attributes(
-            QueueUrl=stack.queue_url, Attributes={"VisibilityTimeout": str(6 * size.timeout_s)}
-        )
+        for url in visibilities:
+            stack.sqs.set_queue_attributes(
+                QueueUrl=url, Attributes={"VisibilityTimeout": str(6 * size.timeout_s)}
+            )
         try:
             yield Chaos(stack, size, relayed)
         finally:
-            hurry.stop()
-            hurrying.result()
             functions.update_function_configuration(
                 FunctionName=name,
                 Timeout=deployed["Timeout"],
                 Environment={"Variables": variables},
             )
-            stack.sqs.set_queue_attributes(QueueUrl=stack.queue_url, Attributes=visibility)
+            for url, attributes in visibilities.items():
+                stack.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
             stack.customerio.rotate({SITE_ID: API_KEY})
             entry = {"site_id": SITE_ID, "api_key": API_KEY}
             _keep_secret(stack, dict.fromkeys(ACCOUNT_IDS, entry))
@@ -402,33 +404,24 @@ def _count_slow(requests: Iterable[Any]) -> int:
     return sum(request.fault is FaultKind.DELAY for request in requests)
 
 
-class _Hurry:
-    """Shortens each delay that the function was granted, until told to stop."""
+_DELAYS: Final = {relay.MOVE: "DelaySeconds", relay.DELAY: "VisibilityTimeout"}
 
-    def __init__(self, stack: Stack, relayed: relay.Relay) -> None:
-        self._stack = stack
-        self._relay = relayed
-        self._stopped = threading.Event()
 
-    def stop(self) -> None:
-        self._stopped.set()
+def _sooner(size: Size) -> Callable[[relay.Call], bytes]:
+    """Return what shortens each delay that is asked for."""
+    # The first delay outlasts a slow request, as it does if nobody shortens it: what Customer.io
+    # took after its caller had given up must be there before the next try.
+    shortest = {relay.MOVE: round(size.slow_s) + 1, relay.DELAY: 1}
 
-    def run(self) -> None:
-        done: dict[int, relay.Call] = {}  # Held on to, or another call could get the same id.
-        while not self._stopped.wait(0.05):
-            for call in list(self._relay.calls):
-                if call.name == relay.DELAY and call.status == 200 and id(call) not in done:
-                    done[id(call)] = call
-                    self._shorten(call.content["Entries"])
+    def rewritten(call: relay.Call) -> bytes:
+        if call.name not in _DELAYS:
+            return call.body
+        name, content = _DELAYS[call.name], call.content
+        for entry in content["Entries"]:
+            entry[name] = max(shortest[call.name], entry[name] // QUICKER)
+        return json.dumps(content).encode()
 
-    def _shorten(self, entries: Sequence[dict[str, Any]]) -> None:
-        shorter = [
-            {**entry, "VisibilityTimeout": max(1, entry["VisibilityTimeout"] // QUICKER)}
-            for entry in entries
-        ]
-        self._stack.sqs.change_message_visibility_batch(
-            QueueUrl=self._stack.queue_url, Entries=cast("Any", shorter)
-        )
+    return rewritten
 
 
 def name_of(person: PersonRecord) -> str:
