@@ -137,6 +137,24 @@ def test_from_email_to_id_with_another_email_the_former_one_goes_first(house) ->
     assert second.attributes["email"] == "new@example.com"
 
 
+@pytest.mark.xfail(
+    strict=True, reason="no introduction without an email, though the newest one is on its way"
+)
+def test_the_former_email_goes_first_while_the_message_with_the_newest_is_retried(house) -> None:
+    """Or Customer.io makes a second person, and keeps the email from it for ever."""
+    old = {"email": "old@example.com"}
+    house.process(body(profile(**known_as(**old)), at_ms=NOW_MS - 30))
+    house.customerio.answers["42"] = UnavailableError("503")
+    house.process(body(profile(customer_id="42", **old), at_ms=NOW_MS - 20))
+    house.customerio.answers.clear()
+    house.customerio.posted.clear()
+
+    house.process(body(profile(audience(12), customer_id="42"), at_ms=NOW_MS - 10))
+
+    assert house.customerio.posted[0].identifier.text == "id:42"
+    assert house.customerio.posted[0].attributes["email"] == "old@example.com"
+
+
 def test_an_identifier_that_comes_back_is_not_cleared(house) -> None:
     for email, audience_id, at_ms in [
         ("ann@example.com", 11, NOW_MS - 30),
