@@ -163,6 +163,8 @@ def _refusals(status: int, body: bytes, count: int) -> dict[int, str] | Refused:
     for error in errors:
         place = error.get("batch_index") if isinstance(error, dict) else None
         if type(place) is not int or place not in range(count):
+            if status == 200:
+                raise UnavailableError("Customer.io's answer 200 makes no sense")
             return Refused(_reason(error) or f"refused with {status}")
         refused[place] = _reason(error) or "no reason given"
     return refused

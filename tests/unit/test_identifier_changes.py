@@ -137,9 +137,6 @@ def test_from_email_to_id_with_another_email_the_former_one_goes_first(house) ->
     assert second.attributes["email"] == "new@example.com"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="no introduction without an email, though the newest one is on its way"
-)
 def test_the_former_email_goes_first_while_the_message_with_the_newest_is_retried(house) -> None:
     """Or Customer.io makes a second person, and keeps the email from it for ever."""
     old = {"email": "old@example.com"}

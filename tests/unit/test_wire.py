@@ -165,9 +165,6 @@ def test_a_207_whose_error_names_no_entity_refuses_the_request_as_a_whole(place)
     assert isinstance(read_answer(207, body, count=2), Refused)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="it is taken for a refusal, and the last entity alone is set aside for it"
-)
 def test_a_200_with_an_error_that_names_no_entity_makes_no_sense() -> None:
     with pytest.raises(UnavailableError):
         read_answer(200, b'{"errors": [{"batch_index": 100000}]}', count=1)
