@@ -56,8 +56,11 @@ template: .venv/.done .tools/sam/.done ## check the stack's template
 	$(VENV)/cfn-lint --include-checks I --template template.yaml
 	$(SAM) validate --lint --region us-east-1
 
+# One more than there are processors: the end-to-end tests, which one of them runs, mostly wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 tests: tools ## run the tests, with coverage
-	$(VENV)/pytest --numprocesses auto --dist loadgroup --cov
+	$(VENV)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov
 
 chaos: tools ## tell the deployed stack stories while everything goes wrong, and compare what came of them; SEEDS="1 2" for some
 	$(VENV)/python -m tests.chaos $(SEEDS)

@@ -32,6 +32,9 @@ from tests.builders import (
 )
 from tests.fakes import MemoryPeople, MemoryQueue, RecordingCustomerIo, forwarder
 
+# The tracing of coverage would double the time that these take.
+pytestmark = pytest.mark.no_cover
+
 KEY = person_key("site-a", profile_of(mpid=-7))
 Choose = Callable[[Sequence[int]], int]
 

@@ -16,6 +16,9 @@ import pytest
 
 from tests.worlds import ends
 
+# The tracing of coverage would double the time that these take.
+pytestmark = pytest.mark.no_cover
+
 
 class Kept(NamedTuple):
     """The item: which messages it has merged, and the newest of them that set the name."""
