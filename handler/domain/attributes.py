@@ -59,8 +59,7 @@ def build_person(
     """Return the person as their state and the updates at hand say.
 
     Values come from the updates, as the state keeps only their times; one that is older than the
-    newest that ever came is left out. Whoever was known by an email before they had an id gets
-    that email too, unless a newer one ever came: so Customer.io gives the id to the same person.
+    newest that ever came is left out.
     `predecessors` are updates of who had the identifier before: the audiences that they name are
     stated as well.
     """
@@ -86,8 +85,6 @@ def build_person(
     current = _current_values(state, updates)
     if not identifier.is_id:
         current.pop("email", None)
-    elif (former := _former_email(state)) and _is_newest_email(state, former):
-        current.setdefault("email", former.value)
     fitting = {name: value for name, value in current.items() if _fits(value)}
     return Person(
         identifier=identifier,
@@ -103,13 +100,14 @@ def build_person(
 def introduction(state: PersonState, person: Person) -> Person | None:
     """Return what gives a person's id to whoever Customer.io has under their former email.
 
-    It must arrive before the person, and is needed if the person carries another email. None if
-    it is not.
+    It must arrive before the person. None if the person carries that email, or had none. The
+    timestamp is the oldest that Customer.io takes, so it overwrites no newer email.
     """
     former = _former_email(state)
-    if former is None or person.attributes.get("email") in (None, former.value):
+    if former is None or person.attributes.get("email") == former.value:
         return None
-    return _aside(person.identifier, {"email": former.value}, timestamp=state.timestamp - 1)
+    timestamp = state.former[former] + 1
+    return _aside(person.identifier, {"email": former.value}, timestamp=timestamp)
 
 
 def former_persons(
@@ -162,10 +160,6 @@ def _former_email(state: PersonState) -> Identifier | None:
     if not _identifier(state).is_id:
         return None
     return next((former for former in reversed(list(state.former)) if not former.is_id), None)
-
-
-def _is_newest_email(state: PersonState, email: Identifier) -> bool:
-    return state.set_at.get("email") == stamp(email.set_at_ms, removed=False)
 
 
 def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, str | None]]:

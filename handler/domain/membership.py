@@ -101,7 +101,7 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
     # An exit of long ago, from an audience that is not known, would be forgotten at once: no news.
     if not news and raised.isdisjoint(kept) and raised.isdisjoint(known.memberships):
         return known
-    former = _former(known, identifier, updates)
+    former = _former(known, identifier)
     # A former identifier is cleared one second after the last post under it, and that must be
     # older than what is posted of the person now.
     step = 1 if former == known.former else 2
@@ -158,9 +158,7 @@ def _is_unknown_join(known: PersonState, change: MembershipChange) -> bool:
     return change.is_member and change.audience_id not in known.memberships
 
 
-def _former(
-    known: PersonState, identifier: Identifier | None, updates: Sequence[Update]
-) -> Mapping[Identifier, int]:
+def _former(known: PersonState, identifier: Identifier | None) -> Mapping[Identifier, int]:
     """Return the identifiers that were ever kept as the current one, and are it no more."""
     before = known.identifier
     if before is None or identifier is None or identifier.names_the_same(before):
@@ -170,15 +168,7 @@ def _former(
         for each, timestamp in known.former.items()
         if not each.names_the_same(identifier)
     }
-    said_at_ms = [before.set_at_ms, *(u.at_ms for u in updates if _says_email(u, before))]
-    before = msgspec.structs.replace(before, set_at_ms=max(said_at_ms))
     return dict([*former.items(), (before, known.timestamp)][-MAX_FORMER:])
-
-
-def _says_email(update: Update, email: Identifier) -> bool:
-    """Tell whether an update says once more that this is the person's email."""
-    value = update.values.get("email")
-    return not email.is_id and value is not None and value.lower() == email.value
 
 
 def membership_values(memberships: Memberships) -> list[str]:

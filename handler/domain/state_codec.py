@@ -24,6 +24,14 @@ _STAMP_BYTES: Final = 6  # 47 bits of milliseconds reach the year 6429
 _SET_AT: Final = ("email", "first_name", "last_name")
 
 
+class _Former(msgspec.Struct, array_like=True):
+    """A former identifier. New fields go at the end."""
+
+    text: str
+    set_at_ms: int
+    last: int  # the newest timestamp given under it
+
+
 class _Packed(msgspec.Struct, array_like=True):
     """A state but for version, timestamp and identifier. New fields go at the end."""
 
@@ -32,8 +40,7 @@ class _Packed(msgspec.Struct, array_like=True):
     identified_at_ms: int
     continuations: int
     set_at: list[Stamp]  # of the attributes above, in their order; -1: it never came
-    # Texts of identifiers, when they were set, and the newest timestamp given under each.
-    former: list[tuple[str, int, int]] = []
+    former: list[_Former] = []
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Packed)
@@ -49,7 +56,9 @@ def pack(state: PersonState) -> bytes:
             identified_at_ms=state.identifier.set_at_ms if state.identifier else 0,
             continuations=state.continuations,
             set_at=[state.set_at.get(name, -1) for name in _SET_AT],
-            former=[(each.text, each.set_at_ms, last) for each, last in state.former.items()],
+            former=[
+                _Former(each.text, each.set_at_ms, last) for each, last in state.former.items()
+            ],
         )
     )
 
@@ -81,6 +90,7 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
         },
         continuations=held.continuations,
         former={
-            Identifier.parse(text, set_at_ms=at_ms): last for text, at_ms, last in held.former
+            Identifier.parse(each.text, set_at_ms=each.set_at_ms): each.last
+            for each in held.former
         },
     )

@@ -114,13 +114,23 @@ class _Run:
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
         # After a pause, one person shows whether Customer.io answers: until then nobody else of
-        # the workspace is read or written.
-        one_each = {person.workspace: person for person in people}.values()
-        trials = [each for each in one_each if self._rooms.customerio.is_on_trial(each.workspace)]
-        keys = {person.key for person in trials}
-        for group in (trials, [person for person in people if person.key not in keys]):
-            self._deliver(list(self._without_paused(group)))
+        # the workspace is read or written. If that person fails before the post, another does.
+        rest = list(people)
+        for _ in range(MAX_ROUNDS):
+            trials = self._trials(rest)
+            if not trials:
+                break
+            self._deliver(list(self._without_paused(trials)))
+            keys = {person.key for person in trials}
+            rest = [person for person in rest if person.key not in keys]
+        self._deliver(list(self._without_paused(rest)))
         self._keep_what_was_asked({person.key for person in people})
+
+    def _trials(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
+        """Return one person of each workspace on trial."""
+        one_each = {self._poster.refreshed(person.workspace): person for person in people}
+        is_on_trial = self._rooms.customerio.is_on_trial
+        return [person for workspace, person in one_each.items() if is_on_trial(workspace)]
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
@@ -135,7 +145,7 @@ class _Run:
         """Return whose workspace takes people at present: for the others nothing is begun."""
         reasons: dict[Workspace, RetryableError | None] = {}
         for person in people:
-            workspace = person.workspace
+            workspace = self._poster.refreshed(person.workspace)
             if workspace not in reasons:
                 reasons[workspace] = self._rooms.customerio.paused(workspace)
             if (reason := reasons[workspace]) is None:
@@ -168,9 +178,9 @@ class _Run:
         """Post people until what was posted is the newest state of each."""
         waiting = deliveries
         for _ in range(MAX_ROUNDS):
-            waiting = self._introduced(self._former.with_successors(waiting))
-            posted = self._poster.post(waiting, self._persons)
-            posted = self._clear_former(posted, self._rejected(waiting))
+            asked = self._former.with_successors(waiting)
+            posted = self._poster.post(self._introduced(asked), self._persons)
+            posted = self._clear_former(posted, self._rejected(asked))
             waiting = self._overtaken(posted)
             again = {delivery.key for delivery in waiting}
             self._former.forget([each for each in posted if each.key not in again])

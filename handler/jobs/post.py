@@ -131,14 +131,17 @@ class Poster:
         self._time_left = time_left
         self._refreshed: dict[Workspace, Workspace] = {}
 
+    def refreshed(self, workspace: Workspace) -> Workspace:
+        """Return a workspace with the credentials that it turned out to have by now."""
+        return self._refreshed.get(workspace, workspace)
+
     def post(
         self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
     ) -> list[Delivery]:
         """Post persons, all workspaces side by side; return whose Customer.io took."""
         groups: defaultdict[Workspace, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
-            workspace = delivery.news.workspace
-            groups[self._refreshed.get(workspace, workspace)].append(delivery)
+            groups[self.refreshed(delivery.news.workspace)].append(delivery)
         time_left = self._time_left
         if len(groups) > WORKSPACES_AT_A_TIME:
             share = time_left() * WORKSPACES_AT_A_TIME / len(groups)

@@ -127,7 +127,9 @@ class States:
         self, person: PersonUpdates, known: PersonState, now: float, floor: int
     ) -> PersonState:
         merged = merge(known, person.updates, now=now)
-        self._result.too_old.pop(person.key, None)  # of a state that somebody wrote meanwhile
+        if person.updates:
+            # What was found too old may not be for the state that somebody wrote meanwhile.
+            self._result.too_old.pop(person.key, None)
         if places := too_old(known, merged, person.updates, now=now):
             self._result.too_old[person.key] = places
         if merged is known and known.version:

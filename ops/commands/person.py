@@ -15,6 +15,7 @@ from ops.commands.context import FINE, TROUBLE, Ops
 from ops.masking import masked, masked_json
 
 _NOBODY: Final = "Nobody is known by that."
+_NOT_FORMER: Final = "Whoever had this identifier before them was not looked for."
 _READING_ALL: Final = "Nobody has this identifier now: reading the whole table for who had it."
 _NOT_ERASED: Final = (
     "Customer.io, mParticle, the queues and the table's backups keep what they hold of them: "
@@ -93,6 +94,7 @@ def person_erase(
     ops.tell(
         {"erased": [{"site id": item.site_id, "key": item.key} for item in items]},
         *(f"Deleted from workspace {item.site_id}: {item.key}." for item in items),
+        *([_NOT_FORMER] if customer_id or email else []),
         _NOT_ERASED,
     )
     return FINE

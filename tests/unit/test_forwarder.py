@@ -394,6 +394,46 @@ def test_after_a_pause_one_person_is_delivered_before_the_others_are_read(house)
     assert len(house.customerio.people) == 100
 
 
+def test_a_trial_that_fails_before_its_post_is_followed_by_another(house) -> None:
+    house.customerio.trials.add(WORKSPACE)
+    unreadable = person_key("site-a", profile_of(mpid=3))
+    house.people.failing[unreadable] = UnavailableError("DynamoDB: Throttling")
+    deliver = house.customerio.deliver
+
+    def answered(workspace, persons, *, time_left):
+        house.customerio.trials.clear()
+        assert len(persons) == 1 or len(house.customerio.posted) == 1
+        return deliver(workspace, persons, time_left=time_left)
+
+    house.customerio.deliver = answered
+
+    house.process(*(body(profile(customer_id=str(n), mpid=n)) for n in (1, 2, 4, 3)))
+
+    assert set(house.customerio.people) == {"1", "2", "4"}
+    assert house.queue.moved == ["m-3"]
+
+
+def test_credentials_found_by_a_trial_serve_the_others_too() -> None:
+    house = House(suspends=True)
+    rotated = Workspace("site-a", "key-b")
+    house.credentials.fresh[1001] = rotated
+    house.customerio.trials.add(WORKSPACE)
+
+    def refuse(workspace):
+        house.customerio.trials.clear()
+        if workspace == rotated:
+            return None
+        house.customerio.pauses[workspace] = CredentialsRefusedError("401")
+        return CredentialsRefusedError("401")
+
+    house.customerio.refuses = refuse
+
+    house.process(*(body(profile(customer_id=str(n), mpid=n)) for n in range(1, 6)))
+
+    assert len(house.customerio.people) == 5
+    assert house.suspensions.suspended == []
+
+
 def test_a_race_lost_again_and_again_is_retryable(house) -> None:
     def someone_else() -> None:
         known = house.people.items.get(KEY, PersonState())

@@ -6,7 +6,7 @@ import pytest
 
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, UnavailableError
-from tests.builders import NOW_MS, WORKSPACE, audience, body, profile
+from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, profile
 from tests.unit.test_forwarder import House
 
 
@@ -132,7 +132,8 @@ def test_from_email_to_id_with_another_email_the_former_one_goes_first(house) ->
     house.process(body(profile(audience(12), customer_id="42", email="new@example.com")))
 
     first, second = house.customerio.posted[:2]
-    assert (first.identifier, first.timestamp) == (second.identifier, second.timestamp - 1)
+    assert first.identifier == second.identifier
+    assert int(NOW) < first.timestamp < second.timestamp
     assert first.attributes == {"email": "old@example.com"}
     assert second.attributes["email"] == "new@example.com"
 
@@ -150,6 +151,31 @@ def test_the_former_email_goes_first_while_the_message_with_the_newest_is_retrie
 
     assert house.customerio.posted[0].identifier.text == "id:42"
     assert house.customerio.posted[0].attributes["email"] == "old@example.com"
+
+
+def test_an_introduction_that_is_rejected_still_leaves_the_former_email(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.customerio.answers["42"] = PersonRejectedError("suppressed")
+    left = profile(audience(11, "delete"), customer_id="42", email="new@example.com")
+
+    house.process(body(left))
+
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
+    assert house.set_aside() == [("m-0", "RejectedByCustomerIo", 1)]
+
+
+def test_a_successor_whose_own_message_is_too_old_is_set_aside_for_it(house) -> None:
+    shared = known_as(email="family@example.com")
+    house.process(body(profile(audience(12), mpid=2, **shared), at_ms=NOW_MS - 30))
+    house.process(body(profile(audience(12), mpid=1, **shared), at_ms=NOW_MS - 20))
+    long_ago = NOW_MS - 33 * 86_400_000
+
+    house.process(
+        body(profile(audience(11), mpid=2, **shared), at_ms=long_ago),
+        body(profile(mpid=1, **known_as(email="own@example.com")), at_ms=NOW_MS - 10),
+    )
+
+    assert house.set_aside() == [("m-0", "TooOld", 1)]
 
 
 def test_an_identifier_that_comes_back_is_not_cleared(house) -> None:
