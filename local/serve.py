@@ -22,6 +22,9 @@ from local.stack import INGRESS_TOKEN, Address, Stack
 _NOTE: Final = Path(__file__).parents[1] / ".tools/local.json"
 """Where the stack is that `make local` keeps up, for `make invoke`."""
 
+_ANOTHER_KEY: Final = "another-key"
+"""The API key that Customer.io takes once it was told to refuse the function's."""
+
 
 def main() -> int:
     """Bring the stack up, say how to use it, and wait to be stopped."""
@@ -89,8 +92,10 @@ def _explain(console: Console, running: Stack) -> None:
     console.print(Text(_invoke_command(running)), soft_wrap=True)
     console.print()
     console.print(Text(_post_command(running)), soft_wrap=True)
-    console.print("\nHave Customer.io refuse the credentials, until it is told others:\n")
+    console.print("\nHave Customer.io take another API key, so that it refuses the function's:\n")
     console.print(Text(_rotate_command(running)), soft_wrap=True)
+    console.print(f"\nMend it: put that key, which is `{_ANOTHER_KEY}`, into the secret:\n")
+    console.print(Text(f".venv/bin/ops credentials put --site-id {stack.SITE_ID}"), soft_wrap=True)
     console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function itself.")
     console.print("Ctrl-C stops everything.")
 
@@ -136,7 +141,7 @@ def _send_command(running: Stack) -> str:
 
 
 def _rotate_command(running: Stack) -> str:
-    accounts = shlex.quote(json.dumps({stack.SITE_ID: "another-key"}))
+    accounts = shlex.quote(json.dumps({stack.SITE_ID: _ANOTHER_KEY}))
     return f"curl -X PUT {running.customerio.url}/control/accounts -d {accounts}"
 
 
