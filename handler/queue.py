@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Draw, TimeLeft
+from handler.concurrency import side_by_side
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.errors import MisconfiguredError
 from handler.sender import MAX_ENTRIES, batch_requests, message_group
@@ -108,7 +109,7 @@ class Queue:
             batches = [
                 theirs[start : start + MAX_ENTRIES] for start in range(0, len(theirs), MAX_ENTRIES)
             ]
-            list(self._executor.map(partial(self._delay, url, time_left=time_left), batches))
+            side_by_side(self._executor, partial(self._delay, url, time_left=time_left), batches)
 
     def move_to_retry(
         self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
@@ -120,7 +121,7 @@ class Queue:
         moved: set[str] = set()
         entries = [self._retry_entry(*numbered) for numbered in enumerate(outcomes)]
         send = partial(self._send, self._retry_queue_url, time_left=time_left)
-        for sent in self._executor.map(send, list(batch_requests(entries, _size))):
+        for sent in side_by_side(self._executor, send, [*batch_requests(entries, _size)]):
             moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
         return moved
 
@@ -131,11 +132,12 @@ class Queue:
 
         One request's letters are in memory at a time.
         """
-        for request in batch_requests(letters, lambda letter: _size(_letter_entry(letter, 0))):
-            entries = [_letter_entry(letter, place) for place, letter in enumerate(request)]
+        written = ((letter, _letter_entry(letter, place)) for place, letter in enumerate(letters))
+        for request in batch_requests(written, lambda pair: _size(pair[1])):
+            entries = [entry for _, entry in request]
             sent = self._send(self._dead_letter_queue_url, entries, time_left=time_left)
             yield from (
-                (letter, arrived) for letter, (_, arrived) in zip(request, sent, strict=True)
+                (letter, arrived) for (letter, _), (_, arrived) in zip(request, sent, strict=True)
             )
 
     def _delay(self, url: str, batch: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Draw, Sleep, TimeLeft
+from handler.concurrency import side_by_side
 from handler.errors import OutOfTimeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -82,14 +84,11 @@ class Sender:
         self, bodies: Sequence[str], group: str, time_left: TimeLeft
     ) -> list[tuple[Sequence[str], str]]:
         requests = list(batch_requests(bodies, lambda body: len(body.encode())))
-        if len(requests) == 1:  # the usual case, which needs no thread
-            return [self._send(requests[0], group, time_left)]
-        return list(
-            self._executor.map(lambda request: self._send(request, group, time_left), requests)
-        )
+        send = partial(self._send, group=group, time_left=time_left)
+        return side_by_side(self._executor, send, requests)
 
     def _send(
-        self, request: Sequence[str], group: str, time_left: TimeLeft
+        self, request: Sequence[str], *, group: str, time_left: TimeLeft
     ) -> tuple[Sequence[str], str]:
         """Send bodies; return those that SQS does not confirm, and a code that says why."""
         if time_left() < AWS_CALL_S:
@@ -132,12 +131,12 @@ def batch_requests(
     request: list[_Sendable] = []
     size = 0
     for item in items:
-        grown = size + size_of(item)
-        if request and (len(request) == MAX_ENTRIES or grown > MAX_REQUEST_BYTES):
+        own = size_of(item)
+        if request and (len(request) == MAX_ENTRIES or size + own > MAX_REQUEST_BYTES):
             yield request
-            request, grown = [], size_of(item)
+            request, size = [], 0
         request.append(item)
-        size = grown
+        size += own
     if request:
         yield request
 

@@ -32,7 +32,7 @@ PEOPLE_IN_MEMORY: Final = 1000
 """People whose states are loaded at a time."""
 
 MAX_ROUNDS: Final = 5
-"""How often a person is read again after someone else wrote them first."""
+"""Of posting people whom someone else keeps writing, and of trying one person after a pause."""
 
 VERIFYING_S: Final = AWS_CALL_S + 0.5
 """Kept for the verifying read, in seconds."""

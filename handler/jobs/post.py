@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from handler.clock import TimeLeft, keeping
+from handler.concurrency import side_by_side
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
@@ -160,9 +161,8 @@ class Poster:
             self._failures.update(dict.fromkeys((each.key for each in members), taken))
             return []
 
-        # One alone is posted here: handing it to a thread and back costs more than it saves.
-        run = map if len(groups) == 1 else self._executor.map
-        return [delivery for taken in run(post, groups.items()) for delivery in taken]
+        posted = side_by_side(self._executor, post, [*groups.items()])
+        return [delivery for taken in posted for delivery in taken]
 
     def _post_to(
         self,

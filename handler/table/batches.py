@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Sleep, TimeLeft
+from handler.concurrency import side_by_side
 from handler.errors import UnavailableError
 
 MAX_ROUNDS: Final = 6
@@ -40,10 +41,9 @@ class Rounds:
         self._backoff = backoff
         self._sleep = sleep
 
-    def each(self, call: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterable[_Result]:
+    def each(self, call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
         """Call for several items side by side; return the results in order."""
-        # One alone is called here: handing it to a thread and back costs more than it saves.
-        return map(call, items) if len(items) == 1 else self._executor.map(call, items)
+        return side_by_side(self._executor, call, items)
 
     def count(self, time_left: TimeLeft) -> Iterator[int]:
         """Count the calls for one batch, each but the first after a wait, while time lasts."""

@@ -23,6 +23,12 @@ def dynamodb(aws):
         yield client
 
 
+@pytest.fixture(scope="session")
+def sqs(aws):
+    with closing(boto3.client("sqs", **aws.client_options)) as client:
+        yield client
+
+
 @pytest.fixture
 def table(dynamodb):
     """A new table, keyed and indexed as the stack's."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
-import boto3
 import pytest
 
 from handler.domain.outcome import DeadLetter, ReceivedMessage
@@ -15,12 +13,6 @@ from handler.errors import MalformedMessageError, NoIdentityError
 from handler.queue import Queue
 
 PLENTY = {"time_left": lambda: 60.0}
-
-
-@pytest.fixture(scope="session")
-def sqs(aws):
-    with closing(boto3.client("sqs", **aws.client_options)) as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
-import boto3
 import pytest
 
 from handler.sender import Sender
 
 PLENTY = {"time_left": lambda: 60.0}
-
-
-@pytest.fixture(scope="module")
-def sqs(aws):
-    with closing(boto3.client("sqs", **aws.client_options)) as client:
-        yield client
 
 
 @pytest.fixture
