@@ -1,38 +1,7 @@
 """The stack's template, read for tests."""
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-
-PROJECT = Path(__file__).parents[1]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: !Ref A is {"Ref": "A"}."""
-
-
-def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
-    match node:
-        case yaml.ScalarNode():
-            value: object = loader.construct_scalar(node)
-        case yaml.SequenceNode():
-            value = loader.construct_sequence(node, deep=True)
-        case yaml.MappingNode():
-            value = loader.construct_mapping(node, deep=True)
-        case _:
-            raise TypeError(type(node))
-    return {tag if tag in {"Condition", "Ref"} else f"Fn::{tag}": value}
-
-
-_Loader.add_multi_constructor("!", _short_form)
-
-
-def read_template() -> dict[str, Any]:
-    text = (PROJECT / "template.yaml").read_text()
-    template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    return template
-
+from tools.template import PROJECT as PROJECT
+from tools.template import read_template
 
 TEMPLATE = read_template()
 RESOURCES = TEMPLATE["Resources"]

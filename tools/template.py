@@ -1,0 +1,40 @@
+"""Template: the stack's template as Python values, with CloudFormation's short forms written out.
+
+The tests and docs.py read it here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+PROJECT: Final = Path(__file__).parents[1]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms: !Ref A is {"Ref": "A"}."""
+
+
+def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    match node:
+        case yaml.ScalarNode():
+            value: object = loader.construct_scalar(node)
+        case yaml.SequenceNode():
+            value = loader.construct_sequence(node, deep=True)
+        case yaml.MappingNode():
+            value = loader.construct_mapping(node, deep=True)
+        case _:
+            raise TypeError(type(node))
+    return {tag if tag in {"Condition", "Ref"} else f"Fn::{tag}": value}
+
+
+_Loader.add_multi_constructor("!", _short_form)
+
+
+def read_template() -> dict[str, Any]:
+    """Return the stack's template."""
+    text = (PROJECT / "template.yaml").read_text()
+    template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return template
