@@ -13,7 +13,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help run local invoke bench test check format lint types imports template tests chaos fuzz \
-        fmt audit \
+        fmt docs audit \
         build deploy lock clean build-ForwarderFunction build-IngressFunction
 .DELETE_ON_ERROR:
 
@@ -79,6 +79,9 @@ fuzz: tools .tools/fuzz/.done ## fuzz the function from record to outcome: FUZZ_
 fmt: .venv/.done ## format the code, and fix what can be fixed
 	$(VENV)/ruff check --fix-only .
 	$(VENV)/ruff format .
+
+docs: .venv/.done ## write the tables in docs/ that repeat the template and the code
+	$(VENV)/python -m tools.docs
 
 # AUDIT_FLAGS=--strict fails where the index at hand does not know a dependency's weaknesses.
 # Bandit's B608 takes the PartiQL statements for SQL put together from values: they name the table,

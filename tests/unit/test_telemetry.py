@@ -6,7 +6,6 @@ import json
 import logging
 import uuid
 from io import StringIO
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -240,10 +239,3 @@ def test_metrics_begin_anew_after_each_invocation(told) -> None:
     told.telemetry.batch_done(Report(records=5))
 
     assert told.metrics()["RecordsReceived"] == [5.0]
-
-
-def test_the_runbook_explains_every_metric_and_no_other() -> None:
-    runbook = (Path(__file__).parents[2] / "docs/operations.md").read_text("utf-8")
-    rows = "\n".join(f"| `{metric.name}` | {metric.value} |" for metric in MetricName)
-
-    assert f"| metric | meaning |\n| --- | --- |\n{rows}\n\n" in runbook
