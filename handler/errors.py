@@ -39,15 +39,15 @@ class RetryableError(ForwarderError):
 
 
 class ThrottledError(RetryableError):
-    """Customer.io asked us to slow down."""
+    """Customer.io asked to slow down."""
 
 
 class UnavailableError(RetryableError):
-    """Customer.io or an AWS service could not be reached, or broke."""
+    """Customer.io or an AWS service could not be reached, or answered with an error."""
 
 
 class CredentialsRefusedError(RetryableError):
-    """Customer.io refused the credentials, even when read afresh."""
+    """Customer.io refused the credentials, also after the secret was read again."""
 
 
 class UnusableCredentialsError(RetryableError):
@@ -59,7 +59,7 @@ class WrongAddressError(RetryableError):
 
 
 class VersionConflictError(RetryableError):
-    """Someone else wrote this person first."""
+    """Other invocations wrote this person first, again and again."""
 
 
 class OutOfTimeError(RetryableError):
@@ -83,7 +83,7 @@ class MalformedMessageError(PermanentError):
 
 
 class UnsupportedMessageError(PermanentError):
-    """The body is a message of a type that is not for us."""
+    """The body is a message of a type that is not handled."""
 
     error_type = "UnsupportedMessage"
 
@@ -113,19 +113,19 @@ class UnknownAccountError(PermanentError):
 
 
 class PersonRejectedError(PermanentError):
-    """Customer.io refused this person."""
+    """Customer.io rejected this person."""
 
     error_type = "RejectedByCustomerIo"
 
 
 class TooOldError(PermanentError):
-    """A join older than exits are remembered, of an audience the person is not known in."""
+    """A join from before exits are remembered; the table does not know it of this person."""
 
     error_type = "TooOld"
 
 
 class RetriesExhaustedError(PermanentError):
-    """It was retried for as long as the stack allows; the text holds the last reason."""
+    """It was retried for as long as the stack allows; the reason ends in the last error."""
 
     error_type = "RetriesExhausted"
 
