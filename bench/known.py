@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
@@ -11,6 +12,7 @@ import msgspec
 
 from bench import events
 from bench.events import Shape
+from handler import clock
 from handler.domain.membership import PersonState, stamp
 from handler.domain.profile import read_profile
 from handler.domain.update import Update, person_key
@@ -19,6 +21,8 @@ from handler.table.people import People
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+NO_DEADLINE = clock.Deadline(math.inf, clock.now)
+
 
 def keep(dynamodb: DynamoDBClient, table: str, site_id: str, shape: Shape, stored: int) -> None:
     """Write everybody of an event of this shape with so many audiences, none of them its own."""
@@ -26,7 +30,7 @@ def keep(dynamodb: DynamoDBClient, table: str, site_id: str, shape: Shape, store
         people = People(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
         states = _states(site_id, shape, stored)
         while part := dict(islice(states, 1000)):
-            failures = people.save(part, now=0.0, time_left=lambda: 60.0)
+            failures = people.save(part, now=0.0, deadline=NO_DEADLINE)
             if failures:
                 raise next(iter(failures.values()))
 

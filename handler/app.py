@@ -36,9 +36,10 @@ CREDENTIALS_KEPT_S = 300
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Forward one SQS batch; the answer names the messages to leave on the queue."""
     telemetry().begin(context)
+    deadline = clock.Deadline.of(context, now=clock.now)
     try:
         received = queue.messages(event, retry_queue_url=settings().retry_queue_url)
-        failed = forwarder().process(received, time_left=clock.time_left(context))
+        failed = forwarder().process(received, deadline=deadline)
     finally:
         telemetry().flush()
     return queue.partial_batch_response(failed)

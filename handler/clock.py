@@ -1,4 +1,4 @@
-"""Time and chance: now, what is left of the invocation, a number between two.
+"""Time and chance: now, when the invocation must be done, a number between two.
 
 Arguments everywhere, so tests can own them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
 Now = Callable[[], float]
 """Unix time in seconds."""
-
-TimeLeft = Callable[[], float]
-"""Seconds until the invocation is cut off."""
 
 Sleep = Callable[[float], None]
 """Wait for so many seconds."""
@@ -39,11 +37,32 @@ now: Now = time.time
 sleep: Sleep = time.sleep
 
 
-def time_left(context: LambdaContext) -> TimeLeft:
-    """Return the remaining time of the invocation as a function, in seconds."""
-    return lambda: context.get_remaining_time_in_millis() / 1000
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A time at which work must be done. Every question asks the clock anew."""
 
+    at: float
+    now: Now
 
-def keeping(time_left: TimeLeft, seconds: float) -> TimeLeft:
-    """Return the time left, less so many seconds that are kept for what comes after."""
-    return lambda: time_left() - seconds
+    @classmethod
+    def of(cls, context: LambdaContext, *, now: Now) -> Deadline:
+        """Return the time at which Lambda cuts the invocation off."""
+        # `now` is Unix time, as Lambda's own deadline is. It goes on while Lambda freezes the
+        # environment; a monotonic clock may stop.
+        return cls(now() + context.get_remaining_time_in_millis() / 1000, now)
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the deadline, 0 once it has passed."""
+        return max(0.0, self.at - self.now())
+
+    def allows(self, seconds: float) -> bool:
+        """Tell whether something that takes so long can still be done."""
+        return self.seconds_left() >= seconds
+
+    def keeping(self, seconds: float) -> Deadline:
+        """Return an earlier deadline, which keeps so many seconds for what comes after."""
+        return Deadline(self.at - seconds, self.now)
+
+    def within(self, seconds: float) -> Deadline:
+        """Return a deadline so many seconds from now, or this one if that is earlier."""
+        return Deadline(min(self.at, self.now() + seconds), self.now)

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Protocol
 
 import msgspec
 
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError, UnknownAccountError, UnusableCredentialsError
 
@@ -16,7 +16,7 @@ class Secret(Protocol):
 
     name: str
 
-    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+    def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
         """Return its text; `refresh`: read it now."""
 
 
@@ -41,7 +41,7 @@ class Credentials:
         """Keep where to read; nothing is read yet."""
         self._secret = secret
 
-    def workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace:
+    def workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace:
         """Return the workspace of an mParticle account.
 
         The secret is read again if it does not know the account, or if what it says cannot be
@@ -49,19 +49,19 @@ class Credentials:
         Raises UnknownAccountError, UnusableCredentialsError, UnavailableError, OutOfTimeError, or
         MisconfiguredError if the whole secret cannot be used; all but the first name the secret.
         """
-        text = self._secret.text(time_left=time_left)
+        text = self._secret.text(deadline=deadline)
         try:
             return self._find(text, account_id)
         except (MisconfiguredError, UnknownAccountError, UnusableCredentialsError):
-            text = self._secret.text(time_left=time_left, refresh=True)
+            text = self._secret.text(deadline=deadline, refresh=True)
         return self._find(text, account_id)
 
-    def refreshed(self, workspace: Workspace, *, time_left: TimeLeft) -> Workspace | None:
+    def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret now, and return other credentials that it has for this site id.
 
         None if it has none. Raises as `workspace` does, but for UnknownAccountError.
         """
-        entries = self._entries(self._secret.text(time_left=time_left, refresh=True))
+        entries = self._entries(self._secret.text(deadline=deadline, refresh=True))
         for name in entries:
             try:
                 other = self._workspace(name, entries[name])

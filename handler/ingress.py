@@ -39,10 +39,10 @@ SENDS_IN_FLIGHT: Final = 8
 def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     """Answer one of mParticle's requests, invoked with it or by the function's URL."""
     logger().append_keys(function_request_id=context.aws_request_id)
-    time_left = clock.time_left(context)
+    deadline = clock.Deadline.of(context, now=clock.now)
     if _came_over_http(event):
-        return url_endpoint().answer(event, time_left=time_left)
-    return receiver().receive(event, time_left=time_left)
+        return url_endpoint().answer(event, deadline=deadline)
+    return receiver().receive(event, deadline=deadline)
 
 
 def _came_over_http(event: Any) -> bool:

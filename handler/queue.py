@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, Draw, TimeLeft
+from handler.clock import AWS_CALL_S, Deadline, Draw
 from handler.concurrency import side_by_side
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.errors import MisconfiguredError
@@ -99,7 +99,7 @@ class Queue:
         self._dead_letter_queue_url = dead_letter_queue_url
         self._draw = draw
 
-    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
+    def delay(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
         """Hide messages for longer the more often they were received, each on its queue.
 
         One that SQS does not hide comes back after the queue's visibility timeout instead.
@@ -109,24 +109,22 @@ class Queue:
             batches = [
                 theirs[start : start + MAX_ENTRIES] for start in range(0, len(theirs), MAX_ENTRIES)
             ]
-            side_by_side(self._executor, partial(self._delay, url, time_left=time_left), batches)
+            side_by_side(self._executor, partial(self._delay, url, deadline=deadline), batches)
 
-    def move_to_retry(
-        self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
-    ) -> set[str]:
+    def move_to_retry(self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline) -> set[str]:
         """Send messages to the retry queue; return the ids of those that are there.
 
         They can be received there after about 30 seconds.
         """
         moved: set[str] = set()
         entries = [self._retry_entry(*numbered) for numbered in enumerate(outcomes)]
-        send = partial(self._send, self._retry_queue_url, time_left=time_left)
+        send = partial(self._send, self._retry_queue_url, deadline=deadline)
         for sent in side_by_side(self._executor, send, [*batch_requests(entries, _size)]):
             moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
         return moved
 
     def set_aside(
-        self, letters: Iterable[DeadLetter], *, time_left: TimeLeft
+        self, letters: Iterable[DeadLetter], *, deadline: Deadline
     ) -> Iterator[tuple[DeadLetter, bool]]:
         """Send letters to the DLQ, each with its reason; return each with whether it is there.
 
@@ -135,13 +133,13 @@ class Queue:
         written = ((letter, _letter_entry(letter, place)) for place, letter in enumerate(letters))
         for request in batch_requests(written, lambda pair: _size(pair[1])):
             entries = [entry for _, entry in request]
-            sent = self._send(self._dead_letter_queue_url, entries, time_left=time_left)
+            sent = self._send(self._dead_letter_queue_url, entries, deadline=deadline)
             yield from (
                 (letter, arrived) for (letter, _), (_, arrived) in zip(request, sent, strict=True)
             )
 
-    def _delay(self, url: str, batch: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
-        if time_left() < AWS_CALL_S:
+    def _delay(self, url: str, batch: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
+        if not deadline.allows(AWS_CALL_S):
             return
         with suppress(BotoCoreError, ClientError):
             self._sqs.change_message_visibility_batch(
@@ -162,11 +160,11 @@ class Queue:
         return retry_delay(tries, self._draw)
 
     def _send(
-        self, url: str, entries: Sequence[_Entry], *, time_left: TimeLeft
+        self, url: str, entries: Sequence[_Entry], *, deadline: Deadline
     ) -> list[tuple[_Entry, bool]]:
         """Send the entries of one request; return each with whether SQS has it."""
         taken: set[str] = set()
-        if time_left() >= AWS_CALL_S:
+        if deadline.allows(AWS_CALL_S):
             with suppress(BotoCoreError, ClientError):
                 answer = self._sqs.send_message_batch(QueueUrl=url, Entries=entries)
                 taken = {success["Id"] for success in answer.get("Successful", ())}

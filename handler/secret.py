@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, Now, TimeLeft
+from handler.clock import AWS_CALL_S, Deadline, Now
 from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Secret:
         self._failure: Callable[[], ReadError] | None = None
         self._failed_at = -math.inf
 
-    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+    def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
         """Return the text, read at most `kept_s` seconds ago; `refresh`: read now.
 
         If it cannot be read, the text that was read last is returned, for `USABLE_S` at most. A
@@ -84,7 +84,7 @@ class Secret:
             if is_new and now < self._read_at + self._kept_s:
                 return self._text
             try:
-                self._read_again(now, time_left)
+                self._read_again(now, deadline)
             except (MisconfiguredError, UnavailableError, OutOfTimeError) as error:
                 if now >= self._read_at + USABLE_S:
                     raise
@@ -92,13 +92,13 @@ class Secret:
                     raise _retryable(error) from None
             return self._text
 
-    def _read_again(self, now: float, time_left: TimeLeft) -> None:
+    def _read_again(self, now: float, deadline: Deadline) -> None:
         if self._failure is not None and now < self._failed_at + RETRY_AFTER_S:
             raise self._failure()
         self._reads_begun += 1
         number = self._reads_begun
         try:
-            self._text = self._read(time_left)
+            self._text = self._read(deadline)
         except (MisconfiguredError, UnavailableError) as error:
             # Not the error itself: its traceback keeps all that the frames refer to.
             self._failure, self._failed_at = partial(type(error), str(error)), now
@@ -106,10 +106,10 @@ class Secret:
             raise
         self._read_at, self._read_number, self._failure = now, number, None
 
-    def _read(self, time_left: TimeLeft) -> str:
+    def _read(self, deadline: Deadline) -> str:
         code = ""
         for _ in range(_TRIES):
-            if time_left() < AWS_CALL_S:
+            if not deadline.allows(AWS_CALL_S):
                 break
             try:
                 return self._secretsmanager.get_secret_value(SecretId=self.name)["SecretString"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, Draw, Sleep, TimeLeft
+from handler.clock import AWS_CALL_S, Deadline, Draw, Sleep
 from handler.concurrency import side_by_side
 from handler.errors import OutOfTimeError, UnavailableError
 
@@ -56,7 +56,7 @@ class Sender:
         self._draw = draw
         self._sleep = sleep
 
-    def send(self, bodies: Sequence[str], *, account_id: int | None, time_left: TimeLeft) -> None:
+    def send(self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline) -> None:
         """Send all bodies, in any order, and return when SQS has confirmed each.
 
         Transient failures are retried while time is left. Raises UnavailableError or
@@ -67,31 +67,31 @@ class Sender:
         for number in range(MAX_ROUNDS):
             if number:
                 self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
-            answers = self._send_all(waiting, group, time_left)
+            answers = self._send_all(waiting, group, deadline)
             waiting = [body for left, _ in answers for body in left]
             if not waiting:
                 return
             codes = sorted((code for left, code in answers if left), key=_is_transient)
             if not _is_transient(codes[0]):
                 break
-            if time_left() < AWS_CALL_S:
+            if not deadline.allows(AWS_CALL_S):
                 raise OutOfTimeError("no time left to put all messages on the queue")
         # SQS's own texts may quote what was sent: the code is enough.
         reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
         raise UnavailableError(reason)
 
     def _send_all(
-        self, bodies: Sequence[str], group: str, time_left: TimeLeft
+        self, bodies: Sequence[str], group: str, deadline: Deadline
     ) -> list[tuple[Sequence[str], str]]:
         requests = list(batch_requests(bodies, lambda body: len(body.encode())))
-        send = partial(self._send, group=group, time_left=time_left)
+        send = partial(self._send, group=group, deadline=deadline)
         return side_by_side(self._executor, send, requests)
 
     def _send(
-        self, request: Sequence[str], *, group: str, time_left: TimeLeft
+        self, request: Sequence[str], *, group: str, deadline: Deadline
     ) -> tuple[Sequence[str], str]:
         """Send bodies; return those that SQS does not confirm, and a code that says why."""
-        if time_left() < AWS_CALL_S:
+        if not deadline.allows(AWS_CALL_S):
             return request, "no time left"
         try:
             answer = self._sqs.send_message_batch(

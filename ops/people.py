@@ -20,6 +20,7 @@ from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
 from handler.table.keys import is_in_workspace
 from handler.table.people import People
+from ops.stack import NO_DEADLINE
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
@@ -72,7 +73,7 @@ def find(
     """
     with _people(aws, stack) as people:
         keys = _keys(people, sought, sorted(set(site_ids)), former=former)
-        states = people.load(keys, consistent=True, time_left=_no_haste)
+        states = people.load(keys, consistent=True, deadline=NO_DEADLINE)
     found = []
     for key, state in states.items():
         if isinstance(state, ForwarderError):
@@ -97,7 +98,7 @@ def _keys(people: People, sought: Sought, site_ids: Sequence[str], *, former: bo
     if identifier is None:
         return list(keys)
     for site_id in site_ids:
-        for answer in people.known_as([identifier], site_id, time_left=_no_haste).values():
+        for answer in people.known_as([identifier], site_id, deadline=NO_DEADLINE).values():
             if isinstance(answer, ForwarderError):
                 raise answer
             keys |= dict.fromkeys(answer)
@@ -110,10 +111,6 @@ def _people(aws: Aws, stack: Stack) -> Iterator[People]:
         yield People(
             aws.dynamodb, stack.table_name, executor, backoff=lambda _: 1.0, sleep=time.sleep
         )
-
-
-def _no_haste() -> float:
-    return 60.0
 
 
 def would_be_sent(state: PersonState) -> list[Any]:

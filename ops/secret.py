@@ -14,13 +14,14 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
 from handler import clock
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.credentials import Credentials
 from handler.customerio.client import REGION_URLS
 from handler.customerio.wire import read_region
 from handler.domain.workspace import Workspace
 from handler.errors import UnavailableError, UnusableCredentialsError
 from handler.secret import Secret
+from ops.stack import NO_DEADLINE
 
 if TYPE_CHECKING:
     from ops.stack import Aws
@@ -60,7 +61,7 @@ class _Held:
     name: str
     held: str
 
-    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:  # noqa: ARG002
+    def text(self, *, deadline: Deadline, refresh: bool = False) -> str:  # noqa: ARG002
         return self.held
 
 
@@ -70,7 +71,7 @@ def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     Raises UnusableCredentialsError for an entry that cannot be used, with its account and what is
     wrong with it, MisconfiguredError if the whole secret cannot be used, or UnavailableError.
     """
-    text = Secret(aws.secrets, name, kept_s=0, now=clock.now).text(time_left=_no_haste)
+    text = Secret(aws.secrets, name, kept_s=0, now=clock.now).text(deadline=NO_DEADLINE)
     return understood(name, text)
 
 
@@ -79,7 +80,7 @@ def understood(name: str, text: str) -> dict[str, Workspace]:
     credentials = Credentials(_Held(name, text))
     accounts = _object(text).get("accounts")
     if not isinstance(accounts, Mapping) or not accounts:
-        return {DEFAULT: credentials.workspace(None, time_left=_no_haste)}
+        return {DEFAULT: credentials.workspace(None, deadline=NO_DEADLINE)}
     for account in accounts:
         if not ACCOUNT.fullmatch(account):
             raise UnusableCredentialsError(
@@ -87,14 +88,10 @@ def understood(name: str, text: str) -> dict[str, Workspace]:
             )
     return {
         account: credentials.workspace(
-            None if account == DEFAULT else int(account), time_left=_no_haste
+            None if account == DEFAULT else int(account), deadline=NO_DEADLINE
         )
         for account in accounts
     }
-
-
-def _no_haste() -> float:
-    return 60.0
 
 
 def region(workspace: Workspace, *, track_api_url: str) -> Literal["us", "eu"]:

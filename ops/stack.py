@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import boto3
 from botocore.config import Config
 
+from handler import clock
 from handler.errors import MisconfiguredError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _CONFIG: Final = Config(
     connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3}
 )
 
+NO_DEADLINE: Final = clock.Deadline(math.inf, clock.now)
+"""For rooms that ask for one: a person at a terminal waits, or stops the tool."""
 
 _OUTPUTS: Final = frozenset(
     {

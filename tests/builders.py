@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from handler.clock import Deadline, Now
 from handler.domain.membership import PersonState, stamp
 from handler.domain.outcome import ReceivedMessage
 from handler.domain.profile import MembershipChange, Profile
@@ -14,6 +15,11 @@ from handler.domain.workspace import Workspace
 NOW = 1_790_000_000.0
 NOW_MS = int(NOW * 1000)
 WORKSPACE = Workspace("site-a", "key-a")
+
+
+def deadline(seconds: float = 60.0, *, now: Now = lambda: NOW) -> Deadline:
+    """Return a deadline so many seconds from now, on a clock that stands still."""
+    return Deadline(now() + seconds, now)
 
 
 def audience(audience_id: Any, action: str = "add", **fields: Any) -> dict[str, Any]:

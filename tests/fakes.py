@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
 from handler.domain.options import AttributeOptions
@@ -39,7 +39,7 @@ class MemoryPeople:
         self.before_save: Callable[[], None] = lambda: None
 
     def load(
-        self, keys: Sequence[str], *, consistent: bool, time_left: TimeLeft
+        self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
         self.calls["load consistently" if consistent else "load"] += 1
         lagging = self.is_lagging and not consistent
@@ -47,7 +47,7 @@ class MemoryPeople:
         return {key: self.failing.get(key) or items.get(key, PersonState()) for key in keys}
 
     def versions(
-        self, keys: Sequence[str], *, time_left: TimeLeft
+        self, keys: Sequence[str], *, deadline: Deadline
     ) -> dict[str, int | RetryableError]:
         self.calls["versions"] += 1
         return {
@@ -56,7 +56,7 @@ class MemoryPeople:
         }
 
     def save(
-        self, states: Mapping[str, PersonState], *, now: float, time_left: TimeLeft
+        self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
     ) -> dict[str, RetryableError]:
         self.calls["save"] += bool(states)
         self.before_save()
@@ -70,7 +70,7 @@ class MemoryPeople:
         return failures
 
     def known_as(
-        self, identifiers: Sequence[Identifier], site_id: str, *, time_left: TimeLeft
+        self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
     ) -> dict[Identifier, list[str] | RetryableError]:
         self.calls["known_as"] += 1
         return {
@@ -105,7 +105,7 @@ class RecordingCustomerIo:
         self.after_post: Callable[[], None] = lambda: None
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> list[PersonRejectedError | RetryableError | None]:
         self.credentials.append(workspace)
         refusal = self.refuses(workspace)
@@ -144,13 +144,13 @@ class FixedCredentials:
         self.reads: list[int | None] = []
         self.refreshes: list[Workspace] = []
 
-    def workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace:
+    def workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace:
         self.reads.append(account_id)
         if account_id not in self.accounts:
             raise UnknownAccountError("the credentials secret has no entry for the account")
         return self.accounts[account_id]
 
-    def refreshed(self, workspace: Workspace, *, time_left: TimeLeft) -> Workspace | None:
+    def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         self.refreshes.append(workspace)
         others = [each for each in self.fresh.values() if each.site_id == workspace.site_id]
         return next((each for each in others if each != workspace), None)
@@ -162,10 +162,10 @@ class MemorySuspensions:
     def __init__(self) -> None:
         self.suspended: list[int] = []
 
-    def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+    def suspend(self, account_ids: Iterable[int], *, now: float, deadline: Deadline) -> None:
         self.suspended += account_ids
 
-    def is_suspended(self, account_id: int, *, now: float, time_left: TimeLeft) -> bool:
+    def is_suspended(self, account_id: int, *, now: float, deadline: Deadline) -> bool:
         return account_id in self.suspended
 
 
@@ -177,21 +177,19 @@ class MemoryQueue:
         self.moved: list[str] = []
         self.letters: list[DeadLetter] = []
         self.is_broken = False
-        self.time_left = 0.0
+        self.seconds_left = 0.0
 
-    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
-        self.time_left = time_left()
+    def delay(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
+        self.seconds_left = deadline.seconds_left()
         self.delayed += [message.id for message in messages]
 
-    def move_to_retry(
-        self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
-    ) -> set[str]:
+    def move_to_retry(self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline) -> set[str]:
         ids = [] if self.is_broken else [outcome.message.id for outcome in outcomes]
         self.moved += ids
         return set(ids)
 
     def set_aside(
-        self, letters: Iterable[DeadLetter], *, time_left: TimeLeft
+        self, letters: Iterable[DeadLetter], *, deadline: Deadline
     ) -> Iterator[tuple[DeadLetter, bool]]:
         for letter in letters:
             if not self.is_broken:

@@ -15,7 +15,7 @@ from handler.http.token_auth import SECRET_KEPT_S, TokenAuth
 from handler.http.url_endpoint import UrlEndpoint
 from handler.jobs.receive import Receiver
 from handler.secret import Secret
-from tests.builders import NOW
+from tests.builders import NOW, deadline
 
 TOKEN = "a-token-of-mparticle"
 
@@ -25,7 +25,7 @@ class MemorySender:
         self.bodies: list[str] = []
         self.error: Exception | None = None
 
-    def send(self, bodies, *, account_id, time_left) -> None:
+    def send(self, bodies, *, account_id, deadline) -> None:
         if self.error:
             raise self.error
         self.bodies += bodies
@@ -35,7 +35,7 @@ class MemorySuspensions:
     def __init__(self) -> None:
         self.accounts: set[int] = set()
 
-    def is_suspended(self, account_id, *, now, time_left) -> bool:
+    def is_suspended(self, account_id, *, now, deadline) -> bool:
         return account_id in self.accounts
 
 
@@ -81,14 +81,14 @@ class IngressHouse:
     def clock(self) -> float:
         return self.now
 
-    def receive(self, request, time_left=30.0):
-        return self.receiver.receive(request, time_left=lambda: time_left)
+    def receive(self, request, seconds=30.0):
+        return self.receiver.receive(request, deadline=deadline(seconds))
 
-    def receive_body(self, body, time_left=30.0):
-        return self.receiver.receive_body(body, time_left=lambda: time_left)
+    def receive_body(self, body, seconds=30.0):
+        return self.receiver.receive_body(body, deadline=deadline(seconds))
 
-    def post(self, content, time_left=30.0, **event):
-        return self.endpoint.answer(posted(content, **event), time_left=lambda: time_left)
+    def post(self, content, seconds=30.0, **event):
+        return self.endpoint.answer(posted(content, **event), deadline=deadline(seconds))
 
 
 def posted(content, *, method="POST", encode=False, headers=None, **more) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import urllib3
 from urllib3.exceptions import ReadTimeoutError
 
 from handler import queue
+from handler.clock import Deadline
 from handler.customerio.client import TrackApi
 from handler.customerio.transport import READ_TIMEOUT_S
 from handler.domain.options import AttributeOptions
@@ -398,8 +399,8 @@ class EventSourceMapping:
         try:
             event = {"Records": [self._record(message) for message in messages]}
             received = queue.messages(event, retry_queue_url=RETRY_URL)
-            deadline = started + INVOCATION_S
-            failed = {*forwarder.process(received, time_left=lambda: deadline - self._clock.now)}
+            deadline = Deadline(started + INVOCATION_S, lambda: self._clock.now)
+            failed = {*forwarder.process(received, deadline=deadline)}
         except RetryableError:
             failed = None
         ended = self._clock.now + self._message_s * len(messages)

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 import urllib3
 from urllib3.util import make_headers
 
-from handler.clock import Draw, Now, Sleep, TimeLeft
+from handler.clock import Deadline, Draw, Now, Sleep
 from handler.customerio import transport, wire
 from handler.customerio.circuit_breaker import CircuitBreaker
 from handler.customerio.rate_limit import RateLimit
@@ -105,7 +105,7 @@ class TrackApi:
         return self._circuit_breaker.is_on_trial(workspace)
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> list[Outcome]:
         """Post persons, and return what became of each, in order.
 
@@ -119,7 +119,7 @@ class TrackApi:
             is_probe = self._circuit_breaker.begin(workspace)
         except RetryableError as error:
             return [error] * len(persons)
-        session = _Session(workspace, time_left, is_probe=is_probe)
+        session = _Session(workspace, deadline, is_probe=is_probe)
         try:
             return self._deliver(session, persons)
         finally:
@@ -143,9 +143,8 @@ class TrackApi:
             if not posts:
                 return outcomes
             # A request's timeouts bound each wait for a byte; this one bounds the whole delivery.
-            done, _ = wait(
-                posts, timeout=max(0.0, session.time_left()), return_when=FIRST_COMPLETED
-            )
+            seconds = session.deadline.seconds_left()
+            done, _ = wait(posts, timeout=seconds, return_when=FIRST_COMPLETED)
             for post in done or [*posts]:
                 for owner, outcome in self._result(session, post, posts.pop(post)):
                     outcomes[owner] = _worse(outcomes[owner], outcome)
@@ -187,7 +186,7 @@ class TrackApi:
             path = "/api/v1/accounts/region"
             asked = self._executor.submit(self._ask, session, path, wire.read_region)
             try:
-                region = asked.result(max(0.0, session.time_left()))
+                region = asked.result(session.deadline.seconds_left())
             except TimeoutError:
                 raise transport.late() from None
             self._urls_asked_for[workspace] = self._region_urls[region]
@@ -211,7 +210,7 @@ class TrackApi:
             asked_to_wait = 0.0
             try:
                 response = self._transport.request(
-                    session.url + path, body, headers=session.headers, time_left=session.time_left
+                    session.url + path, body, headers=session.headers, deadline=session.deadline
                 )
                 asked_to_wait = response.retry_after
                 answer = read(response.status, response.data)
@@ -220,7 +219,7 @@ class TrackApi:
                 session.asked_to_wait = max(session.asked_to_wait, asked_to_wait)
                 wait = asked_to_wait + full_jitter(tries, self._draw)
                 is_last = session.is_probe or tries == MAX_TRIES
-                if is_last or wait > session.time_left() - SHORTEST_TRY_S:
+                if is_last or not session.deadline.allows(wait + SHORTEST_TRY_S):
                     raise
                 self._telemetry.request_retried(error)
             else:
@@ -235,7 +234,7 @@ class TrackApi:
         Raises OutOfTimeError if no time would be left for it, and what aborts the session.
         """
         session.check()
-        within = session.time_left() - SHORTEST_TRY_S
+        within = session.deadline.seconds_left() - SHORTEST_TRY_S
         wait = self._rate_limit.reserve(session.workspace.site_id, within=within)
         if wait is None:
             raise OutOfTimeError("no time left for a request to Customer.io")
@@ -247,9 +246,9 @@ class TrackApi:
 class _Session:
     """One delivery to one workspace: what all its requests share."""
 
-    def __init__(self, workspace: Workspace, time_left: TimeLeft, *, is_probe: bool) -> None:
+    def __init__(self, workspace: Workspace, deadline: Deadline, *, is_probe: bool) -> None:
         self.workspace = workspace
-        self.time_left = time_left
+        self.deadline = deadline
         self.url = ""
         self.is_probe = is_probe
         self.aborted_by: RetryableError | None = None

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from urllib3.util import Retry, Timeout
 
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.errors import OutOfTimeError, UnavailableError
 
 CONNECT_TIMEOUT_S: Final = 3.0
@@ -56,7 +56,7 @@ class Transport:
         self._telemetry = telemetry
 
     def request(
-        self, url: str, body: bytes | None, *, headers: Mapping[str, str], time_left: TimeLeft
+        self, url: str, body: bytes | None, *, headers: Mapping[str, str], deadline: Deadline
     ) -> Response:
         """Post a body, or get the URL if there is none; return the answer, whatever its status.
 
@@ -64,7 +64,7 @@ class Transport:
         short to expect one.
         """
         started = time.monotonic()
-        given = max(READING_S, time_left() - READING_S)
+        given = max(READING_S, deadline.seconds_left() - READING_S)
         status = 0
         try:
             response = self._pool.request(
@@ -79,7 +79,7 @@ class Transport:
                 decode_content=False,
             )
             try:
-                data = _read_bounded(response, time_left, given)
+                data = _read_bounded(response, deadline, given)
             except BaseException:
                 response.close()
                 raise
@@ -102,13 +102,13 @@ def late() -> OutOfTimeError:
     return OutOfTimeError("Customer.io did not answer in time")
 
 
-def _read_bounded(response: urllib3.BaseHTTPResponse, time_left: TimeLeft, given: float) -> bytes:
+def _read_bounded(response: urllib3.BaseHTTPResponse, deadline: Deadline, given: float) -> bytes:
     read = bytearray()
     while part := response.read1(1 << 16):
         read += part
         if len(read) > MAX_ANSWER_BYTES:
             raise UnavailableError("Customer.io's answer is too long")
-        if time_left() <= READING_S:
+        if not deadline.allows(READING_S):
             if given < FAIR_TRY_S:
                 raise late()
             raise UnavailableError("Customer.io's answer took too long")

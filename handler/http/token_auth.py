@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, Protocol
 
-from handler.clock import Now, TimeLeft
+from handler.clock import Deadline, Now
 from handler.errors import MisconfiguredError
 
 SECRET_KEPT_S: Final = 60
@@ -28,7 +28,7 @@ class Secret(Protocol):
 
     name: str
 
-    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+    def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
         """Return its text; `refresh`: read now."""
 
 
@@ -49,7 +49,7 @@ class TokenAuth:
         self._now = now
         self._refreshed_at = -math.inf
 
-    def check(self, authorization: str, *, time_left: TimeLeft) -> TokenCheck:
+    def check(self, authorization: str, *, deadline: Deadline) -> TokenCheck:
         """Return what an Authorization header holds; tokens are compared in constant time.
 
         The secret is read again for a token that is not known, but not within `SECRET_REST_S` of
@@ -60,16 +60,16 @@ class TokenAuth:
         given = token.strip().encode("utf-8", "replace")
         if scheme.lower() != "token" or not given:
             return TokenCheck.MISSING
-        if _is_among(self._tokens(time_left), given):
+        if _is_among(self._tokens(deadline), given):
             return TokenCheck.VALID
         if self._now() < self._refreshed_at + SECRET_REST_S:
             return TokenCheck.UNKNOWN
         self._refreshed_at = self._now()
-        is_new = _is_among(self._tokens(time_left, refresh=True), given)
+        is_new = _is_among(self._tokens(deadline, refresh=True), given)
         return TokenCheck.VALID if is_new else TokenCheck.UNKNOWN
 
-    def _tokens(self, time_left: TimeLeft, *, refresh: bool = False) -> Sequence[bytes]:
-        tokens = tokens_in(self._secret.text(time_left=time_left, refresh=refresh))
+    def _tokens(self, deadline: Deadline, *, refresh: bool = False) -> Sequence[bytes]:
+        tokens = tokens_in(self._secret.text(deadline=deadline, refresh=refresh))
         if not tokens or min(map(len, tokens)) < MIN_TOKEN_LENGTH:
             reason = f"secret {self._secret.name}: every token needs {MIN_TOKEN_LENGTH} characters"
             raise MisconfiguredError(reason)

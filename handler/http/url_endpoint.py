@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from aws_lambda_powertools import Logger
 
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.domain import firehose
 from handler.domain.firehose import RequestType
 from handler.errors import PermanentError
@@ -28,7 +28,7 @@ MAX_REGISTRATION_BYTES: Final = 10_000
 class Receiver(Protocol):
     """The job that answers requests; see jobs/receive.py."""
 
-    def receive_body(self, body: bytes, *, time_left: TimeLeft) -> dict[str, Any]:
+    def receive_body(self, body: bytes, *, deadline: Deadline) -> dict[str, Any]:
         """Put what a request brings on the queue, and return the answer to it."""
 
 
@@ -40,7 +40,7 @@ class UrlEndpoint:
     auth: TokenAuth
     logger: Logger
 
-    def answer(self, event: Mapping[str, Any], *, time_left: TimeLeft) -> dict[str, Any]:
+    def answer(self, event: Mapping[str, Any], *, deadline: Deadline) -> dict[str, Any]:
         """Return the HTTP answer to a function URL's event.
 
         Raises RetryableError or MisconfiguredError, which Lambda turns into a 502.
@@ -48,14 +48,14 @@ class UrlEndpoint:
         body = _body(event)
         if not _is_registration(body):
             headers: Mapping[str, str] = event.get("headers") or {}
-            match self.auth.check(headers.get("authorization", ""), time_left=time_left):
+            match self.auth.check(headers.get("authorization", ""), deadline=deadline):
                 case TokenCheck.MISSING:
                     reason = "the header Authorization must be: Token <the shared secret>"
                     return self._refuse(401, reason)
                 case TokenCheck.UNKNOWN:
                     return self._refuse(503, "this token is not known: send the request again")
         try:
-            return _http(200, self.receiver.receive_body(body, time_left=time_left))
+            return _http(200, self.receiver.receive_body(body, deadline=deadline))
         except PermanentError as error:
             return self._refuse(503, f"{error.error_type}: {error}")
 

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Final, TypeVar
 
-from handler.clock import AWS_CALL_S, Now, Sleep, TimeLeft, keeping
+from handler.clock import AWS_CALL_S, Deadline, Now, Sleep
 from handler.domain.attributes import Person, build_person, introduction
 from handler.domain.options import AttributeOptions
 from handler.domain.workspace import Workspace
@@ -71,9 +71,9 @@ class Deliverer:
         self.backoff = backoff
         self.options = options
 
-    def deliver(self, people: Sequence[PersonUpdates], *, time_left: TimeLeft) -> Delivered:
+    def deliver(self, people: Sequence[PersonUpdates], *, deadline: Deadline) -> Delivered:
         """Return once Customer.io shows the newest state of everybody but those who failed."""
-        run = _Run(self, time_left)
+        run = _Run(self, deadline)
         run.deliver(people)
         return run.result
 
@@ -81,10 +81,10 @@ class Deliverer:
 class _Run:
     """One call of `deliver`, with what is known of it so far."""
 
-    def __init__(self, rooms: Deliverer, time_left: TimeLeft) -> None:
+    def __init__(self, rooms: Deliverer, deadline: Deadline) -> None:
         self._rooms = rooms
-        self._time_left = time_left
-        self._to_verify = keeping(time_left, VERIFYING_S)
+        self._deadline = deadline
+        self._to_verify = deadline.keeping(VERIFYING_S)
         self.result = Delivered()
         self._states = States(
             people=rooms.people,
@@ -93,7 +93,7 @@ class _Run:
             now=rooms.now,
             sleep=rooms.sleep,
             backoff=rooms.backoff,
-            time_left=self._to_verify,
+            deadline=self._to_verify,
         )
         self._poster = Poster(
             customerio=rooms.customerio,
@@ -101,14 +101,14 @@ class _Run:
             telemetry=rooms.telemetry,
             executor=rooms.executor,
             failures=self.result.failures,
-            time_left=self._to_verify,
+            deadline=self._to_verify,
         )
         self._former = FormerIdentifiers(
             people=rooms.people,
             update=self._states.update,
             failures=self.result.failures,
             now=rooms.now,
-            time_left=self._to_verify,
+            deadline=self._to_verify,
             options=rooms.options,
         )
 
@@ -236,7 +236,7 @@ class _Run:
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Return who must be posted again, as someone else wrote them while they were posted."""
         by_key = {delivery.key: delivery for delivery in posted}
-        versions = self._rooms.people.versions([*by_key], time_left=self._time_left)
+        versions = self._rooms.people.versions([*by_key], deadline=self._deadline)
         changed: list[str] = []
         for key, delivery in by_key.items():
             version = versions[key]
@@ -247,7 +247,7 @@ class _Run:
                 changed.append(key)
         again: list[Delivery] = []
         if changed:
-            states = self._rooms.people.load(changed, consistent=True, time_left=self._time_left)
+            states = self._rooms.people.load(changed, consistent=True, deadline=self._deadline)
             for key in changed:
                 state = states[key]
                 if isinstance(state, RetryableError):

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
-from handler.clock import Now, TimeLeft
+from handler.clock import Deadline, Now
 from handler.domain.attributes import Person, former_persons
 from handler.domain.membership import without_former
 from handler.domain.options import AttributeOptions
@@ -38,7 +38,7 @@ class FormerIdentifiers:
         update: Update,
         failures: MutableMapping[str, Failure],
         now: Now,
-        time_left: TimeLeft,
+        deadline: Deadline,
         options: AttributeOptions,
     ) -> None:
         """Keep what looking and forgetting need; `failures`, by person, is added to."""
@@ -46,7 +46,7 @@ class FormerIdentifiers:
         self._update = update
         self._failures = failures
         self._now = now
-        self._time_left = time_left
+        self._deadline = deadline
         self._options = options
         # By person: who has a former identifier of theirs now, and must be up to date as well.
         self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
@@ -94,7 +94,7 @@ class FormerIdentifiers:
             by_site[delivery.news.workspace.site_id].append(delivery)
         for site_id, theirs in by_site.items():
             former = dict.fromkeys(each for delivery in theirs for each in delivery.former)
-            answers = self._people.known_as([*former], site_id, time_left=self._time_left)
+            answers = self._people.known_as([*former], site_id, deadline=self._deadline)
             for delivery in theirs:
                 for identifier in delivery.former:
                     answer = answers[identifier]
@@ -152,7 +152,7 @@ class FormerIdentifiers:
         }
         if not states:
             return
-        failures = self._people.save(states, now=self._now(), time_left=self._time_left)
+        failures = self._people.save(states, now=self._now(), deadline=self._deadline)
         for key, failure in failures.items():
             # Whoever wrote first has the former identifiers too, and clears them again.
             if not isinstance(failure, VersionConflictError):

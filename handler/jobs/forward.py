@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final
 
-from handler.clock import AWS_CALL_S, Now, TimeLeft, keeping
+from handler.clock import AWS_CALL_S, Deadline, Now
 from handler.domain.message import AudienceMessage, MessageType, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.profile import read_profile
@@ -78,7 +78,7 @@ class Forwarder:
         self._retry_for_s = retry_for_s
         self._suspensions = suspensions
 
-    def process(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> list[str]:
+    def process(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> list[str]:
         """Forward a batch and return the ids of the messages to be left on their queue.
 
         Raises RetryableError if that is all of them and some are not on the retry queue, and
@@ -88,41 +88,41 @@ class Forwarder:
         outcomes = [MessageOutcome(message) for message in messages]
         try:
             failure = attempt(
-                lambda: self._forward(outcomes, report, keeping(time_left, SETTLING_S)),
+                lambda: self._forward(outcomes, report, deadline.keeping(SETTLING_S)),
                 self._telemetry,
             )
         except MisconfiguredError:
-            self._queue.delay(messages, time_left=time_left)
+            self._queue.delay(messages, deadline=deadline)
             raise
         if failure is not None:
             for outcome in outcomes:
                 outcome.fail(failure)
-        return self._settle(outcomes, report, time_left)
+        return self._settle(outcomes, report, deadline)
 
     def _forward(
-        self, outcomes: Sequence[MessageOutcome], report: Report, time_left: TimeLeft
+        self, outcomes: Sequence[MessageOutcome], report: Report, deadline: Deadline
     ) -> None:
-        groups = self._read(outcomes, report, time_left)
+        groups = self._read(outcomes, report, deadline)
         people = [
             PersonUpdates(key, group.workspace, group.updates) for key, group in groups.items()
         ]
-        delivered = self._deliverer.deliver(people, time_left=time_left)
+        delivered = self._deliverer.deliver(people, deadline=deadline)
         for key, places in delivered.too_old.items():
             for place in places:
                 _fail([groups[key].sources[place]], _TOO_OLD)
         for key, failure in delivered.failures.items():
             _fail(groups[key].sources, failure)
-        self._suspend(outcomes, time_left)
+        self._suspend(outcomes, deadline)
         self._count(groups, delivered, report)
 
     # --- read, group ---
 
     def _read(
-        self, outcomes: Iterable[MessageOutcome], report: Report, time_left: TimeLeft
+        self, outcomes: Iterable[MessageOutcome], report: Report, deadline: Deadline
     ) -> dict[str, _Group]:
         """Sort what the messages say by person; refuse what cannot be read."""
         groups: dict[str, _Group] = {}
-        workspace_of = cache(partial(self._workspace, time_left=time_left))
+        workspace_of = cache(partial(self._workspace, deadline=deadline))
         for outcome in outcomes:
             opened = attempt(partial(self._open, outcome.message), self._telemetry)
             if not isinstance(opened, AudienceMessage):
@@ -143,9 +143,9 @@ class Forwarder:
     def _open(self, message: ReceivedMessage) -> AudienceMessage:
         return read_message(message.body, now=self._now())
 
-    def _workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace | Failure:
+    def _workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace | Failure:
         return attempt(
-            lambda: self._credentials.workspace(account_id, time_left=time_left), self._telemetry
+            lambda: self._credentials.workspace(account_id, deadline=deadline), self._telemetry
         )
 
     def _group(
@@ -176,7 +176,7 @@ class Forwarder:
             )
             group.sources.append((outcome, place))
 
-    def _suspend(self, outcomes: Iterable[MessageOutcome], time_left: TimeLeft) -> None:
+    def _suspend(self, outcomes: Iterable[MessageOutcome], deadline: Deadline) -> None:
         """Suspend the accounts whose credentials Customer.io refuses."""
         if self._suspensions is None:
             return
@@ -186,7 +186,7 @@ class Forwarder:
             if outcome.opened and isinstance(outcome.retry, CredentialsRefusedError)
         )
         account_ids = [account_id for account_id in refused if account_id is not None]
-        self._suspensions.suspend(account_ids, now=self._now(), time_left=time_left)
+        self._suspensions.suspend(account_ids, now=self._now(), deadline=deadline)
 
     def _count(self, groups: Mapping[str, _Group], delivered: Delivered, report: Report) -> None:
         report.people_changed = delivered.changed
@@ -204,18 +204,18 @@ class Forwarder:
     # --- settle ---
 
     def _settle(
-        self, outcomes: Sequence[MessageOutcome], report: Report, time_left: TimeLeft
+        self, outcomes: Sequence[MessageOutcome], report: Report, deadline: Deadline
     ) -> list[str]:
         """Set aside what was rejected permanently, and see that the rest is tried again."""
         now = self._now()
         for outcome in outcomes:
             outcome.stop_retrying(now=now, after_s=self._retry_for_s)
-        self._set_aside(outcomes, time_left)
+        self._set_aside(outcomes, deadline)
         retried = [outcome for outcome in outcomes if outcome.retry is not None]
         fresh = [outcome for outcome in retried if not outcome.message.on_retry_queue]
-        moved = self._queue.move_to_retry(fresh, time_left=time_left)
+        moved = self._queue.move_to_retry(fresh, deadline=deadline)
         left = [outcome.message for outcome in retried if outcome.message.id not in moved]
-        self._queue.delay(left, time_left=time_left)
+        self._queue.delay(left, deadline=deadline)
         for outcome in retried:
             self._telemetry.message_retried(outcome)
         self._telemetry.batch_done(report)
@@ -226,7 +226,7 @@ class Forwarder:
             raise RetryableError(f"all {len(left)} messages are left on the queue")
         return [message.id for message in left]
 
-    def _set_aside(self, outcomes: Sequence[MessageOutcome], time_left: TimeLeft) -> None:
+    def _set_aside(self, outcomes: Sequence[MessageOutcome], deadline: Deadline) -> None:
         owners: dict[DeadLetter, MessageOutcome] = {}
 
         def letters() -> Iterator[DeadLetter]:
@@ -239,7 +239,7 @@ class Forwarder:
                 yield from written
 
         # One request's letters are in memory at a time: they may be as large as the messages.
-        for letter, arrived in self._queue.set_aside(letters(), time_left=time_left):
+        for letter, arrived in self._queue.set_aside(letters(), deadline=deadline):
             outcome = owners.pop(letter)
             if arrived:
                 self._telemetry.message_set_aside(letter, outcome.opened)

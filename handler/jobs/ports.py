@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
 from handler.domain.message import AudienceMessage
@@ -23,22 +23,22 @@ class People(Protocol):
     """Where states are kept; see table/people.py."""
 
     def load(
-        self, keys: Sequence[str], *, consistent: bool, time_left: TimeLeft
+        self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> Mapping[str, PersonState | RetryableError]:
         """Return each person's state, version 0 for one not known, or why it was not read."""
 
     def versions(
-        self, keys: Sequence[str], *, time_left: TimeLeft
+        self, keys: Sequence[str], *, deadline: Deadline
     ) -> Mapping[str, int | RetryableError]:
         """Return each person's version as of now, 0 for none, or why it was not read."""
 
     def save(
-        self, states: Mapping[str, PersonState], *, now: float, time_left: TimeLeft
+        self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
     ) -> Mapping[str, RetryableError]:
         """Write states that follow the version before; return what was not written."""
 
     def known_as(
-        self, identifiers: Sequence[Identifier], site_id: str, *, time_left: TimeLeft
+        self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
     ) -> Mapping[Identifier, Sequence[str] | RetryableError]:
         """Return the keys of a workspace's people whose current identifier each is."""
 
@@ -46,10 +46,10 @@ class People(Protocol):
 class Credentials(Protocol):
     """The credentials of each workspace; see credentials.py."""
 
-    def workspace(self, account_id: int | None, *, time_left: TimeLeft) -> Workspace:
+    def workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace:
         """Return the workspace of an mParticle account."""
 
-    def refreshed(self, workspace: Workspace, *, time_left: TimeLeft) -> Workspace | None:
+    def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret now; return other credentials of this workspace, None if none."""
 
 
@@ -63,7 +63,7 @@ class CustomerIo(Protocol):
         """Tell whether a pause of a workspace is over, and nothing was sent since."""
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> Sequence[PersonRejectedError | RetryableError | None]:
         """Post persons and return what became of each."""
 
@@ -71,23 +71,23 @@ class CustomerIo(Protocol):
 class Suspensions(Protocol):
     """Which accounts mParticle is to suspend; see table/suspensions.py."""
 
-    def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+    def suspend(self, account_ids: Iterable[int], *, now: float, deadline: Deadline) -> None:
         """Suspend accounts for a while."""
 
 
 class Queue(Protocol):
     """The queues as the forwarder uses them; see queue.py."""
 
-    def delay(self, messages: Sequence[ReceivedMessage], *, time_left: TimeLeft) -> None:
+    def delay(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
         """Hide messages for a while."""
 
     def move_to_retry(
-        self, outcomes: Sequence[MessageOutcome], *, time_left: TimeLeft
+        self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline
     ) -> Collection[str]:
         """Send messages to the retry queue; return the ids of those that are there."""
 
     def set_aside(
-        self, letters: Iterable[DeadLetter], *, time_left: TimeLeft
+        self, letters: Iterable[DeadLetter], *, deadline: Deadline
     ) -> Iterable[tuple[DeadLetter, bool]]:
         """Send letters to the DLQ; return each with whether it is there."""
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from handler.clock import TimeLeft, keeping
+from handler.clock import Deadline
 from handler.concurrency import side_by_side
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
@@ -121,7 +121,7 @@ class Poster:
         telemetry: DeliveryTelemetry,
         executor: Executor,
         failures: MutableMapping[str, Failure],
-        time_left: TimeLeft,
+        deadline: Deadline,
     ) -> None:
         """Keep what posting needs; `failures`, by person, is added to."""
         self._customerio = customerio
@@ -129,7 +129,7 @@ class Poster:
         self._telemetry = telemetry
         self._executor = executor
         self._failures = failures
-        self._time_left = time_left
+        self._deadline = deadline
         self._refreshed: dict[Workspace, Workspace] = {}
 
     def refreshed(self, workspace: Workspace) -> Workspace:
@@ -143,18 +143,15 @@ class Poster:
         groups: defaultdict[Workspace, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
             groups[self.refreshed(delivery.news.workspace)].append(delivery)
-        time_left = self._time_left
-        if len(groups) > WORKSPACES_AT_A_TIME:
-            share = time_left() * WORKSPACES_AT_A_TIME / len(groups)
-            most = max(SHORTEST_SHARE_S, share)
-        else:
-            most = time_left()
+        if not groups:
+            return []
+        share = self._deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
 
         def post(group: tuple[Workspace, list[Delivery]]) -> list[Delivery]:
             workspace, members = group
-            mine = keeping(time_left, max(0.0, time_left() - most))
+            deadline = self._deadline.within(max(SHORTEST_SHARE_S, share))
             taken = attempt(
-                lambda: self._post_to(workspace, members, persons, mine), self._telemetry
+                lambda: self._post_to(workspace, members, persons, deadline), self._telemetry
             )
             if isinstance(taken, list):
                 return taken
@@ -169,19 +166,19 @@ class Poster:
         workspace: Workspace,
         group: Sequence[Delivery],
         persons: Callable[[Delivery], Sequence[Person]],
-        time_left: TimeLeft,
+        deadline: Deadline,
     ) -> list[Delivery]:
         """Post to one workspace; once more if the secret has other credentials by now."""
-        taken, refused = self._try_to_post(workspace, group, persons, time_left)
+        taken, refused = self._try_to_post(workspace, group, persons, deadline)
         if not refused:
             return taken
         refreshed = attempt(
-            lambda: self._credentials.refreshed(workspace, time_left=time_left),
+            lambda: self._credentials.refreshed(workspace, deadline=deadline),
             self._telemetry,
         )
         if isinstance(refreshed, Workspace):
             self._refreshed[workspace] = refreshed
-            more, refused = self._try_to_post(refreshed, refused, persons, time_left)
+            more, refused = self._try_to_post(refreshed, refused, persons, deadline)
             taken += more
             refreshed = None
         if refused and refreshed is None:
@@ -196,7 +193,7 @@ class Poster:
         workspace: Workspace,
         group: Sequence[Delivery],
         persons_of: Callable[[Delivery], Sequence[Person]],
-        time_left: TimeLeft,
+        deadline: Deadline,
     ) -> tuple[list[Delivery], list[Delivery]]:
         """Return whose persons Customer.io took, and for whom it refused the credentials."""
         persons: list[Person] = []
@@ -210,7 +207,7 @@ class Poster:
                 persons += built
                 owners += [place] * len(built)
         if persons:
-            outcomes = self._customerio.deliver(workspace, persons, time_left=time_left)
+            outcomes = self._customerio.deliver(workspace, persons, deadline=deadline)
             for place, outcome in zip(owners, outcomes, strict=True):
                 if outcome is not None:
                     worst[place] = _worse(worst[place], outcome)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aws_lambda_powertools import Logger
 
-from handler.clock import Now, TimeLeft
+from handler.clock import Deadline, Now
 from handler.domain import firehose
 from handler.domain.firehose import RequestType
 from handler.errors import MalformedMessageError
@@ -22,14 +22,14 @@ from handler.errors import MalformedMessageError
 class Sender(Protocol):
     """The queue; see sender.py."""
 
-    def send(self, bodies: Sequence[str], *, account_id: int | None, time_left: TimeLeft) -> None:
+    def send(self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline) -> None:
         """Send all bodies of an account, and return when SQS has confirmed each."""
 
 
 class Suspensions(Protocol):
     """The accounts whose audiences mParticle is to suspend; see table/suspensions.py."""
 
-    def is_suspended(self, account_id: int, *, now: float, time_left: TimeLeft) -> bool:
+    def is_suspended(self, account_id: int, *, now: float, deadline: Deadline) -> bool:
         """Return whether an account is suspended."""
 
 
@@ -44,7 +44,7 @@ class Receiver:
     new_id: Callable[[], str]
     version: str
 
-    def receive(self, request: Any, *, time_left: TimeLeft) -> dict[str, Any]:
+    def receive(self, request: Any, *, deadline: Deadline) -> dict[str, Any]:
         """Put what a request brings on the queue, and return the answer to it.
 
         What is no request of ours goes on the queue too, for the forwarder to set aside.
@@ -55,9 +55,9 @@ class Receiver:
             parts = firehose.parts(request)
         except RecursionError:
             raise MalformedMessageError("$: nested too deeply") from None
-        return self._enqueue(request, parts, time_left)
+        return self._enqueue(request, parts, deadline)
 
-    def receive_body(self, body: bytes, *, time_left: TimeLeft) -> dict[str, Any]:
+    def receive_body(self, body: bytes, *, deadline: Deadline) -> dict[str, Any]:
         """Do the same for a request that is not read yet; a body that is no JSON goes on the queue
         as it came.
         """
@@ -66,16 +66,16 @@ class Receiver:
             parts = firehose.parts(request)
         except (ValueError, RecursionError):
             request, parts = None, firehose.Parts([firehose.as_it_came(body)])
-        return self._enqueue(request, parts, time_left)
+        return self._enqueue(request, parts, deadline)
 
-    def _enqueue(self, request: Any, parts: firehose.Parts, time_left: TimeLeft) -> dict[str, Any]:
+    def _enqueue(self, request: Any, parts: firehose.Parts, deadline: Deadline) -> dict[str, Any]:
         kind = firehose.request_type(request)
         account_id = firehose.account_id(request)
-        self.sender.send(parts.bodies, account_id=account_id, time_left=time_left)
+        self.sender.send(parts.bodies, account_id=account_id, deadline=deadline)
         if parts.refusal is not None:
             raise parts.refusal
         suspended = kind is RequestType.MEMBERSHIP_CHANGE and self._is_suspended(
-            account_id, time_left
+            account_id, deadline
         )
         self.logger.info(
             "firehose.answered",
@@ -93,7 +93,7 @@ class Receiver:
             version=self.version,
         )
 
-    def _is_suspended(self, account_id: int | None, time_left: TimeLeft) -> bool:
+    def _is_suspended(self, account_id: int | None, deadline: Deadline) -> bool:
         if self.suspensions is None or account_id is None:
             return False
-        return self.suspensions.is_suspended(account_id, now=self.now(), time_left=time_left)
+        return self.suspensions.is_suspended(account_id, now=self.now(), deadline=deadline)

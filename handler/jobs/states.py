@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from handler.clock import Now, Sleep, TimeLeft
+from handler.clock import Deadline, Now, Sleep
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState, merge, new_version, too_old
 from handler.errors import RetryableError, VersionConflictError
@@ -56,7 +56,7 @@ class States:
         now: Now,
         sleep: Sleep,
         backoff: Callable[[int], float],
-        time_left: TimeLeft,
+        deadline: Deadline,
     ) -> None:
         """Keep what updating needs; `result` is added to."""
         self._people = people
@@ -65,7 +65,7 @@ class States:
         self._now = now
         self._sleep = sleep
         self._backoff = backoff
-        self._time_left = time_left
+        self._deadline = deadline
 
     def update(
         self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
@@ -79,9 +79,9 @@ class States:
         for tries in range(MAX_ROUNDS):
             if tries:
                 pause = self._backoff(tries)
-                self._sleep(min(pause, max(0.0, self._time_left())))
+                self._sleep(min(pause, self._deadline.seconds_left()))
             merged, changed = self._merge(waiting, floors, consistent=tries > 0 or bool(floors))
-            failures = self._people.save(changed, now=self._now(), time_left=self._time_left)
+            failures = self._people.save(changed, now=self._now(), deadline=self._deadline)
             self._result.changed += len(changed) - len(failures)
             ready += [delivery for delivery in merged if delivery.key not in failures]
             conflicts = {
@@ -102,7 +102,7 @@ class States:
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
     ) -> tuple[list[Delivery], dict[str, PersonState]]:
         """Return the deliveries of people as they are with their updates, and whose changed."""
-        states = self._people.load([*people], consistent=consistent, time_left=self._time_left)
+        states = self._people.load([*people], consistent=consistent, deadline=self._deadline)
         now = self._now()
         merged: list[Delivery] = []
         changed: dict[str, PersonState] = {}

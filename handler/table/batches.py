@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, Sleep, TimeLeft
+from handler.clock import AWS_CALL_S, Deadline, Sleep
 from handler.concurrency import side_by_side
 from handler.errors import UnavailableError
 
@@ -45,11 +45,11 @@ class Rounds:
         """Call for several items side by side; return the results in order."""
         return side_by_side(self._executor, call, items)
 
-    def count(self, time_left: TimeLeft) -> Iterator[int]:
+    def count(self, deadline: Deadline) -> Iterator[int]:
         """Count the calls for one batch, each but the first after a wait, while time lasts."""
         for number in range(MAX_ROUNDS):
             wait = self._backoff(number) if number else 0.0
-            if time_left() < wait + AWS_CALL_S:
+            if not deadline.allows(wait + AWS_CALL_S):
                 return
             if wait:
                 self._sleep(wait)

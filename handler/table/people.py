@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import Sleep, TimeLeft
+from handler.clock import Deadline, Sleep
 from handler.domain.membership import TOMBSTONE_LIFE_S, PersonState, is_member
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier
@@ -62,19 +62,19 @@ class People:
         )
 
     def load(
-        self, keys: Sequence[str], *, consistent: bool, time_left: TimeLeft
+        self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
         """Return the state of each person; version 0 for one who is not known yet."""
-        read = self._read(keys, time_left, ConsistentRead=consistent)
+        read = self._read(keys, deadline, ConsistentRead=consistent)
         return {key: _state(read.get(key)) for key in keys}
 
     def versions(
-        self, keys: Sequence[str], *, time_left: TimeLeft
+        self, keys: Sequence[str], *, deadline: Deadline
     ) -> dict[str, int | RetryableError]:
         """Return the version of each person's item, read consistently; 0 for none."""
         read = self._read(
             keys,
-            time_left,
+            deadline,
             ConsistentRead=True,
             ProjectionExpression="pk, #version",
             ExpressionAttributeNames={"#version": "version"},
@@ -82,26 +82,26 @@ class People:
         return {key: _version(read.get(key)) for key in keys}
 
     def save(
-        self, states: Mapping[str, PersonState], *, now: float, time_left: TimeLeft
+        self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
     ) -> dict[str, RetryableError]:
         """Write states that each follow the version before, and return what was not written.
 
         VersionConflictError: someone else wrote that version first. `now` is in Unix seconds.
         """
         written = self._rounds.each(
-            lambda batch: self._write(dict(batch), now, time_left),
+            lambda batch: self._write(dict(batch), now, deadline),
             batches_of(WRITE_BATCH, list(states.items())),
         )
         return {key: error for failures in written for key, error in failures.items()}
 
     def known_as(
-        self, identifiers: Sequence[Identifier], site_id: str, *, time_left: TimeLeft
+        self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
     ) -> dict[Identifier, list[str] | RetryableError]:
         """Return the keys of the people of a workspace whose current identifier each is.
 
         The index lags behind the table, mostly by some milliseconds.
         """
-        answers = self._rounds.each(lambda each: self._query(each, time_left), identifiers)
+        answers = self._rounds.each(lambda each: self._query(each, deadline), identifiers)
         return {
             identifier: answer
             if isinstance(answer, RetryableError)
@@ -130,20 +130,20 @@ class People:
     # --- reading ---
 
     def _read(
-        self, keys: Sequence[str], time_left: TimeLeft, **how: Any
+        self, keys: Sequence[str], deadline: Deadline, **how: Any
     ) -> dict[str, Mapping[str, Any] | RetryableError]:
         batches = self._rounds.each(
-            lambda batch: self._read_batch(batch, time_left, how), batches_of(READ_BATCH, keys)
+            lambda batch: self._read_batch(batch, deadline, how), batches_of(READ_BATCH, keys)
         )
         return {key: item for batch in batches for key, item in batch.items()}
 
     def _read_batch(
-        self, keys: Sequence[str], time_left: TimeLeft, how: Mapping[str, Any]
+        self, keys: Sequence[str], deadline: Deadline, how: Mapping[str, Any]
     ) -> dict[str, Mapping[str, Any] | RetryableError]:
         found: dict[str, Mapping[str, Any] | RetryableError] = {}
         waiting = keys
         failure: RetryableError = OutOfTimeError("no time left to read people")
-        for _ in self._rounds.count(time_left):
+        for _ in self._rounds.count(deadline):
             request: Any = {"Keys": [{"pk": {"S": key}} for key in waiting], **how}
             try:
                 answer = self._dynamodb.batch_get_item(RequestItems={self._table: request})
@@ -160,9 +160,9 @@ class People:
             failure = UnavailableError("DynamoDB leaves people unread: throttled")
         return found | dict.fromkeys(waiting, failure)
 
-    def _query(self, identifier: Identifier, time_left: TimeLeft) -> list[str] | RetryableError:
+    def _query(self, identifier: Identifier, deadline: Deadline) -> list[str] | RetryableError:
         failure: RetryableError = OutOfTimeError("no time left to look for people")
-        for _ in self._rounds.count(time_left):
+        for _ in self._rounds.count(deadline):
             try:
                 answer = self._dynamodb.query(
                     TableName=self._table,
@@ -181,12 +181,12 @@ class People:
     # --- writing ---
 
     def _write(
-        self, states: Mapping[str, PersonState], now: float, time_left: TimeLeft
+        self, states: Mapping[str, PersonState], now: float, deadline: Deadline
     ) -> dict[str, RetryableError]:
         failures: dict[str, RetryableError] = {}
         waiting = dict(states)
         failure: RetryableError = OutOfTimeError("no time left to write people")
-        for _ in self._rounds.count(time_left):
+        for _ in self._rounds.count(deadline):
             try:
                 answers = self._dynamodb.batch_execute_statement(
                     Statements=[self._statement(key, state, now) for key, state in waiting.items()]

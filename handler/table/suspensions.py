@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import AWS_CALL_S, TimeLeft
+from handler.clock import AWS_CALL_S, Deadline
 from handler.table.keys import account_key
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Suspensions:
         self._dynamodb = dynamodb
         self._table = table_name
 
-    def suspend(self, account_ids: Iterable[int], *, now: float, time_left: TimeLeft) -> None:
+    def suspend(self, account_ids: Iterable[int], *, now: float, deadline: Deadline) -> None:
         """Suspend accounts as of now, in Unix seconds."""
         for account_id in account_ids:
-            if time_left() < AWS_CALL_S:
+            if not deadline.allows(AWS_CALL_S):
                 return
             with suppress(BotoCoreError, ClientError):
                 self._dynamodb.put_item(
@@ -50,9 +50,9 @@ class Suspensions:
                     },
                 )
 
-    def is_suspended(self, account_id: int, *, now: float, time_left: TimeLeft) -> bool:
+    def is_suspended(self, account_id: int, *, now: float, deadline: Deadline) -> bool:
         """Tell whether an account is suspended, as far as is known."""
-        if time_left() < AWS_CALL_S:
+        if not deadline.allows(AWS_CALL_S):
             return False
         try:
             item = self._dynamodb.get_item(

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from handler.table.keys import account_key
 from handler.table.suspensions import Suspensions
 from tests import relay
+from tests.builders import deadline
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, somebody
 from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
@@ -61,7 +62,7 @@ def between(deployed):
 def suspended(deployed):
     dynamodb = boto3.client("dynamodb", **deployed.emulator.client_options)
     table = deployed.physical_name("MembershipsTable")
-    Suspensions(dynamodb, table).suspend([SUSPENDED], now=time.time(), time_left=lambda: 60.0)
+    Suspensions(dynamodb, table).suspend([SUSPENDED], now=time.time(), deadline=deadline())
     yield
     dynamodb.delete_item(TableName=table, Key={"pk": {"S": account_key(SUSPENDED)}})
 

@@ -23,7 +23,7 @@ from aws_lambda_powertools import Logger, Metrics
 from botocore.exceptions import ClientError
 
 from handler import queue
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
 from handler.domain.options import AttributeOptions
@@ -33,7 +33,7 @@ from handler.jobs.forward import Forwarder
 from handler.queue import Queue
 from handler.table.people import People
 from handler.telemetry import Telemetry
-from tests.builders import NOW
+from tests.builders import NOW, deadline
 from tests.hostile import API_KEY, SITE_ID
 
 SQS_BYTES: Final = 1 << 20
@@ -215,7 +215,7 @@ class Secret:
 
     name = "credentials"
 
-    def text(self, *, time_left: TimeLeft, refresh: bool = False) -> str:
+    def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
         entry = {"site_id": SITE_ID, "api_key": API_KEY}
         return json.dumps({"accounts": {"1001": entry}})
 
@@ -285,7 +285,7 @@ class Walk:
         with redirect_stdout(self._written):
             try:
                 failed = self._forwarder.process(
-                    queue.messages(event, retry_queue_url="retry"), time_left=lambda: 60.0
+                    queue.messages(event, retry_queue_url="retry"), deadline=deadline()
                 )
                 answer = queue.partial_batch_response(failed)
                 ending.left = [one["itemIdentifier"] for one in answer["batchItemFailures"]]

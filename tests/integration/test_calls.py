@@ -14,7 +14,7 @@ from handler.customerio.client import TrackApi
 from handler.table.people import People
 from local.fake_customerio.process import FakeCustomerio
 from tests import fakes
-from tests.builders import NOW, WORKSPACE, audience, body, message, profile
+from tests.builders import NOW, WORKSPACE, audience, body, deadline, message, profile
 from tests.fakes import RecordingTelemetry
 
 PEOPLE = 1000
@@ -81,7 +81,7 @@ def batch():
 
 
 def test_a_thousand_people_take_sixty_calls_and_one_request(forwarder, fake, calls) -> None:
-    failed = forwarder.process(batch(), time_left=lambda: 60.0)
+    failed = forwarder.process(batch(), deadline=deadline())
 
     assert failed == []
     assert calls == {
@@ -94,10 +94,10 @@ def test_a_thousand_people_take_sixty_calls_and_one_request(forwarder, fake, cal
 
 
 def test_nothing_is_written_when_nothing_changed(forwarder, fake, calls) -> None:
-    forwarder.process(batch(), time_left=lambda: 60.0)
+    forwarder.process(batch(), deadline=deadline())
     calls.clear()
 
-    failed = forwarder.process(batch(), time_left=lambda: 60.0)
+    failed = forwarder.process(batch(), deadline=deadline())
 
     assert failed == []
     assert calls == {"BatchGetItem": 10, "BatchGetItem to verify": 10}
@@ -111,7 +111,7 @@ def test_a_megabyte_of_people_takes_three_requests(forwarder, fake) -> None:
         for person in range(PEOPLE)
     ]
 
-    failed = forwarder.process(people, time_left=lambda: 60.0)
+    failed = forwarder.process(people, deadline=deadline())
 
     assert failed == []
     assert len(fake.requests()) == 3

@@ -28,6 +28,7 @@ from handler.errors import (
 )
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.process import FakeCustomerio
+from tests.builders import deadline
 from tests.fakes import RecordingTelemetry
 
 WORKSPACE = Workspace("site-a", "key-a")
@@ -52,7 +53,7 @@ class Caller:
     def __init__(self, url, **how) -> None:
         self.telemetry = RecordingTelemetry()
         self.slept: list[float] = []
-        self.time_left = 30.0
+        self.seconds = 30.0
         self.now = 0.0
         self.executor = ThreadPoolExecutor(4)
         self.pool = urllib3.PoolManager(maxsize=4, ssl_context=ssl.create_default_context())
@@ -69,11 +70,11 @@ class Caller:
 
     def _sleep(self, seconds) -> None:
         self.slept.append(seconds)
-        self.time_left -= seconds
         self.now += seconds
 
     def deliver(self, *persons, workspace=WORKSPACE):
-        return self.api.deliver(workspace, persons, time_left=lambda: self.time_left)
+        within = deadline(self.seconds, now=lambda: self.now)
+        return self.api.deliver(workspace, persons, deadline=within)
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ def test_a_broken_connection_or_answer_is_tried_again(fake, caller, kind) -> Non
 
 def test_a_server_that_does_not_answer_is_left_within_the_time_left(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
-    caller.time_left = 1.2
+    caller.seconds = 1.2
 
     (outcome,) = caller.deliver(someone())
 
@@ -279,10 +280,11 @@ def test_a_server_that_trickles_its_answer_is_left_within_the_time_left(path) ->
     with trickling_server() as url:
         caller = Caller("" if path else url, region_urls={"us": url})
         started = time.monotonic()
+        soon = deadline(1.5, now=time.monotonic)
         (outcome,) = caller.api.deliver(
             Workspace("site-a", "key-a", "auto"),
             [someone()],
-            time_left=lambda: started + 1.5 - time.monotonic(),
+            deadline=soon,
         )
 
     assert isinstance(outcome, OutOfTimeError)
@@ -312,7 +314,7 @@ def trickling_server():
 
 
 def test_nothing_starts_without_time(fake, caller) -> None:
-    caller.time_left = 0.5
+    caller.seconds = 0.5
 
     (outcome,) = caller.deliver(someone())
 
@@ -405,7 +407,7 @@ def test_requests_to_a_workspace_wait_for_their_turn(fake) -> None:
 
 def test_a_request_whose_turn_comes_too_late_is_not_sent(fake) -> None:
     caller = Caller(fake.url, requests_per_second=0.1)
-    caller.time_left = 10.5
+    caller.seconds = 10.5
 
     (first,), (second,) = (caller.deliver(someone()) for _ in range(2))
 
@@ -536,10 +538,10 @@ def test_an_error_that_a_retry_cures_pauses_nothing(fake, caller) -> None:
 
 def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
-    caller.time_left = 1.2
+    caller.seconds = 1.2
 
     outcomes = [caller.deliver(someone())]
-    caller.time_left = 0.5
+    caller.seconds = 0.5
     outcomes.append(caller.deliver(someone()))
 
     assert [type(outcome) for (outcome,) in outcomes] == [OutOfTimeError] * 2
@@ -548,7 +550,7 @@ def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
 
 def test_time_that_runs_out_after_an_error_pauses_the_workspace(fake) -> None:
     caller = Caller(fake.url, requests_per_second=0.1)
-    caller.time_left = 10.0
+    caller.seconds = 10.0
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=1))
 
     (outcome,) = caller.deliver(someone())

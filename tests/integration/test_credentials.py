@@ -23,8 +23,9 @@ from handler.errors import (
     UnusableCredentialsError,
 )
 from handler.secret import Secret
+from tests.builders import deadline
 
-PLENTY: Any = {"time_left": lambda: 60.0}
+PLENTY: Any = {"deadline": deadline()}
 ONE = {"site_id": "s1te", "api_key": "k3y", "region": "eu"}
 OTHER = {"site_id": "other", "api_key": "k3y"}
 
@@ -202,7 +203,7 @@ def test_a_secret_that_cannot_be_read_is_not_asked_for_once_more() -> None:
         name = "denied"
         reads = 0
 
-        def text(self, *, time_left, refresh=False):
+        def text(self, *, deadline, refresh=False):
             self.reads += 1
             raise MisconfiguredError("secret denied cannot be read: AccessDeniedException")
 
@@ -226,7 +227,7 @@ def test_a_secrets_manager_out_of_reach_is_retryable(aws) -> None:
 
 def test_the_secret_is_not_read_without_time(credentials) -> None:
     with pytest.raises(OutOfTimeError):
-        credentials.workspace(1, time_left=lambda: 1.0)
+        credentials.workspace(1, deadline=deadline(1.0))
 
 
 def test_the_api_key_is_in_no_repr() -> None:

@@ -11,10 +11,10 @@ import pytest
 from handler.domain.update import Identifier
 from handler.errors import UnavailableError, VersionConflictError
 from handler.table.people import People
-from tests.builders import NOW, state
+from tests.builders import NOW, deadline, state
 from tests.fakes import MemoryPeople
 
-PLENTY = {"time_left": lambda: 60.0}
+PLENTY = {"deadline": deadline()}
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from handler.domain.outcome import DeadLetter, ReceivedMessage
 from handler.errors import MalformedMessageError, NoIdentityError
 from handler.queue import Queue
+from tests.builders import deadline
 
-PLENTY = {"time_left": lambda: 60.0}
+PLENTY = {"deadline": deadline()}
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_letters_that_do_not_get_there_are_told(sqs, urls, queue) -> None:
 
 
 def test_nothing_is_sent_without_time(sqs, urls, queue) -> None:
-    results = list(queue.set_aside([letter()], time_left=lambda: 1.0))
+    results = list(queue.set_aside([letter()], deadline=deadline(1.0)))
 
     assert [arrived for _, arrived in results] == [False]
     assert receive_all(sqs, urls[2]) == []
@@ -123,4 +124,4 @@ def test_a_delay_that_cannot_be_told_is_left_to_the_queue(sqs, urls, queue) -> N
     sqs.delete_queue(QueueUrl=urls[0])
 
     queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], **PLENTY)
-    queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], time_left=lambda: 0.0)
+    queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], deadline=deadline(0.0))

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from handler.sender import Sender
+from tests.builders import deadline
 
-PLENTY = {"time_left": lambda: 60.0}
+PLENTY = {"deadline": deadline()}
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from handler.table.suspensions import LIFE_S, Suspensions
-from tests.builders import NOW
+from tests.builders import NOW, deadline
 
-PLENTY = {"time_left": lambda: 60.0}
+PLENTY = {"deadline": deadline()}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_errors_of_aws_are_ignored(dynamodb) -> None:
 
 def test_nothing_is_asked_without_time(suspensions) -> None:
     suspensions.suspend([1001], now=NOW, **PLENTY)
-    hurried = {"time_left": lambda: 1.0}
+    hurried = {"deadline": deadline(1.0)}
 
     suspensions.suspend([1002], now=NOW, **hurried)
 

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from handler.clock import TimeLeft
+from handler.clock import Deadline
 from handler.customerio import wire
 from handler.domain.attributes import Person
 from handler.domain.workspace import Workspace
 from local.fake_customerio.people import Entity, Ordering, People
-from tests.builders import NOW, message
+from tests.builders import NOW, deadline, message
 from tests.chaos import model
 from tests.chaos.changes import ACCOUNTS, story
 from tests.chaos.run import SMALL, name_of
@@ -29,7 +29,7 @@ class QuietCustomerIo:
         self.people = People(ordering)
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, time_left: TimeLeft
+        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> list[None]:
         for entity in (entity for person in persons for entity in wire.entities(person)):
             self.people.apply(workspace.site_id, msgspec.json.decode(entity, type=Entity))
@@ -58,7 +58,7 @@ def ended(seed: int, ordering: Ordering) -> tuple[dict[model.Person, Any], list[
     waiting = [message(one.text, str(place)) for place, one in enumerate(sent)]
     while waiting:
         size = chance.randint(1, 5)
-        assert not function.process(waiting[:size], time_left=lambda: 60.0)
+        assert not function.process(waiting[:size], deadline=deadline())
         del waiting[:size]
     return {(one.site_id, name_of(one)): one for one in customerio.people.find()}, sent
 

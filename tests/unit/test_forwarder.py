@@ -32,6 +32,7 @@ from tests.builders import (
     audience,
     body,
     change,
+    deadline,
     message,
     profile,
     profile_of,
@@ -77,16 +78,16 @@ class House:
             suspensions=self.suspensions if settings.get("suspends") else None,
         )
 
-    def process(self, *bodies, time_left=60.0):
+    def process(self, *bodies, seconds=60.0):
         batch = [message(text, f"m-{place}") for place, text in enumerate(bodies)]
-        return self.forwarder.process(batch, time_left=lambda: time_left)
+        return self.forwarder.process(batch, deadline=deadline(seconds))
 
     def process_retried(self, *bodies, since=NOW):
         """Process messages as they come from the retry queue."""
         batch = [
             message(text, f"m-{place}", retried_since=since) for place, text in enumerate(bodies)
         ]
-        return self.forwarder.process(batch, time_left=lambda: 60.0)
+        return self.forwarder.process(batch, deadline=deadline())
 
     def set_aside(self) -> list[tuple[str, str, int]]:
         return [
@@ -400,10 +401,10 @@ def test_a_trial_that_fails_before_its_post_is_followed_by_another(house) -> Non
     house.people.failing[unreadable] = UnavailableError("DynamoDB: Throttling")
     deliver = house.customerio.deliver
 
-    def answered(workspace, persons, *, time_left):
+    def answered(workspace, persons, *, deadline):
         house.customerio.trials.clear()
         assert len(persons) == 1 or len(house.customerio.posted) == 1
-        return deliver(workspace, persons, time_left=time_left)
+        return deliver(workspace, persons, deadline=deadline)
 
     house.customerio.deliver = answered
 
@@ -560,7 +561,7 @@ def test_a_person_of_two_accounts_is_delivered_with_the_credentials_that_work(ho
 def test_a_secret_that_cannot_be_read_again_says_nothing_of_the_credentials(house) -> None:
     house.customerio.refuses = lambda _: CredentialsRefusedError("401")
 
-    def failing(workspace, *, time_left):
+    def failing(workspace, *, deadline):
         raise UnavailableError("Secrets Manager: down")
 
     house.credentials.refreshed = failing
@@ -603,10 +604,10 @@ def test_two_hundred_workspaces_in_one_batch_are_all_delivered(house) -> None:
     house.credentials.accounts = accounts
     deliver = house.customerio.deliver
 
-    def needing_a_second(workspace, persons, *, time_left):
-        if time_left() < 1.0:
+    def needing_a_second(workspace, persons, *, deadline):
+        if not deadline.allows(1.0):
             return [OutOfTimeError("no time left for a request to Customer.io")] * len(persons)
-        return deliver(workspace, persons, time_left=time_left)
+        return deliver(workspace, persons, deadline=deadline)
 
     house.customerio.deliver = needing_a_second
     bodies = [body(profile(customer_id=f"c{n}"), account_id=n) for n in accounts]
@@ -682,30 +683,30 @@ def test_a_letter_that_cannot_be_written_keeps_only_its_message(house, monkeypat
 
 
 class Running:
-    """A clock of 60 seconds that runs only while something takes its time."""
+    """A clock that runs only while something takes its time."""
 
     def __init__(self) -> None:
-        self.left = 60.0
+        self.now = 0.0
 
-    def use_up(self, time_left) -> None:
-        while time_left() > 0:
-            self.left -= 0.5
+    def use_up(self, deadline) -> None:
+        while deadline.seconds_left() > 0:
+            self.now += 0.5
 
 
 def test_a_customerio_that_uses_all_its_time_leaves_enough_to_verify_and_to_settle(house) -> None:
     clock = Running()
     deliver = house.customerio.deliver
 
-    def slow(workspace, persons, *, time_left):
-        clock.use_up(time_left)
-        return deliver(workspace, persons, time_left=time_left)
+    def slow(workspace, persons, *, deadline):
+        clock.use_up(deadline)
+        return deliver(workspace, persons, deadline=deadline)
 
     house.customerio.deliver = slow
     house.customerio.answers["42"] = OutOfTimeError("slow")
 
-    house.forwarder.process([message(body(profile()))], time_left=lambda: clock.left)
+    house.forwarder.process([message(body(profile()))], deadline=deadline(now=lambda: clock.now))
 
-    assert house.queue.time_left >= SETTLING_S + VERIFYING_S - 0.5
+    assert house.queue.seconds_left >= SETTLING_S + VERIFYING_S - 0.5
 
 
 def test_workspaces_are_posted_side_by_side() -> None:
@@ -715,9 +716,9 @@ def test_workspaces_are_posted_side_by_side() -> None:
         both_at_once = threading.Barrier(2, timeout=30)
         deliver = house.customerio.deliver
 
-        def waiting(workspace, persons, *, time_left):
+        def waiting(workspace, persons, *, deadline):
             both_at_once.wait()
-            return deliver(workspace, persons, time_left=time_left)
+            return deliver(workspace, persons, deadline=deadline)
 
         house.customerio.deliver = waiting  # type: ignore[method-assign]
 
@@ -735,8 +736,8 @@ def test_of_many_workspaces_each_has_its_share_of_the_time(house, count, share) 
     house.credentials.accounts = {n: Workspace(f"site-{n}", "key") for n in range(count)}
     shares = []
 
-    def measured(workspace, persons, *, time_left):
-        shares.append(time_left())
+    def measured(workspace, persons, *, deadline):
+        shares.append(deadline.seconds_left())
         return [None for _ in persons]
 
     house.customerio.deliver = measured
@@ -751,9 +752,9 @@ def test_a_store_that_uses_all_its_time_leaves_enough_to_settle(house, slow) -> 
     clock = Running()
     real = getattr(house.people, slow)
 
-    def slowly(*args, time_left, **how):
-        clock.use_up(time_left)
-        return real(*args, time_left=time_left, **how)
+    def slowly(*args, deadline, **how):
+        clock.use_up(deadline)
+        return real(*args, deadline=deadline, **how)
 
     setattr(house.people, slow, slowly)
     house.customerio.answers["43"] = OutOfTimeError("no time")
@@ -762,10 +763,10 @@ def test_a_store_that_uses_all_its_time_leaves_enough_to_settle(house, slow) -> 
         message(body(profile()), "m-0"),
         message(body(profile(customer_id="43", mpid=8)), "m-1"),
     ]
-    house.forwarder.process(batch, time_left=lambda: clock.left)
+    house.forwarder.process(batch, deadline=deadline(now=lambda: clock.now))
 
     assert house.queue.moved
-    assert house.queue.time_left >= SETTLING_S - 0.5
+    assert house.queue.seconds_left >= SETTLING_S - 0.5
 
 
 def test_an_empty_batch_is_done(house) -> None:
@@ -807,7 +808,7 @@ def test_an_account_is_not_suspended_while_the_secret_cannot_be_read() -> None:
     house = House(suspends=True)
     house.customerio.refuses = lambda _: CredentialsRefusedError("refused")
 
-    def unreadable(workspace, *, time_left):
+    def unreadable(workspace, *, deadline):
         raise UnavailableError("Secrets Manager: down")
 
     house.credentials.refreshed = unreadable  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ from tests.builders import (
     audience,
     body,
     change,
+    deadline,
     message,
     profile,
     profile_of,
@@ -144,7 +145,7 @@ def is_delivered(outside: Outside, text: str, number: int, stage: Stage) -> bool
     queue = MemoryQueue()
     forwarder = outside.seen_by(number, stage, queue)
     with suppress(RetryableError):
-        forwarder.process([message(text)], time_left=lambda: 60.0)
+        forwarder.process([message(text)], deadline=deadline())
         return not queue.moved
     return False
 

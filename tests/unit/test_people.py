@@ -17,7 +17,7 @@ from handler.errors import (
     VersionConflictError,
 )
 from handler.table.people import People
-from tests.builders import NOW, state
+from tests.builders import NOW, deadline, state
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -44,7 +44,7 @@ class Tried:
     def __init__(self, *script: Answer) -> None:
         self.dynamodb = ScriptedDynamoDb(*script)
         self.slept: list[float] = []
-        self.left = 60.0
+        self.seconds = 60.0
         self._executor = ThreadPoolExecutor(1)
         self._people = People(
             self.dynamodb,  # type: ignore[arg-type]
@@ -56,12 +56,12 @@ class Tried:
 
     def load(self, *keys: str):
         with self._executor:
-            return self._people.load(keys, consistent=False, time_left=lambda: self.left)
+            return self._people.load(keys, consistent=False, deadline=deadline(self.seconds))
 
     def save(self, *keys: str):
         states = {key: state(11) for key in keys}
         with self._executor:
-            return self._people.save(states, now=NOW, time_left=lambda: self.left)
+            return self._people.save(states, now=NOW, deadline=deadline(self.seconds))
 
 
 def keys_of(request: dict[str, Any]) -> list[str]:
@@ -210,7 +210,7 @@ def test_a_call_that_cannot_work_is_made_once() -> None:
 
 def test_no_wait_outlasts_the_time_left() -> None:
     tried = Tried(*[nothing_read] * 6)
-    tried.left = 6.5
+    tried.seconds = 6.5
 
     assert isinstance(tried.load("a")["a"], UnavailableError)
     assert tried.slept == [1.0, 2.0]
@@ -218,7 +218,7 @@ def test_no_wait_outlasts_the_time_left() -> None:
 
 def test_no_call_starts_without_time() -> None:
     tried = Tried()
-    tried.left = 1.0
+    tried.seconds = 1.0
 
     assert isinstance(tried.load("a")["a"], OutOfTimeError)
     assert isinstance(Tried.save(expired(), "a")["a"], OutOfTimeError)
@@ -227,7 +227,7 @@ def test_no_call_starts_without_time() -> None:
 
 def expired() -> Tried:
     tried = Tried()
-    tried.left = 1.0
+    tried.seconds = 1.0
     return tried
 
 
@@ -252,4 +252,4 @@ def test_a_person_without_an_identifier_cannot_be_kept() -> None:
         )
 
         with pytest.raises(ValueError, match="without an identifier"):
-            people.save({"a": state(11, identifier=None)}, now=NOW, time_left=lambda: 60.0)
+            people.save({"a": state(11, identifier=None)}, now=NOW, deadline=deadline())

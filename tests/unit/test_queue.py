@@ -13,7 +13,7 @@ from handler import queue
 from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.errors import MisconfiguredError, NoIdentityError, UnavailableError
-from tests.builders import NOW, NOW_MS, body, message, profile
+from tests.builders import NOW, NOW_MS, body, deadline, message, profile
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -144,7 +144,7 @@ def queues(sqs):
         yield queue_of(sqs, executor)
 
 
-PLENTY: Any = {"time_left": lambda: 60.0}
+PLENTY: Any = {"deadline": deadline()}
 
 
 def test_each_message_is_delayed_on_its_queue_by_how_often_it_was_tried(sqs, queues) -> None:
@@ -182,7 +182,7 @@ def test_a_message_moves_to_the_retry_queue_with_what_it_needs_there(sqs, queues
 
 
 def test_nothing_moves_without_time(sqs, queues) -> None:
-    assert queues.move_to_retry([outcome()], time_left=lambda: 1.0) == set()
+    assert queues.move_to_retry([outcome()], deadline=deadline(1.0)) == set()
     assert sqs.requests == []
 
 

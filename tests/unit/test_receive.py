@@ -15,7 +15,7 @@ from handler.domain.dead_letter import whole_body
 from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import MalformedMessageError, UnavailableError
 from handler.sender import Sender
-from tests.builders import profile
+from tests.builders import deadline, profile
 from tests.firehose_shapes import SHAPES, misfits
 from tests.ingress_house import IngressHouse
 from tests.unit.test_firehose import REGISTRATION, SUBSCRIPTION, change
@@ -148,7 +148,7 @@ def test_messages_of_an_account_are_a_group_of_the_queue(house, account, group) 
     profiles = [profile(note="x" * 40_000)] * 3
 
     replace(house.receiver, sender=sender).receive(
-        change(*profiles, account=account), time_left=lambda: 30.0
+        change(*profiles, account=account), deadline=deadline(30.0)
     )
 
     assert [entry.get("MessageGroupId") for entry in sqs.entries] == [group] * 3

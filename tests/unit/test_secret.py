@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handler.errors import MisconfiguredError, OutOfTimeError, RetryableError, UnavailableError
 from handler.secret import RETRY_AFTER_S, USABLE_S, Secret
-from tests.builders import NOW
+from tests.builders import NOW, deadline
 from tests.ingress_house import MemorySecrets
 
 KEPT_S = 300
@@ -39,8 +39,8 @@ class Room:
             on_failure=lambda error: self.reported.append(str(error)),
         )
 
-    def text(self, *, time_left: float = 30.0, refresh: bool = False) -> str:
-        return self.secret.text(time_left=lambda: time_left, refresh=refresh)
+    def text(self, *, seconds: float = 30.0, refresh: bool = False) -> str:
+        return self.secret.text(deadline=deadline(seconds), refresh=refresh)
 
 
 @pytest.fixture
@@ -141,9 +141,9 @@ def test_without_time_to_read_the_text_that_was_read_last_is_used(room) -> None:
     room.text()
     room.now += KEPT_S
 
-    assert room.text(time_left=3.0) == "first"
+    assert room.text(seconds=3.0) == "first"
     with pytest.raises(OutOfTimeError):
-        room.text(time_left=3.0, refresh=True)
+        room.text(seconds=3.0, refresh=True)
     assert room.reported == []
     assert room.secrets.reads == 1
 
@@ -198,7 +198,7 @@ def test_threads_that_refresh_at_the_same_time_share_a_read(error, reads) -> Non
 
     def refresh() -> str:
         try:
-            return secret.text(time_left=lambda: 30.0, refresh=True)
+            return secret.text(deadline=deadline(30.0), refresh=True)
         except MisconfiguredError:
             return "unread"
 
@@ -230,13 +230,13 @@ def test_a_text_that_was_read_within_hours_is_never_missed(steps) -> None:
     room.text()
     read_at = room.now
 
-    for place, (passed, error, refresh, time_left) in enumerate(steps):
+    for place, (passed, error, refresh, seconds) in enumerate(steps):
         room.now += passed
         room.secrets.error = error
         room.secrets.text = f"text {place}"
         reads = room.secrets.reads
         try:
-            text = room.text(refresh=refresh, time_left=time_left)
+            text = room.text(refresh=refresh, seconds=seconds)
         except (RetryableError, MisconfiguredError):
             assert refresh or room.now >= read_at + USABLE_S
             continue

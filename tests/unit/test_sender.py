@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from handler.errors import OutOfTimeError, UnavailableError
 from handler.sender import Sender
+from tests.builders import deadline
 
 SIZES = st.lists(st.integers(0, 300_000), max_size=30)
 
@@ -67,7 +68,7 @@ def refused(code: str) -> ClientError:
 def test_bodies_go_in_requests_that_sqs_takes_in_order(sizes) -> None:
     sqs = ScriptedSqs()
 
-    sender(sqs).send(["x" * size for size in sizes], account_id=1001, time_left=lambda: 30.0)
+    sender(sqs).send(["x" * size for size in sizes], account_id=1001, deadline=deadline(30.0))
 
     assert [len(body) for request in sqs.sent for body in request] == sizes
     assert all(len(request) <= 10 for request in sqs.sent)
@@ -80,7 +81,7 @@ def test_bodies_that_sqs_did_not_take_are_sent_again_and_no_others() -> None:
     )
     slept: list[float] = []
 
-    sender(sqs, slept).send(["a", "b", "c"], account_id=1001, time_left=lambda: 30.0)
+    sender(sqs, slept).send(["a", "b", "c"], account_id=1001, deadline=deadline(30.0))
 
     assert sqs.sent == [["a", "b", "c"], ["b"], ["b"]]
     assert slept == [0.1, 0.2]
@@ -103,7 +104,7 @@ def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, pla
     sqs = ScriptedSqs(*answers)
 
     with pytest.raises(UnavailableError, match=code) as caught:
-        sender(sqs).send(["x" * 25_000] * 30, account_id=1001, time_left=lambda: 30.0)
+        sender(sqs).send(["x" * 25_000] * 30, account_id=1001, deadline=deadline(30.0))
 
     assert "hush" not in str(caught.value)
     assert len(sqs.sent) > 4
@@ -125,7 +126,7 @@ def test_what_sending_again_does_not_help_is_an_error_at_once(code, place) -> No
     slept: list[float] = []
 
     with pytest.raises(UnavailableError, match=f"30 of 30 messages: {code}"):
-        sender(sqs, slept).send(["x" * 25_000] * 30, account_id=1001, time_left=lambda: 30.0)
+        sender(sqs, slept).send(["x" * 25_000] * 30, account_id=1001, deadline=deadline(30.0))
 
     assert len(sqs.sent) == 3
     assert slept == []
@@ -150,7 +151,7 @@ def test_requests_are_sent_side_by_side() -> None:
 
     with ThreadPoolExecutor(4) as executor:
         sender(sqs, executor=executor).send(
-            ["x" * 250_000] * 8, account_id=1001, time_left=lambda: 30.0
+            ["x" * 250_000] * 8, account_id=1001, deadline=deadline(30.0)
         )
 
     assert len(sqs.sent) == 8
@@ -159,7 +160,7 @@ def test_requests_are_sent_side_by_side() -> None:
 def test_one_request_needs_no_thread() -> None:
     sqs = MeetingSqs(1)
 
-    sender(sqs, executor=Mock(spec=[])).send(["a", "b"], account_id=1001, time_left=lambda: 30.0)
+    sender(sqs, executor=Mock(spec=[])).send(["a", "b"], account_id=1001, deadline=deadline(30.0))
 
     assert sqs.threads == [threading.get_ident()]
 
@@ -168,17 +169,18 @@ def test_what_one_of_several_requests_left_is_sent_again_and_no_other() -> None:
     sqs = ScriptedSqs(taken, EndpointConnectionError(endpoint_url="q"))
     bodies = [letter * 250_000 for letter in "abc"]
 
-    sender(sqs).send(bodies, account_id=1001, time_left=lambda: 30.0)
+    sender(sqs).send(bodies, account_id=1001, deadline=deadline(30.0))
 
     assert sqs.sent == [[body] for body in [*bodies, bodies[1]]]
 
 
 def test_time_that_runs_out_in_the_middle_is_an_error() -> None:
     sqs = ScriptedSqs()
-    left = iter([30.0, 30.0, 3.9, 3.9])
+    times = iter([0.0, 0.0, 0.0, 26.1, 26.1])
+    soon = deadline(30.0, now=times.__next__)
 
     with pytest.raises(OutOfTimeError):
-        sender(sqs).send(["x" * 250_000] * 3, account_id=1001, time_left=left.__next__)
+        sender(sqs).send(["x" * 250_000] * 3, account_id=1001, deadline=soon)
 
     assert len(sqs.sent) == 2
 
@@ -187,7 +189,7 @@ def test_no_request_is_sent_without_time_for_its_answer() -> None:
     sqs = ScriptedSqs()
 
     with pytest.raises(OutOfTimeError):
-        sender(sqs).send(["a"], account_id=1001, time_left=lambda: 3.9)
+        sender(sqs).send(["a"], account_id=1001, deadline=deadline(3.9))
 
     assert sqs.sent == []
 
@@ -195,6 +197,6 @@ def test_no_request_is_sent_without_time_for_its_answer() -> None:
 def test_nothing_to_send_is_sent_at_once() -> None:
     sqs = ScriptedSqs()
 
-    sender(sqs).send([], account_id=1001, time_left=lambda: 0.0)
+    sender(sqs).send([], account_id=1001, deadline=deadline(0.0))
 
     assert sqs.sent == []

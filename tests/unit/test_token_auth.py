@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
+from tests.builders import deadline
 from tests.ingress_house import TOKEN, IngressHouse, posted
 from tests.unit.test_firehose import change
 
@@ -101,7 +102,7 @@ def test_no_token_is_said_to_be_wrong_while_the_secret_cannot_be_read(house, err
     assert house.secrets.reads == reads
     house.now += 5
     with pytest.raises(OutOfTimeError):
-        with_token(house, NEW_TOKEN, time_left=3.0)
+        with_token(house, NEW_TOKEN, seconds=3.0)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "short", f"{TOKEN} short"])
@@ -149,17 +150,17 @@ def test_a_secret_that_may_not_be_read_is_not_tried_again(house) -> None:
 
 def test_a_secret_is_not_read_again_without_time(house) -> None:
     house.secrets.error = THROTTLED
-    left = iter([5.0, 3.0])
+    times = iter([0.0, 0.0, 2.0])
 
     with pytest.raises(UnavailableError, match="Throttled"):
-        house.endpoint.answer(posted(change()), time_left=left.__next__)
+        house.endpoint.answer(posted(change()), deadline=deadline(5.0, now=times.__next__))
 
     assert house.secrets.reads == 1
 
 
 def test_a_secret_is_not_read_without_time(house) -> None:
     with pytest.raises(OutOfTimeError):
-        house.post(change(), time_left=3.0)
+        house.post(change(), seconds=3.0)
 
 
 @pytest.mark.parametrize("error", [THROTTLED, UNREACHED, DENIED])

@@ -9,6 +9,7 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from handler.customerio.transport import Transport
 from handler.errors import OutOfTimeError, UnavailableError
+from tests.builders import deadline
 from tests.fakes import RecordingTelemetry
 
 URL = "https://track.customer.io/api/v2/batch"
@@ -27,11 +28,9 @@ class Pool:
         return self.ending
 
 
-def request(ending, *, time_left):
+def request(ending, within):
     pool: Any = Pool(ending)
-    return Transport(pool, RecordingTelemetry()).request(
-        URL, b"{}", headers={}, time_left=time_left if callable(time_left) else lambda: time_left
-    )
+    return Transport(pool, RecordingTelemetry()).request(URL, b"{}", headers={}, deadline=within)
 
 
 class Trickle:
@@ -54,7 +53,7 @@ def test_an_answer_that_trickles_is_read_until_the_time_is_over(seconds, error) 
     answer = Trickle()
 
     with pytest.raises(error):
-        request(answer, time_left=lambda: seconds - answer.seconds)
+        request(answer, deadline(seconds, now=lambda: answer.seconds))
 
     assert answer.seconds == seconds
     assert answer.is_closed
@@ -62,15 +61,15 @@ def test_an_answer_that_trickles_is_read_until_the_time_is_over(seconds, error) 
 
 def test_no_answer_in_time_enough_is_an_error_of_customer_io() -> None:
     with pytest.raises(UnavailableError, match="ReadTimeoutError"):
-        request(ReadTimeoutError(NOTHING, URL, "late"), time_left=4.7)
+        request(ReadTimeoutError(NOTHING, URL, "late"), deadline(4.7))
 
 
 def test_no_answer_in_less_time_is_our_own_lack_of_it() -> None:
     with pytest.raises(OutOfTimeError):
-        request(ReadTimeoutError(NOTHING, URL, "late"), time_left=4.5)
+        request(ReadTimeoutError(NOTHING, URL, "late"), deadline(4.5))
 
 
-@pytest.mark.parametrize("time_left", [0.0, 1.0, 60.0])
-def test_nobody_there_is_an_error_of_customer_io_at_any_time(time_left) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 60.0])
+def test_nobody_there_is_an_error_of_customer_io_at_any_time(seconds) -> None:
     with pytest.raises(UnavailableError, match="NewConnectionError"):
-        request(NewConnectionError(NOTHING, "nobody"), time_left=time_left)
+        request(NewConnectionError(NOTHING, "nobody"), deadline(seconds))
