@@ -17,3 +17,8 @@ def side_by_side(
     # One alone is called here: handing it to a thread and back costs more than it saves.
     run = map if len(items) == 1 else executor.map
     return list(run(call, items))
+
+
+def slices(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
+    """Cut items into parts of so many."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

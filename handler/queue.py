@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Deadline, Draw
-from handler.concurrency import side_by_side
+from handler.concurrency import side_by_side, slices
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.errors import MisconfiguredError
 from handler.sender import MAX_ENTRIES, batch_requests, message_group
@@ -106,10 +106,8 @@ class Queue:
         """
         for url, on_retry_queue in ((self._queue_url, False), (self._retry_queue_url, True)):
             theirs = [each for each in messages if each.on_retry_queue is on_retry_queue]
-            batches = [
-                theirs[start : start + MAX_ENTRIES] for start in range(0, len(theirs), MAX_ENTRIES)
-            ]
-            side_by_side(self._executor, partial(self._delay, url, deadline=deadline), batches)
+            delay = partial(self._delay, url, deadline=deadline)
+            side_by_side(self._executor, delay, slices(theirs, MAX_ENTRIES))
 
     def move_to_retry(self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline) -> set[str]:
         """Send messages to the retry queue; return the ids of those that are there.

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from handler.clock import AWS_CALL_S, Deadline, Now, Sleep
+from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
 from handler.domain.options import AttributeOptions
 from handler.domain.workspace import Workspace
@@ -134,8 +135,7 @@ class _Run:
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
-        for start in range(0, len(people), PEOPLE_IN_MEMORY):
-            part = people[start : start + PEOPLE_IN_MEMORY]
+        for part in slices(people, PEOPLE_IN_MEMORY):
             updated = self._isolated(part, partial(self._states.update, part))
             deliveries += updated or []
         if deliveries:

@@ -1,16 +1,17 @@
-"""Batches: calls to DynamoDB for many items, tried again while time lasts."""
+"""Batches: calls to DynamoDB for many keys, made again for what it did not get to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Deadline, Sleep
-from handler.concurrency import side_by_side
-from handler.errors import UnavailableError
+from handler.concurrency import side_by_side, slices
+from handler.errors import OutOfTimeError, RetryableError, UnavailableError
 
 MAX_ROUNDS: Final = 6
 """How often DynamoDB is asked for what it did not get to."""
@@ -26,47 +27,70 @@ PASSING: Final = {
 }
 """Codes of errors that may be gone in a moment."""
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+_Key = TypeVar("_Key", bound=Hashable)
+_Answer = TypeVar("_Answer")
 
 
-class Rounds:
-    """How often, and how many at a time."""
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Makes calls; `backoff` gives the seconds before a round, from 1."""
 
-    def __init__(
-        self, executor: Executor, *, backoff: Callable[[int], float], sleep: Sleep
-    ) -> None:
-        """Keep what trying again needs; `backoff` gives the seconds before a round, from 1."""
-        self._executor = executor
-        self._backoff = backoff
-        self._sleep = sleep
+    executor: Executor
+    backoff: Callable[[int], float]
+    sleep: Sleep
 
-    def each(self, call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-        """Call for several items side by side; return the results in order."""
-        return side_by_side(self._executor, call, items)
+    def ask(
+        self,
+        call: Callable[[Sequence[_Key]], Mapping[_Key, _Answer]],
+        keys: Sequence[_Key],
+        *,
+        size: int,
+        deadline: Deadline,
+        to: str,
+    ) -> dict[_Key, _Answer | RetryableError]:
+        """Call for so many keys at a time, side by side; return the answer to each key.
 
-    def count(self, deadline: Deadline) -> Iterator[int]:
+        What the call does not answer is asked again. `to` says what it is for, in errors.
+        """
+
+        def ask(batch: Sequence[_Key]) -> dict[_Key, _Answer | RetryableError]:
+            answers: dict[_Key, _Answer | RetryableError] = {}
+            waiting = batch
+            failure: RetryableError = OutOfTimeError(f"no time left to {to}")
+            for _ in self._rounds(deadline):
+                try:
+                    answers.update(call(waiting))
+                except (BotoCoreError, ClientError) as error:
+                    failure = _unavailable(error)
+                    if not _passes(error):
+                        break
+                    continue
+                waiting = [key for key in waiting if key not in answers]
+                if not waiting:
+                    break
+                failure = UnavailableError(f"DynamoDB was too busy to {to}: throttled")
+            return answers | dict.fromkeys(waiting, failure)
+
+        answered = side_by_side(self.executor, ask, slices(keys, size))
+        return {key: answer for answers in answered for key, answer in answers.items()}
+
+    def _rounds(self, deadline: Deadline) -> Iterator[int]:
         """Count the calls for one batch, each but the first after a wait, while time lasts."""
         for number in range(MAX_ROUNDS):
-            wait = self._backoff(number) if number else 0.0
+            wait = self.backoff(number) if number else 0.0
             if not deadline.allows(wait + AWS_CALL_S):
                 return
             if wait:
-                self._sleep(wait)
+                self.sleep(wait)
             yield number
 
 
-def batches_of(size: int, items: Sequence[_Item]) -> list[Sequence[_Item]]:
-    """Cut items into batches."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
+def _unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
     """Return our error for one of botocore's, whose text may quote what was sent."""
     return UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
 
 
-def passes(error: BotoCoreError | ClientError) -> bool:
+def _passes(error: BotoCoreError | ClientError) -> bool:
     """Tell whether the same call may work in a moment; a broken connection may."""
     return isinstance(error, BotoCoreError) or _code(error).removesuffix("Exception") in PASSING
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Final
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from handler.clock import Deadline, Sleep
 from handler.domain.membership import TOMBSTONE_LIFE_S, PersonState, is_member
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier
 from handler.errors import (
-    OutOfTimeError,
     RetryableError,
     UnavailableError,
     UnreadableStateError,
     VersionConflictError,
 )
-from handler.table.batches import PASSING, Rounds, batches_of, passes, unavailable
+from handler.table.batches import PASSING, Batches
 from handler.table.keys import IDENTIFIER_INDEX, is_in_workspace
 
 if TYPE_CHECKING:
@@ -31,6 +28,9 @@ if TYPE_CHECKING:
 
 READ_BATCH: Final = 100  # keys that BatchGetItem takes
 WRITE_BATCH: Final = 25  # statements that BatchExecuteStatement takes
+
+_Item = Mapping[str, Any]
+_Result = TypeVar("_Result")
 
 _CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
 
@@ -50,7 +50,7 @@ class People:
         """Keep what reading and writing need; `backoff` gives the seconds before a round."""
         self._dynamodb = dynamodb
         self._table = table_name
-        self._rounds = Rounds(executor, backoff=backoff, sleep=sleep)
+        self._batches = Batches(executor, backoff, sleep)
         # Quoted, as some of these are words of PartiQL's own; the table's name is the stack's.
         self._insert = (
             f"INSERT INTO \"{table_name}\" VALUE {{'pk': ?, 'version': ?, 'timestamp': ?, "
@@ -65,21 +65,20 @@ class People:
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
         """Return the state of each person; version 0 for one who is not known yet."""
-        read = self._read(keys, deadline, ConsistentRead=consistent)
-        return {key: _state(read.get(key)) for key in keys}
+        return self._read(keys, _state, deadline, ConsistentRead=consistent)
 
     def versions(
         self, keys: Sequence[str], *, deadline: Deadline
     ) -> dict[str, int | RetryableError]:
         """Return the version of each person's item, read consistently; 0 for none."""
-        read = self._read(
+        return self._read(
             keys,
+            _version,
             deadline,
             ConsistentRead=True,
             ProjectionExpression="pk, #version",
             ExpressionAttributeNames={"#version": "version"},
         )
-        return {key: _version(read.get(key)) for key in keys}
 
     def save(
         self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
@@ -88,11 +87,22 @@ class People:
 
         VersionConflictError: someone else wrote that version first. `now` is in Unix seconds.
         """
-        written = self._rounds.each(
-            lambda batch: self._write(dict(batch), now, deadline),
-            batches_of(WRITE_BATCH, list(states.items())),
+
+        def write(keys: Sequence[str]) -> dict[str, RetryableError | None]:
+            answers = self._dynamodb.batch_execute_statement(
+                Statements=[self._statement(key, states[key], now) for key in keys]
+            )["Responses"]
+            codes = [answer.get("Error", {}).get("Code") for answer in answers]
+            return {
+                key: _failure(code)
+                for key, code in zip(keys, codes, strict=True)
+                if code not in PASSING
+            }
+
+        written = self._batches.ask(
+            write, [*states], size=WRITE_BATCH, deadline=deadline, to="write people"
         )
-        return {key: error for failures in written for key, error in failures.items()}
+        return {key: failure for key, failure in written.items() if failure is not None}
 
     def known_as(
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
@@ -101,13 +111,20 @@ class People:
 
         The index lags behind the table, mostly by some milliseconds.
         """
-        answers = self._rounds.each(lambda each: self._query(each, deadline), identifiers)
-        return {
-            identifier: answer
-            if isinstance(answer, RetryableError)
-            else [key for key in answer if is_in_workspace(key, site_id)]
-            for identifier, answer in zip(identifiers, answers, strict=True)
-        }
+
+        def query(single: Sequence[Identifier]) -> dict[Identifier, list[str]]:
+            answer = self._dynamodb.query(
+                TableName=self._table,
+                IndexName=IDENTIFIER_INDEX,
+                KeyConditionExpression="identifier = :identifier",
+                ExpressionAttributeValues={":identifier": {"S": single[0].text}},
+            )
+            keys = [item["pk"]["S"] for item in answer["Items"]]
+            return {single[0]: [key for key in keys if is_in_workspace(key, site_id)]}
+
+        return self._batches.ask(
+            query, identifiers, size=1, deadline=deadline, to="look for people"
+        )
 
     def formerly_known_as(self, identifier: Identifier) -> Iterator[str]:
         """Yield the keys of the people who had an identifier before, and it is not cleared yet.
@@ -117,7 +134,7 @@ class People:
         # No filter: `contains` is documented for strings, sets and lists, and the state is binary.
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
             for item in page["Items"]:
-                state = _state(item)
+                state = _parsed(_state, item)
                 if isinstance(state, PersonState) and identifier.text in {
                     former.text for former in state.former
                 }:
@@ -127,89 +144,22 @@ class People:
         """Delete a person's item, as it is by now. Raises botocore's errors."""
         self._dynamodb.delete_item(TableName=self._table, Key={"pk": {"S": key}})
 
-    # --- reading ---
-
     def _read(
-        self, keys: Sequence[str], deadline: Deadline, **how: Any
-    ) -> dict[str, Mapping[str, Any] | RetryableError]:
-        batches = self._rounds.each(
-            lambda batch: self._read_batch(batch, deadline, how), batches_of(READ_BATCH, keys)
-        )
-        return {key: item for batch in batches for key, item in batch.items()}
+        self,
+        keys: Sequence[str],
+        parse: Callable[[_Item | None], _Result],
+        deadline: Deadline,
+        **how: Any,
+    ) -> dict[str, _Result | RetryableError]:
+        def read(keys: Sequence[str]) -> dict[str, _Result | RetryableError]:
+            request: Any = {"Keys": [{"pk": {"S": key}} for key in keys], **how}
+            answer = self._dynamodb.batch_get_item(RequestItems={self._table: request})
+            items = {item["pk"]["S"]: item for item in answer["Responses"][self._table]}
+            rest: Any = answer["UnprocessedKeys"]
+            unread = {key["pk"]["S"] for key in rest[self._table]["Keys"]} if rest else set()
+            return {key: _parsed(parse, items.get(key)) for key in keys if key not in unread}
 
-    def _read_batch(
-        self, keys: Sequence[str], deadline: Deadline, how: Mapping[str, Any]
-    ) -> dict[str, Mapping[str, Any] | RetryableError]:
-        found: dict[str, Mapping[str, Any] | RetryableError] = {}
-        waiting = keys
-        failure: RetryableError = OutOfTimeError("no time left to read people")
-        for _ in self._rounds.count(deadline):
-            request: Any = {"Keys": [{"pk": {"S": key}} for key in waiting], **how}
-            try:
-                answer = self._dynamodb.batch_get_item(RequestItems={self._table: request})
-            except (BotoCoreError, ClientError) as error:
-                failure = unavailable(error)
-                if not passes(error):
-                    break
-                continue
-            found.update((item["pk"]["S"], item) for item in answer["Responses"][self._table])
-            unread: Any = answer["UnprocessedKeys"]
-            if not unread:
-                return found
-            waiting = [key["pk"]["S"] for key in unread[self._table]["Keys"]]
-            failure = UnavailableError("DynamoDB leaves people unread: throttled")
-        return found | dict.fromkeys(waiting, failure)
-
-    def _query(self, identifier: Identifier, deadline: Deadline) -> list[str] | RetryableError:
-        failure: RetryableError = OutOfTimeError("no time left to look for people")
-        for _ in self._rounds.count(deadline):
-            try:
-                answer = self._dynamodb.query(
-                    TableName=self._table,
-                    IndexName=IDENTIFIER_INDEX,
-                    KeyConditionExpression="identifier = :identifier",
-                    ExpressionAttributeValues={":identifier": {"S": identifier.text}},
-                )
-            except (BotoCoreError, ClientError) as error:
-                failure = unavailable(error)
-                if not passes(error):
-                    break
-                continue
-            return [item["pk"]["S"] for item in answer["Items"]]
-        return failure
-
-    # --- writing ---
-
-    def _write(
-        self, states: Mapping[str, PersonState], now: float, deadline: Deadline
-    ) -> dict[str, RetryableError]:
-        failures: dict[str, RetryableError] = {}
-        waiting = dict(states)
-        failure: RetryableError = OutOfTimeError("no time left to write people")
-        for _ in self._rounds.count(deadline):
-            try:
-                answers = self._dynamodb.batch_execute_statement(
-                    Statements=[self._statement(key, state, now) for key, state in waiting.items()]
-                )["Responses"]
-            except (BotoCoreError, ClientError) as error:
-                failure = unavailable(error)
-                if not passes(error):
-                    break
-                continue
-            passing: dict[str, PersonState] = {}
-            for (key, state), answer in zip(waiting.items(), answers, strict=True):
-                code = answer.get("Error", {}).get("Code")
-                if code in _CONFLICTS:
-                    failures[key] = VersionConflictError("someone else wrote this person first")
-                elif code in PASSING:
-                    passing[key] = state
-                elif code is not None:
-                    failures[key] = UnavailableError(f"DynamoDB refused a write: {code}")
-            waiting = passing
-            if not waiting:
-                break
-            failure = UnavailableError("DynamoDB leaves people unwritten: throttled")
-        return failures | dict.fromkeys(waiting, failure)
+        return self._batches.ask(read, keys, size=READ_BATCH, deadline=deadline, to="read people")
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:
         if state.identifier is None:
@@ -235,33 +185,36 @@ def _expiry(state: PersonState, now: float) -> dict[str, Any]:
     return {"N": str(int(now + TOMBSTONE_LIFE_S))}
 
 
-def _state(read: Mapping[str, Any] | RetryableError | None) -> PersonState | RetryableError:
-    if read is None:
-        return PersonState()
-    if isinstance(read, RetryableError):
-        return read
+def _failure(code: str | None) -> RetryableError | None:
+    """Return why a statement with this error was not carried out; None without an error."""
+    if code is None:
+        return None
+    if code in _CONFLICTS:
+        return VersionConflictError("someone else wrote this person first")
+    return UnavailableError(f"DynamoDB refused a write: {code}")
+
+
+def _parsed(
+    parse: Callable[[_Item | None], _Result], item: _Item | None
+) -> _Result | UnreadableStateError:
     try:
-        return unpack(
-            read["memberships"]["B"],
-            version=int(read["version"]["N"]),
-            timestamp=int(read["timestamp"]["N"]),
-            identifier=read["identifier"]["S"],
-        )
+        return parse(item)
     except UnreadableStateError as error:
         return error
     except (KeyError, ValueError):
-        return _UNREADABLE
+        return UnreadableStateError("an item of the table lacks an attribute")
 
 
-def _version(read: Mapping[str, Any] | RetryableError | None) -> int | RetryableError:
-    if read is None:
-        return 0
-    if isinstance(read, RetryableError):
-        return read
-    try:
-        return int(read["version"]["N"])
-    except (KeyError, ValueError):
-        return _UNREADABLE
+def _state(item: _Item | None) -> PersonState:
+    if item is None:
+        return PersonState()
+    return unpack(
+        item["memberships"]["B"],
+        version=int(item["version"]["N"]),
+        timestamp=int(item["timestamp"]["N"]),
+        identifier=item["identifier"]["S"],
+    )
 
 
-_UNREADABLE: Final = UnreadableStateError("an item of the table lacks an attribute")
+def _version(item: _Item | None) -> int:
+    return 0 if item is None else int(item["version"]["N"])
