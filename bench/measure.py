@@ -24,6 +24,7 @@ from bench.events import Shape
 from local import emulator
 from local.emulator import Emulator
 from tools import package
+from tools.template import table_schema
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -124,24 +125,17 @@ class Bench:
         return Server(int(process.stdout.readline()), self.aws.certificate)
 
     def table(self, key: str) -> str:
-        """Make a table, as the template does for `pk`, and return its name."""
+        """Make a table, the template's for `pk`, and return its name."""
         self._made += 1
         name = f"table-{self._made}"
-        names = [key, "identifier"] if key == "pk" else [key]
-        made: Any = {
-            "TableName": name,
+        schema: Any = {
             "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [{"AttributeName": n, "AttributeType": "S"} for n in names],
+            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
             "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
         }
         if key == "pk":
-            index = {
-                "IndexName": "by-identifier",
-                "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-            made["GlobalSecondaryIndexes"] = [index]
-        self.dynamodb.create_table(**made)
+            schema = table_schema()
+        self.dynamodb.create_table(TableName=name, **schema)
         return name
 
     def event(self, shape: Shape, *, again: bool = False) -> Path:

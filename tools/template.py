@@ -38,3 +38,10 @@ def read_template() -> dict[str, Any]:
     text = (PROJECT / "template.yaml").read_text()
     template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     return template
+
+
+def table_schema() -> dict[str, Any]:
+    """Return how the table is keyed, indexed and billed, as arguments for create_table."""
+    properties = read_template()["Resources"]["MembershipsTable"]["Properties"]
+    names = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
+    return {name: properties[name] for name in names}

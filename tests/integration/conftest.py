@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 from local import emulator
+from tools.template import table_schema
 
 
 @pytest.fixture(scope="session")
@@ -31,22 +32,7 @@ def sqs(aws):
 
 @pytest.fixture
 def table(dynamodb):
-    """A new table, keyed and indexed as the stack's."""
+    """A new table with the keys and the index of the stack's."""
     name = f"people-{uuid.uuid4()}"
-    dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "identifier", "AttributeType": "S"},
-        ],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "by-identifier",
-                "KeySchema": [{"AttributeName": "identifier", "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-        ],
-    )
+    dynamodb.create_table(TableName=name, **table_schema())
     return name
