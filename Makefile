@@ -87,7 +87,7 @@ docs: .venv/.done ## write the tables in docs/ that repeat the template and the 
 # Bandit's B608 takes the PartiQL statements for SQL put together from values: they name the table,
 # a setting, and take every value as a parameter.
 audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known weaknesses
-	.tools/audit/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
+	.tools/audit/bin/checkov --config-file .checkov.yaml
 	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local ops tools
 	.tools/audit/bin/pip-audit $(AUDIT_FLAGS) --disable-pip --no-deps --requirement requirements.txt
 
