@@ -37,11 +37,12 @@ class MetricName(Enum):
 
     RecordsReceived = "SQS records in the batch"
     ProfilesReceived = "profiles in the batch's messages"
-    PeopleChanged = "people whose kept state changed"
-    PeopleDelivered = "people whose newest state Customer.io took"
-    PeopleOvertaken = "people posted again, as someone else wrote them meanwhile"
-    VersionConflicts = "writes lost to someone else's, and done again"
-    RecordsRetried = "records to be tried again later"
+    ChangesReceived = "profiles received, and messages that could not be read"
+    PeopleChanged = "people whose state in the table changed"
+    PeopleDelivered = "people whose newest state Customer.io accepted"
+    PeopleOvertaken = "people posted again, as another invocation wrote them meanwhile"
+    VersionConflicts = "writes that lost to another invocation's, and were done again"
+    RecordsRetried = "records to be retried later"
     SetAside = "profiles set aside, and messages that could not be read; the sum of the following"
     SetAsideMalformedMessage = "messages set aside: the body is not an audience change"
     SetAsideUnsupportedMessage = "messages set aside: another of mParticle's message types"
@@ -54,10 +55,10 @@ class MetricName(Enum):
     SetAsideRejectedByCustomerIo = "profiles set aside: Customer.io refused the person"
     CustomerIoRequests = "requests to Customer.io"
     CustomerIoLatency = "milliseconds from a request to the end of its answer"
-    CustomerIoRetries = "requests tried again after trouble or throttling"
+    CustomerIoRetries = "requests retried after an error or throttling"
     CustomerIoThrottles = "answers that asked to slow down (408, 429)"
-    CustomerIoFailures = "requests that broke, or that Customer.io failed (5xx)"
-    CredentialsRefused = "deliveries that found no credentials that Customer.io takes"
+    CustomerIoFailures = "requests without an answer, or answered with an error (5xx)"
+    CredentialsRefused = "deliveries without credentials that Customer.io accepts"
     MembershipListOverflows = "people in more audiences than one attribute value holds"
     NamesLeftOut = "first or last names too long for Customer.io"
     AudiencesOfAPerson = (
@@ -66,7 +67,7 @@ class MetricName(Enum):
     OldestChangeAge = (
         "seconds from mParticle's time to delivery, of the oldest change in the batch"
     )
-    UnexpectedErrors = "errors nobody foresaw; the log has the kind and the place"
+    UnexpectedErrors = "unexpected errors; the log has the kind and the place"
 
 
 _UNITS: Final = {
@@ -185,6 +186,7 @@ class Telemetry:
         """Report the batch."""
         self._count(MetricName.RecordsReceived, report.records)
         self._count(MetricName.ProfilesReceived, report.profiles)
+        self._count(MetricName.ChangesReceived, report.profiles + report.unreadable)
         self._count(MetricName.PeopleChanged, report.people_changed)
         self._count(MetricName.PeopleDelivered, report.people_delivered)
         self._count(MetricName.PeopleOvertaken, report.people_overtaken)

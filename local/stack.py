@@ -1,16 +1,14 @@
 """Stack: the real template, built and deployed to an emulator, beside a fake Customer.io.
 
-run.py, serve.py, invoke.py and the end-to-end tests use it; emulator.py and fake_customerio are
-what it stands on.
+run.py, serve.py, invoke.py and the end-to-end tests use it. sam.py builds and deploys,
+emulator.py and fake_customerio run what it needs, and ministack.py knows how the emulator differs
+from AWS.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import msgspec
-import yaml
 
-from local import emulator
-from local.command import FailedError
+from local import emulator, ministack, sam
 from local.emulator import Emulator
 from local.events import SetAside
 from local.fake_customerio.process import FakeCustomerio
-from tools import version
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.client import IAMClient
@@ -46,19 +41,10 @@ INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
 MPARTICLE: Final = "210987654321"
 """The AWS account that may invoke the ingress, made up."""
 
-_PROJECT: Final = Path(__file__).parents[1]
-_SAM: Final = _PROJECT / ".tools/sam/bin/sam"
 _NAME: Final = "audience-forwarder"
 _BUCKET: Final = "artifacts"
 _SECRET_NAME: Final = "customerio/credentials"  # noqa: S105 - a name, and the template's default
 _URL_SECRET_NAME: Final = "mparticle/token"  # noqa: S105 - a name
-
-# The emulator asks for the name of each call. AWS lets a batch do what its parts may do.
-_EMULATOR_ACTIONS: Final = {
-    "dynamodb:PartiQLUpdate": "dynamodb:BatchExecuteStatement",
-    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
-    "sqs:SendMessage": "sqs:SendMessageBatch",
-}
 
 
 class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
@@ -110,17 +96,17 @@ class Stack:
 
     @property
     def retry_queue_url(self) -> str:
-        """Where messages wait that could not be delivered yet."""
+        """Where messages wait for their next try."""
         return self._outputs.retry_queue_url
 
     @property
     def dead_letter_queue_url(self) -> str:
-        """Where messages that failed for good are."""
+        """Where messages go that are set aside."""
         return self._outputs.dead_letter_queue_url
 
     @property
     def artifact(self) -> Path:
-        """What was built and deployed."""
+        """The package that was built and deployed."""
         return _build_directory(self.emulator.directory) / "ForwarderFunction"
 
     @property
@@ -209,7 +195,7 @@ class Stack:
 
     def take_set_aside(self) -> list[SetAside]:
         """Take all messages off the dead-letter queue and return them."""
-        found = []
+        letters = []
         while True:
             answer = self.sqs.receive_message(
                 QueueUrl=self.dead_letter_queue_url,
@@ -219,13 +205,13 @@ class Stack:
             for message in answer.get("Messages", ()):
                 attributes = message.get("MessageAttributes", {})
                 reasons = {name: value["StringValue"] for name, value in attributes.items()}
-                found.append(msgspec.convert(reasons | {"Body": message["Body"]}, SetAside))
+                letters.append(msgspec.convert(reasons | {"Body": message["Body"]}, SetAside))
                 self.sqs.delete_message(
                     QueueUrl=self.dead_letter_queue_url,
                     ReceiptHandle=message["ReceiptHandle"],
                 )
             if not answer.get("Messages"):
-                return found
+                return letters
 
     def invoke(self, event: bytes) -> tuple[bool, Any]:
         """Invoke the function; return whether it succeeded, and what it answered."""
@@ -252,46 +238,25 @@ def running(tell: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
     ):
         directory = Path(folder)
         tell("Building the function, and starting the embedded AWS")
-        built = threads.submit(_build, _build_directory(directory))
+        built = threads.submit(build, _build_directory(directory))
         with emulator.running(directory) as running_emulator:
-            template = _without_metric_math(built.result())
+            template = built.result()
             tell("Deploying template.yaml")
-            _prepare(running_emulator)
-            _deploy(running_emulator, template, customerio.url)
-            stack = Stack(running_emulator, customerio)
-            _make_up_for_the_emulator(stack)
-            yield stack
-
-
-def runtime() -> str:
-    """Return the Lambda runtime that this Python is."""
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def architecture() -> str:
-    """Return the Lambda architecture that this machine is of."""
-    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+            prepare(running_emulator)
+            yield deploy(running_emulator, template, customerio)
 
 
 def _build_directory(directory: Path) -> Path:
     return directory / "build"
 
 
-def _build(directory: Path) -> Path:
-    """Build the functions, and return the built template."""
-    environ = {
-        **os.environ,
-        "PYTHON": sys.executable,
-        "TMPDIR": str(directory.parent),
-    }
-    _sam(["build", "--build-dir", str(directory)], environ)
-    template = directory / "template.yaml"
-    version.stamp(template, version.describe())
-    return template
+def build(directory: Path) -> Path:
+    """Build the functions into a directory, and return the template for the emulator."""
+    return ministack.without_metric_math(sam.build(directory))
 
 
-def _prepare(running_emulator: Emulator) -> None:
-    """Make what is there before the stack: the secrets, and a bucket to deploy from."""
+def prepare(running_emulator: Emulator) -> None:
+    """Make what the stack needs before it is deployed: the secrets, and a bucket for packages."""
     options = running_emulator.client_options
     credentials = {"site_id": SITE_ID, "api_key": API_KEY}
     secrets = boto3.client("secretsmanager", **options)
@@ -303,97 +268,22 @@ def _prepare(running_emulator: Emulator) -> None:
     boto3.client("s3", **options).create_bucket(Bucket=_BUCKET)
 
 
-def _deploy(running_emulator: Emulator, template: Path, track_api_url: str) -> None:
-    parameters = {
-        "PythonRuntime": runtime(),
-        "Architecture": architecture(),
-        "TrackApiUrl": track_api_url,
-        "MParticlePrincipals": MPARTICLE,
-        "IngressUrlSecretName": _URL_SECRET_NAME,
-        "SuspendOnRefusedCredentials": "true",
-    }
-    _sam(
-        [
-            "deploy",
-            f"--template-file={template}",
-            f"--stack-name={_NAME}",
-            "--no-resolve-s3",
-            f"--s3-bucket={_BUCKET}",
-            "--no-confirm-changeset",
-            "--capabilities=CAPABILITY_IAM",
-            "--no-progressbar",
-            "--parameter-overrides",
-            *(f"{name}={value}" for name, value in parameters.items()),
-        ],
-        {
-            **os.environ,
-            **running_emulator.variables,
-            "SAM_CLI_POLL_DELAY": "0.2",
-            "TMPDIR": str(template.parents[1]),
+def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomerio) -> Stack:
+    """Deploy a built template, over the stack that may be there."""
+    sam.deploy(
+        running_emulator,
+        template,
+        stack_name=_NAME,
+        bucket=_BUCKET,
+        parameters={
+            "TrackApiUrl": customerio.url,
+            "MParticlePrincipals": MPARTICLE,
+            "IngressUrlSecretName": _URL_SECRET_NAME,
+            "SuspendOnRefusedCredentials": "true",
         },
     )
-
-
-def _without_metric_math(template: Path) -> Path:
-    """Return a template beside this one without the alarms that the emulator refuses to make."""
-    content = yaml.safe_load(template.read_text())
-    resources = content["Resources"]
-    left_out = {name for name, one in resources.items() if "Metrics" in one.get("Properties", {})}
-    content["Resources"] = {name: one for name, one in resources.items() if name not in left_out}
-    for resource in content["Resources"].values():
-        if resource["Type"] == "AWS::CloudWatch::Dashboard":
-            body = resource["Properties"]["DashboardBody"]["Fn::Sub"]
-            for name in left_out:
-                body[0] = body[0].replace(f"${{{name}.Arn}}", name)
-    changed = template.with_name("template-for-the-emulator.yaml")
-    changed.write_text(yaml.safe_dump(content))
-    return changed
-
-
-def _sam(arguments: Sequence[str], environ: dict[str, str]) -> None:
-    done = subprocess.run(
-        [_SAM, *arguments],
-        cwd=_PROJECT,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        message = f"sam {arguments[0]} failed:\n{done.stdout}"
-        raise FailedError(message)
-
-
-def _make_up_for_the_emulator(stack: Stack) -> None:
-    """Change what was deployed where the emulator differs from AWS, and nothing else."""
-    for role in map(stack.physical_name, ("ForwarderRole", "IngressRole")):
-        for name in stack.iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            policy: Any = stack.iam.get_role_policy(RoleName=role, PolicyName=name)
-            document = policy["PolicyDocument"]
-            document["Statement"] = list(map(_for_the_emulator, document["Statement"]))
-            stack.iam.put_role_policy(
-                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
-            )
-    # It stumbles over a number that CloudFormation hands on as text, as it does parameters.
-    mappings = stack.functions.list_event_source_mappings(FunctionName=stack.function_name)
-    for mapping in mappings["EventSourceMappings"]:
-        stack.functions.update_event_source_mapping(
-            UUID=mapping["UUID"],
-            ScalingConfig={
-                "MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])
-            },
-        )
-
-
-def _for_the_emulator(statement: dict[str, Any]) -> dict[str, Any]:
-    allowed = statement["Action"]
-    allowed = [allowed] if isinstance(allowed, str) else allowed
-    also = [_EMULATOR_ACTIONS[action] for action in allowed if action in _EMULATOR_ACTIONS]
-    resource = statement["Resource"]
-    if "dynamodb:BatchExecuteStatement" in also:
-        resource = "*"  # For this call it knows no table.
-    elif resource.endswith(":*"):
-        resource = resource.removesuffix(":*")  # It knows log groups, not the streams in them.
-    return statement | {"Action": [*allowed, *also], "Resource": resource}
+    stack = Stack(running_emulator, customerio)
+    roles = map(stack.physical_name, ("ForwarderRole", "IngressRole"))
+    ministack.widen_policies(stack.iam, roles)
+    ministack.write_concurrency_as_number(stack.functions, stack.function_name)
+    return stack

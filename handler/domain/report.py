@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Report:
-    """What one invocation did. `oldest_change_s`: age of the oldest change delivered, seconds."""
+    """What one invocation did.
+
+    `unreadable`: messages that could not be read, and so have no profiles to count;
+    `oldest_change_s`: age of the oldest change delivered, in seconds.
+    """
 
     records: int = 0
     profiles: int = 0
+    unreadable: int = 0
     people_changed: int = 0
     people_delivered: int = 0
     people_overtaken: int = 0

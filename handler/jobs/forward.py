@@ -127,6 +127,7 @@ class Forwarder:
             opened = attempt(partial(self._open, outcome.message), self._telemetry)
             if not isinstance(opened, AudienceMessage):
                 outcome.fail(opened)
+                report.unreadable += 1
                 continue
             outcome.opened = opened
             report.profiles += len(opened.profiles)

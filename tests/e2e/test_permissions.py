@@ -7,7 +7,7 @@ role's own credentials.
 What the emulator cannot show:
 
 * It asks by the name of the call, where AWS asks for what a batch does to its parts: with
-  `sqs:SendMessage` goes `sqs:SendMessageBatch` here (local/stack.py).
+  `sqs:SendMessage` goes `sqs:SendMessageBatch` here (local/ministack.py).
 * It does not know `dynamodb:PartiQLInsert` from `dynamodb:PartiQLUpdate`, nor which table they
   are for: one taken out alone stops nothing here. That each is needed shows in the statements
   that the function sends; the table's ARN is a matter of tests/unit/test_template.py.

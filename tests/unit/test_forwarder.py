@@ -209,6 +209,7 @@ def test_a_poison_message_is_set_aside_as_it_came(house) -> None:
         ("m-1", "UnsupportedMessage", 0),
     ]
     assert house.queue.letters[0].body == "{poison"
+    assert (house.telemetry.report.profiles, house.telemetry.report.unreadable) == (0, 2)
 
 
 def test_an_unknown_account_is_set_aside_whole_and_asked_for_once(house) -> None:

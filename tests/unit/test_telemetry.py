@@ -226,6 +226,13 @@ def test_a_batch_is_one_line_and_its_numbers(told) -> None:
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
 
 
+def test_an_unreadable_message_is_a_change_received_like_a_profile(told) -> None:
+    told.telemetry.batch_done(Report(records=5, profiles=3, unreadable=2))
+
+    metrics = told.metrics()
+    assert (metrics["ProfilesReceived"], metrics["ChangesReceived"]) == ([3.0], [5.0])
+
+
 def test_a_batch_is_logged_with_the_version_that_runs(told) -> None:
     told.telemetry.batch_done(Report())
 

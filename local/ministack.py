@@ -1,0 +1,79 @@
+"""Ministack: how the emulator differs from AWS, and what is changed for it.
+
+stack.py deploys the changed template and then changes what was deployed. Everything else is as on
+AWS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+if TYPE_CHECKING:
+    from mypy_boto3_iam.client import IAMClient
+    from mypy_boto3_lambda.client import LambdaClient
+
+# AWS lets a role do in a batch what it may do one by one. The emulator asks for the batch call.
+_BATCH_ACTIONS: Final = {
+    "dynamodb:PartiQLUpdate": "dynamodb:BatchExecuteStatement",
+    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
+    "sqs:SendMessage": "sqs:SendMessageBatch",
+}
+
+
+def without_metric_math(template: Path) -> Path:
+    """Write a template beside this one whose alarms look at one metric each, and return it.
+
+    The emulator refuses metric math. An alarm that uses it looks at the last of its metrics.
+    """
+    content = yaml.safe_load(template.read_text())
+    for resource in content["Resources"].values():
+        properties = resource.get("Properties", {})
+        if "Metrics" in properties:
+            measured = properties.pop("Metrics")[-1]["MetricStat"]
+            properties |= measured["Metric"]
+            properties |= {"Period": measured["Period"], "Statistic": measured["Stat"]}
+    changed = template.with_name("template-for-ministack.yaml")
+    changed.write_text(yaml.safe_dump(content))
+    return changed
+
+
+def widen_policies(iam: IAMClient, roles: Iterable[str]) -> None:
+    """Let roles do what the emulator asks for where AWS asks for something else."""
+    for role in roles:
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+            policy: Any = iam.get_role_policy(RoleName=role, PolicyName=name)
+            document = policy["PolicyDocument"]
+            document["Statement"] = [_widened(statement) for statement in document["Statement"]]
+            iam.put_role_policy(
+                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
+            )
+
+
+def _widened(statement: dict[str, Any]) -> dict[str, Any]:
+    actions = statement["Action"]
+    actions = [actions] if isinstance(actions, str) else actions
+    batches = [_BATCH_ACTIONS[action] for action in actions if action in _BATCH_ACTIONS]
+    resource = statement["Resource"]
+    if "dynamodb:BatchExecuteStatement" in batches:
+        resource = "*"  # The emulator does not know the table of this call.
+    elif resource.endswith(":*"):
+        resource = resource.removesuffix(":*")  # It knows log groups, not the streams in them.
+    return statement | {"Action": [*actions, *batches], "Resource": resource}
+
+
+def write_concurrency_as_number(functions: LambdaClient, function_name: str) -> None:
+    """Set the maximum concurrency of a function's event source mappings again, as a number.
+
+    CloudFormation passes parameters on as text, at which the emulator fails.
+    """
+    mappings = functions.list_event_source_mappings(FunctionName=function_name)
+    for mapping in mappings["EventSourceMappings"]:
+        concurrency = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+        functions.update_event_source_mapping(
+            UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": concurrency}
+        )

@@ -1,0 +1,88 @@
+"""Sam: builds and deploys the template with the SAM CLI, as `make deploy` does.
+
+stack.py says where to and with which parameters; nothing here knows what the stack is for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from local.command import FailedError
+from local.emulator import Emulator
+from tools import version
+
+_PROJECT: Final = Path(__file__).parents[1]
+_SAM: Final = _PROJECT / ".tools/sam/bin/sam"
+
+
+def build(directory: Path) -> Path:
+    """Build the functions into a directory, and return the built template."""
+    environ = {**os.environ, "PYTHON": sys.executable, "TMPDIR": str(directory.parent)}
+    _run(["build", "--build-dir", str(directory)], environ)
+    template = directory / "template.yaml"
+    version.stamp(template, version.describe())
+    return template
+
+
+def deploy(
+    emulator: Emulator,
+    template: Path,
+    *,
+    stack_name: str,
+    bucket: str,
+    parameters: Mapping[str, str],
+) -> None:
+    """Deploy a built template to an emulator, for the runtime and architecture found here."""
+    parameters = {"PythonRuntime": _runtime(), "Architecture": _architecture(), **parameters}
+    _run(
+        [
+            "deploy",
+            f"--template-file={template}",
+            f"--stack-name={stack_name}",
+            "--no-resolve-s3",
+            f"--s3-bucket={bucket}",
+            "--no-confirm-changeset",
+            "--capabilities=CAPABILITY_IAM",
+            "--no-progressbar",
+            "--parameter-overrides",
+            *(f"{name}={value}" for name, value in parameters.items()),
+        ],
+        {
+            **os.environ,
+            **emulator.variables,
+            "SAM_CLI_POLL_DELAY": "0.2",
+            "TMPDIR": str(emulator.directory),
+        },
+    )
+
+
+def _runtime() -> str:
+    """Return the Lambda runtime that this Python is."""
+    return f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _architecture() -> str:
+    """Return the Lambda architecture that this machine has."""
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+
+def _run(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        [_SAM, *arguments],
+        cwd=_PROJECT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        message = f"sam {arguments[0]} failed:\n{done.stdout}"
+        raise FailedError(message)
