@@ -19,6 +19,7 @@ from handler.customerio.client import TrackApi, full_jitter
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.post import WORKSPACES_AT_A_TIME
+from handler.jobs.run import Outside
 from handler.secret import Secret
 from handler.settings import Settings
 from handler.table.people import People
@@ -75,26 +76,28 @@ def forwarder() -> Forwarder:
         )
     )
     deliverer = Deliverer(
-        people=People(
-            dynamodb, settings().table_name, aws_threads, backoff=backoff, sleep=clock.sleep
-        ),
-        credentials=credentials,
-        customerio=TrackApi(
-            pool,
-            ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
-            telemetry(),
-            draw=random.uniform,
-            sleep=clock.sleep,
+        Outside(
+            people=People(
+                dynamodb, settings().table_name, aws_threads, backoff=backoff, sleep=clock.sleep
+            ),
+            credentials=credentials,
+            customerio=TrackApi(
+                pool,
+                ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
+                telemetry(),
+                draw=random.uniform,
+                sleep=clock.sleep,
+                now=clock.now,
+                requests_per_second=settings().share_of_requests_per_second,
+                url=settings().track_api_url,
+            ),
+            telemetry=telemetry(),
+            executor=ThreadPoolExecutor(WORKSPACES_AT_A_TIME, thread_name_prefix="workspaces"),
             now=clock.now,
-            requests_per_second=settings().share_of_requests_per_second,
-            url=settings().track_api_url,
-        ),
-        telemetry=telemetry(),
-        executor=ThreadPoolExecutor(WORKSPACES_AT_A_TIME, thread_name_prefix="workspaces"),
-        now=clock.now,
-        sleep=clock.sleep,
-        backoff=backoff,
-        options=settings().attribute_options,
+            sleep=clock.sleep,
+            backoff=backoff,
+            options=settings().attribute_options,
+        )
     )
     wired = Forwarder(
         deliverer=deliverer,

@@ -23,6 +23,7 @@ from handler.errors import (
 )
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
+from handler.jobs.run import Outside
 from handler.table.keys import is_in_workspace
 from tests.builders import NOW, WORKSPACE
 
@@ -254,15 +255,17 @@ def forwarder(
     telemetry = telemetry or RecordingTelemetry()
     return Forwarder(
         deliverer=Deliverer(
-            people=people,
-            credentials=credentials,
-            customerio=customerio,
-            telemetry=telemetry,
-            executor=executor or AtOnce(),
-            now=now,
-            sleep=sleep,
-            backoff=backoff,
-            options=options or AttributeOptions(),
+            Outside(
+                people=people,
+                credentials=credentials,
+                customerio=customerio,
+                telemetry=telemetry,
+                executor=executor or AtOnce(),
+                now=now,
+                sleep=sleep,
+                backoff=backoff,
+                options=options or AttributeOptions(),
+            )
         ),
         credentials=credentials,
         queue=queue or MemoryQueue(),

@@ -34,6 +34,7 @@ from handler.domain.workspace import Workspace
 from handler.errors import RetryableError
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
+from handler.jobs.run import Outside
 from tests.builders import NOW, body, profile
 from tests.fakes import AtOnce, FixedCredentials, MemoryPeople, RecordingTelemetry
 
@@ -572,23 +573,25 @@ class Simulation:
         executor: Executor = AtOnce()
         return Forwarder(
             deliverer=Deliverer(
-                people=self._people,
-                credentials=credentials,
-                customerio=TrackApi(
-                    self.customerio,
-                    executor,
-                    telemetry,
-                    draw=rng.uniform,
-                    sleep=self.clock.sleep,
+                Outside(
+                    people=self._people,
+                    credentials=credentials,
+                    customerio=TrackApi(
+                        self.customerio,
+                        executor,
+                        telemetry,
+                        draw=rng.uniform,
+                        sleep=self.clock.sleep,
+                        now=lambda: self.clock.now,
+                        requests_per_second=500 / (MAXIMUM_CONCURRENCY + RETRY_CONCURRENCY),
+                    ),
+                    telemetry=telemetry,
+                    executor=SideBySide(self.clock),
                     now=lambda: self.clock.now,
-                    requests_per_second=500 / (MAXIMUM_CONCURRENCY + RETRY_CONCURRENCY),
-                ),
-                telemetry=telemetry,
-                executor=SideBySide(self.clock),
-                now=lambda: self.clock.now,
-                sleep=self.clock.sleep,
-                backoff=float,
-                options=AttributeOptions(),
+                    sleep=self.clock.sleep,
+                    backoff=float,
+                    options=AttributeOptions(),
+                )
             ),
             credentials=credentials,
             queue=queue.Queue(

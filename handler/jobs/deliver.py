@@ -8,14 +8,13 @@ It knows no message and no queue. Whoever has news hands it over as PersonUpdate
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from handler.clock import AWS_CALL_S, Deadline, Now, Sleep
+from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
-from handler.domain.options import AttributeOptions
 from handler.domain.workspace import Workspace
 from handler.errors import (
     PermanentError,
@@ -24,10 +23,9 @@ from handler.errors import (
     VersionConflictError,
 )
 from handler.jobs.former import FormerIdentifiers
-from handler.jobs.isolation import attempt
-from handler.jobs.ports import Credentials, CustomerIo, DeliveryTelemetry, People
 from handler.jobs.post import Delivery, PersonUpdates, Poster
-from handler.jobs.states import Delivered, States
+from handler.jobs.run import Delivered, Outside, Run
+from handler.jobs.states import States
 
 PEOPLE_IN_MEMORY: Final = 1000
 """People whose states are loaded at a time."""
@@ -42,76 +40,30 @@ VERIFYING_S: Final = AWS_CALL_S + 0.5
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True, slots=True)
 class Deliverer:
     """Brings people up to date."""
 
-    def __init__(
-        self,
-        *,
-        people: People,
-        credentials: Credentials,
-        customerio: CustomerIo,
-        telemetry: DeliveryTelemetry,
-        executor: Executor,
-        now: Now,
-        sleep: Sleep,
-        backoff: Callable[[int], float],
-        options: AttributeOptions,
-    ) -> None:
-        """Keep what delivering needs; `backoff` gives the seconds before a round, from 1.
-
-        `executor` runs workspaces side by side.
-        """
-        self.people = people
-        self.credentials = credentials
-        self.customerio = customerio
-        self.telemetry = telemetry
-        self.executor = executor
-        self.now = now
-        self.sleep = sleep
-        self.backoff = backoff
-        self.options = options
+    outside: Outside
 
     def deliver(self, people: Sequence[PersonUpdates], *, deadline: Deadline) -> Delivered:
         """Return once Customer.io shows the newest state of everybody but those who failed."""
-        run = _Run(self, deadline)
-        run.deliver(people)
-        return run.result
+        delivery = _Phases(Run(self.outside, deadline.keeping(VERIFYING_S)), verify_by=deadline)
+        delivery.deliver(people)
+        return delivery.result
 
 
-class _Run:
-    """One call of `deliver`, with what is known of it so far."""
+class _Phases:
+    """The phases of one run."""
 
-    def __init__(self, rooms: Deliverer, deadline: Deadline) -> None:
-        self._rooms = rooms
-        self._deadline = deadline
-        self._to_verify = deadline.keeping(VERIFYING_S)
-        self.result = Delivered()
-        self._states = States(
-            people=rooms.people,
-            telemetry=rooms.telemetry,
-            result=self.result,
-            now=rooms.now,
-            sleep=rooms.sleep,
-            backoff=rooms.backoff,
-            deadline=self._to_verify,
-        )
-        self._poster = Poster(
-            customerio=rooms.customerio,
-            credentials=rooms.credentials,
-            telemetry=rooms.telemetry,
-            executor=rooms.executor,
-            failures=self.result.failures,
-            deadline=self._to_verify,
-        )
-        self._former = FormerIdentifiers(
-            people=rooms.people,
-            update=self._states.update,
-            failures=self.result.failures,
-            now=rooms.now,
-            deadline=self._to_verify,
-            options=rooms.options,
-        )
+    def __init__(self, run: Run, *, verify_by: Deadline) -> None:
+        self._run = run
+        self._outside = run.outside
+        self._verify_by = verify_by
+        self.result = run.result
+        self._states = States(run)
+        self._poster = Poster(run)
+        self._former = FormerIdentifiers(run, self._states.update)
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
         # After a pause, one person shows whether Customer.io answers: until then nobody else of
@@ -130,7 +82,7 @@ class _Run:
     def _trials(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
         """Return one person of each workspace on trial."""
         one_each = {self._poster.refreshed(person.workspace): person for person in people}
-        is_on_trial = self._rooms.customerio.is_on_trial
+        is_on_trial = self._outside.customerio.is_on_trial
         return [person for workspace, person in one_each.items() if is_on_trial(workspace)]
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
@@ -147,7 +99,7 @@ class _Run:
         for person in people:
             workspace = self._poster.refreshed(person.workspace)
             if workspace not in reasons:
-                reasons[workspace] = self._rooms.customerio.paused(workspace)
+                reasons[workspace] = self._outside.customerio.paused(workspace)
             if (reason := reasons[workspace]) is None:
                 yield person
             else:
@@ -165,7 +117,7 @@ class _Run:
         self, people: Sequence[PersonUpdates], call: Callable[[], _Result]
     ) -> _Result | None:
         """Return what the call returns; an error fails these people alone."""
-        result = attempt(call, self._rooms.telemetry)
+        result = self._run.attempt(call)
         if not isinstance(result, PermanentError | RetryableError):
             return result
         for person in people:
@@ -188,7 +140,7 @@ class _Run:
                 return
             self.result.overtaken += len(waiting)
         lost = VersionConflictError("others kept writing this person meanwhile")
-        self.result.failures |= dict.fromkeys((delivery.key for delivery in waiting), lost)
+        self._run.fail((delivery.key for delivery in waiting), lost)
 
     def _introduced(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Give ids to whoever Customer.io has under a former email; return who is to be posted."""
@@ -209,7 +161,7 @@ class _Run:
         return build_person(
             delivery.state,
             delivery.news.updates,
-            self._rooms.options,
+            self._outside.options,
             predecessors=delivery.predecessors,
         )
 
@@ -236,7 +188,7 @@ class _Run:
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Return who must be posted again, as someone else wrote them while they were posted."""
         by_key = {delivery.key: delivery for delivery in posted}
-        versions = self._rooms.people.versions([*by_key], deadline=self._deadline)
+        versions = self._outside.people.versions([*by_key], deadline=self._verify_by)
         changed: list[str] = []
         for key, delivery in by_key.items():
             version = versions[key]
@@ -247,7 +199,7 @@ class _Run:
                 changed.append(key)
         again: list[Delivery] = []
         if changed:
-            states = self._rooms.people.load(changed, consistent=True, deadline=self._deadline)
+            states = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
             for key in changed:
                 state = states[key]
                 if isinstance(state, RetryableError):

@@ -9,17 +9,15 @@ before. Only when all this is verified does a state forget its former identifier
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from handler.clock import Deadline, Now
 from handler.domain.attributes import Person, former_persons
 from handler.domain.membership import without_former
-from handler.domain.options import AttributeOptions
 from handler.errors import RetryableError, VersionConflictError
 from handler.jobs.isolation import Failure
-from handler.jobs.ports import People
 from handler.jobs.post import Delivery, PersonUpdates
+from handler.jobs.run import Run
 
 MAX_ROUNDS: Final = 5
 """How often successors of successors are looked for."""
@@ -31,23 +29,12 @@ Update = Callable[[Sequence[PersonUpdates], Mapping[str, int]], list[Delivery]]
 class FormerIdentifiers:
     """The former identifiers of the people in one run."""
 
-    def __init__(
-        self,
-        *,
-        people: People,
-        update: Update,
-        failures: MutableMapping[str, Failure],
-        now: Now,
-        deadline: Deadline,
-        options: AttributeOptions,
-    ) -> None:
-        """Keep what looking and forgetting need; `failures`, by person, is added to."""
-        self._people = people
+    def __init__(self, run: Run, update: Update) -> None:
+        """Begin; failures are added to the run's result."""
+        self._run = run
+        self._outside = run.outside
+        self._failures = run.result.failures
         self._update = update
-        self._failures = failures
-        self._now = now
-        self._deadline = deadline
-        self._options = options
         # By person: who has a former identifier of theirs now, and must be up to date as well.
         self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -94,7 +81,9 @@ class FormerIdentifiers:
             by_site[delivery.news.workspace.site_id].append(delivery)
         for site_id, theirs in by_site.items():
             former = dict.fromkeys(each for delivery in theirs for each in delivery.former)
-            answers = self._people.known_as([*former], site_id, deadline=self._deadline)
+            answers = self._outside.people.known_as(
+                [*former], site_id, deadline=self._run.deadline
+            )
             for delivery in theirs:
                 for identifier in delivery.former:
                     answer = answers[identifier]
@@ -134,7 +123,7 @@ class FormerIdentifiers:
             return [
                 person
                 for person in former_persons(
-                    delivery.state, delivery.former, delivery.news.updates, self._options
+                    delivery.state, delivery.former, delivery.news.updates, self._outside.options
                 )
                 if (site_id, person.identifier.text) not in current
             ]
@@ -152,7 +141,9 @@ class FormerIdentifiers:
         }
         if not states:
             return
-        failures = self._people.save(states, now=self._now(), deadline=self._deadline)
+        failures = self._outside.people.save(
+            states, now=self._outside.now(), deadline=self._run.deadline
+        )
         for key, failure in failures.items():
             # Whoever wrote first has the former identifiers too, and clears them again.
             if not isinstance(failure, VersionConflictError):

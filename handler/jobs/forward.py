@@ -32,7 +32,7 @@ from handler.jobs.deliver import Deliverer
 from handler.jobs.isolation import Failure, attempt
 from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry
 from handler.jobs.post import PersonUpdates
-from handler.jobs.states import Delivered
+from handler.jobs.run import Delivered
 
 SETTLING_S: Final = 3 * AWS_CALL_S + 1
 """Kept for the end, in seconds: setting aside, moving to the retry queue, delaying, answering."""

@@ -6,8 +6,7 @@ Deliveries come in from deliver.py; persons go to customerio. Failures are noted
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -22,8 +21,8 @@ from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, PermanentError, RetryableError
-from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import Credentials, CustomerIo, DeliveryTelemetry
+from handler.jobs.isolation import Failure
+from handler.jobs.run import Run
 
 WORKSPACES_AT_A_TIME: Final = 16
 SHORTEST_SHARE_S: Final = 5.0
@@ -113,23 +112,10 @@ class Delivery:
 class Poster:
     """Posts what one run delivers."""
 
-    def __init__(
-        self,
-        *,
-        customerio: CustomerIo,
-        credentials: Credentials,
-        telemetry: DeliveryTelemetry,
-        executor: Executor,
-        failures: MutableMapping[str, Failure],
-        deadline: Deadline,
-    ) -> None:
-        """Keep what posting needs; `failures`, by person, is added to."""
-        self._customerio = customerio
-        self._credentials = credentials
-        self._telemetry = telemetry
-        self._executor = executor
-        self._failures = failures
-        self._deadline = deadline
+    def __init__(self, run: Run) -> None:
+        """Begin; failures are added to the run's result."""
+        self._run = run
+        self._outside = run.outside
         self._refreshed: dict[Workspace, Workspace] = {}
 
     def refreshed(self, workspace: Workspace) -> Workspace:
@@ -145,20 +131,18 @@ class Poster:
             groups[self.refreshed(delivery.news.workspace)].append(delivery)
         if not groups:
             return []
-        share = self._deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
+        share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
 
         def post(group: tuple[Workspace, list[Delivery]]) -> list[Delivery]:
             workspace, members = group
-            deadline = self._deadline.within(max(SHORTEST_SHARE_S, share))
-            taken = attempt(
-                lambda: self._post_to(workspace, members, persons, deadline), self._telemetry
-            )
+            deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
+            taken = self._run.attempt(lambda: self._post_to(workspace, members, persons, deadline))
             if isinstance(taken, list):
                 return taken
-            self._failures.update(dict.fromkeys((each.key for each in members), taken))
+            self._run.fail((each.key for each in members), taken)
             return []
 
-        posted = side_by_side(self._executor, post, [*groups.items()])
+        posted = side_by_side(self._outside.executor, post, [*groups.items()])
         return [delivery for taken in posted for delivery in taken]
 
     def _post_to(
@@ -172,9 +156,8 @@ class Poster:
         taken, refused = self._try_to_post(workspace, group, persons, deadline)
         if not refused:
             return taken
-        refreshed = attempt(
-            lambda: self._credentials.refreshed(workspace, deadline=deadline),
-            self._telemetry,
+        refreshed = self._run.attempt(
+            lambda: self._outside.credentials.refreshed(workspace, deadline=deadline)
         )
         if isinstance(refreshed, Workspace):
             self._refreshed[workspace] = refreshed
@@ -182,10 +165,10 @@ class Poster:
             taken += more
             refreshed = None
         if refused and refreshed is None:
-            self._telemetry.credentials_refused()
+            self._outside.telemetry.credentials_refused()
             refreshed = CredentialsRefusedError("Customer.io refused the credentials")
         if refreshed is not None:
-            self._failures.update(dict.fromkeys((each.key for each in refused), refreshed))
+            self._run.fail((each.key for each in refused), refreshed)
         return taken
 
     def _try_to_post(
@@ -200,14 +183,14 @@ class Poster:
         owners: list[int] = []
         worst: list[Failure | None] = [None] * len(group)
         for place, delivery in enumerate(group):
-            built = attempt(partial(persons_of, delivery), self._telemetry)
+            built = self._run.attempt(partial(persons_of, delivery))
             if isinstance(built, PermanentError | RetryableError):
                 worst[place] = built
             else:
                 persons += built
                 owners += [place] * len(built)
         if persons:
-            outcomes = self._customerio.deliver(workspace, persons, deadline=deadline)
+            outcomes = self._outside.customerio.deliver(workspace, persons, deadline=deadline)
             for place, outcome in zip(owners, outcomes, strict=True):
                 if outcome is not None:
                     worst[place] = _worse(worst[place], outcome)
@@ -220,7 +203,7 @@ class Poster:
                 case CredentialsRefusedError():
                     refused.append(delivery)
                 case _:
-                    self._failures[delivery.key] = failure
+                    self._run.fail([delivery.key], failure)
         return taken, refused
 
 

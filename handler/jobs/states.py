@@ -5,21 +5,17 @@ It comes first in a delivery: deliver.py posts only what was saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from handler.clock import Deadline, Now, Sleep
-from handler.domain.attributes import Person
 from handler.domain.membership import PersonState, merge, new_version, too_old
 from handler.errors import RetryableError, VersionConflictError
-from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import DeliveryTelemetry, People
 from handler.jobs.post import Delivery, PersonUpdates
+from handler.jobs.run import Run
 
 MAX_ROUNDS: Final = 5
 """How often a person is read again after someone else wrote them first."""
@@ -28,44 +24,14 @@ NEW_VERSION_AFTER_S: Final = 60
 """An unchanged state is delivered as a new version if it is older than this, in seconds."""
 
 
-@dataclass(slots=True)
-class Delivered:
-    """What became of a delivery: everybody is up to date but those in `failures`.
-
-    By person: `persons` has what was posted last, of those who failed too; `too_old` the places
-    of the updates with a join that did not count.
-    """
-
-    failures: dict[str, Failure] = field(default_factory=dict)
-    persons: dict[str, Person] = field(default_factory=dict)
-    too_old: dict[str, Sequence[int]] = field(default_factory=dict)
-    changed: int = 0
-    overtaken: int = 0
-    version_conflicts: int = 0
-
-
 class States:
     """The states of the people in one run."""
 
-    def __init__(
-        self,
-        *,
-        people: People,
-        telemetry: DeliveryTelemetry,
-        result: Delivered,
-        now: Now,
-        sleep: Sleep,
-        backoff: Callable[[int], float],
-        deadline: Deadline,
-    ) -> None:
-        """Keep what updating needs; `result` is added to."""
-        self._people = people
-        self._telemetry = telemetry
-        self._result = result
-        self._now = now
-        self._sleep = sleep
-        self._backoff = backoff
-        self._deadline = deadline
+    def __init__(self, run: Run) -> None:
+        """Begin; the run's result is added to."""
+        self._run = run
+        self._outside = run.outside
+        self._result = run.result
 
     def update(
         self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
@@ -78,10 +44,12 @@ class States:
         waiting = {person.key: person for person in people}
         for tries in range(MAX_ROUNDS):
             if tries:
-                pause = self._backoff(tries)
-                self._sleep(min(pause, self._deadline.seconds_left()))
+                pause = self._outside.backoff(tries)
+                self._outside.sleep(min(pause, self._run.deadline.seconds_left()))
             merged, changed = self._merge(waiting, floors, consistent=tries > 0 or bool(floors))
-            failures = self._people.save(changed, now=self._now(), deadline=self._deadline)
+            failures = self._outside.people.save(
+                changed, now=self._outside.now(), deadline=self._run.deadline
+            )
             self._result.changed += len(changed) - len(failures)
             ready += [delivery for delivery in merged if delivery.key not in failures]
             conflicts = {
@@ -95,15 +63,17 @@ class States:
             if not waiting:
                 return ready
         lost = VersionConflictError("others kept writing this person first")
-        self._result.failures |= dict.fromkeys(waiting, lost)
+        self._run.fail(waiting, lost)
         return ready
 
     def _merge(
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
     ) -> tuple[list[Delivery], dict[str, PersonState]]:
         """Return the deliveries of people as they are with their updates, and whose changed."""
-        states = self._people.load([*people], consistent=consistent, deadline=self._deadline)
-        now = self._now()
+        states = self._outside.people.load(
+            [*people], consistent=consistent, deadline=self._run.deadline
+        )
+        now = self._outside.now()
         merged: list[Delivery] = []
         changed: dict[str, PersonState] = {}
         for key, person in people.items():
@@ -111,10 +81,8 @@ class States:
             if isinstance(known, RetryableError):
                 self._result.failures[key] = known
                 continue
-            state = attempt(
-                partial(self._merged, person, known, now, floors.get(key, 0)),
-                self._telemetry,
-            )
+            floor = floors.get(key, 0)
+            state = self._run.attempt(partial(self._merged, person, known, now, floor))
             if not isinstance(state, PersonState):
                 self._result.failures[key] = state
             elif state.identifier is not None:

@@ -30,6 +30,7 @@ from handler.domain.options import AttributeOptions
 from handler.errors import RetryableError
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
+from handler.jobs.run import Outside
 from handler.queue import Queue
 from handler.table.people import People
 from handler.telemetry import Telemetry
@@ -244,23 +245,27 @@ class Walk:
         credentials = Credentials(Secret())
         self._forwarder = Forwarder(
             deliverer=Deliverer(
-                people=People(world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep),
-                credentials=credentials,
-                customerio=TrackApi(
-                    world.customerio,
-                    at_once,
-                    self._telemetry,
-                    draw=_middle,
-                    sleep=_no_sleep,
+                Outside(
+                    people=People(
+                        world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep
+                    ),
+                    credentials=credentials,
+                    customerio=TrackApi(
+                        world.customerio,
+                        at_once,
+                        self._telemetry,
+                        draw=_middle,
+                        sleep=_no_sleep,
+                        now=lambda: NOW,
+                        requests_per_second=1000,
+                    ),
+                    telemetry=self._telemetry,
+                    executor=at_once,
                     now=lambda: NOW,
-                    requests_per_second=1000,
-                ),
-                telemetry=self._telemetry,
-                executor=at_once,
-                now=lambda: NOW,
-                sleep=_no_sleep,
-                backoff=float,
-                options=AttributeOptions(),
+                    sleep=_no_sleep,
+                    backoff=float,
+                    options=AttributeOptions(),
+                )
             ),
             credentials=credentials,
             queue=Queue(

@@ -1,0 +1,67 @@
+"""Run: one call of `deliver`, as all its phases see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from handler.clock import Deadline, Now, Sleep
+from handler.domain.attributes import Person
+from handler.domain.options import AttributeOptions
+from handler.jobs.isolation import Failure, attempt
+from handler.jobs.ports import Credentials, CustomerIo, DeliveryTelemetry, People
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What delivering needs of the outside.
+
+    `executor` runs workspaces side by side; `backoff` gives the seconds before a round, from 1.
+    """
+
+    people: People
+    credentials: Credentials
+    customerio: CustomerIo
+    telemetry: DeliveryTelemetry
+    executor: Executor
+    now: Now
+    sleep: Sleep
+    backoff: Callable[[int], float]
+    options: AttributeOptions
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What became of a delivery: everybody is up to date but those in `failures`.
+
+    By person: `persons` has what was posted last, of those who failed too; `too_old` the places
+    of the updates with a join that did not count.
+    """
+
+    failures: dict[str, Failure] = field(default_factory=dict)
+    persons: dict[str, Person] = field(default_factory=dict)
+    too_old: dict[str, Sequence[int]] = field(default_factory=dict)
+    changed: int = 0
+    overtaken: int = 0
+    version_conflicts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run may use, until when, and what became of it so far."""
+
+    outside: Outside
+    deadline: Deadline
+    result: Delivered = field(default_factory=Delivered)
+
+    def fail(self, keys: Iterable[str], failure: Failure) -> None:
+        """Note that these people are not up to date, and why."""
+        self.result.failures.update(dict.fromkeys(keys, failure))
+
+    def attempt(self, call: Callable[[], _Result]) -> _Result | Failure:
+        """Return what the call returns, or the failure that it ended in."""
+        return attempt(call, self.outside.telemetry)
