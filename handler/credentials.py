@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Final, Protocol
 
 import msgspec
@@ -34,12 +35,11 @@ class _Several(msgspec.Struct):
     accounts: dict[str, msgspec.Raw] | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Credentials:
-    """The workspaces that the credentials secret names."""
+    """The workspaces that the credentials secret names. Nothing is read before it is needed."""
 
-    def __init__(self, secret: Secret) -> None:
-        """Keep where to read; nothing is read yet."""
-        self._secret = secret
+    secret: Secret
 
     def workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace:
         """Return the workspace of an mParticle account.
@@ -49,11 +49,11 @@ class Credentials:
         Raises UnknownAccountError, UnusableCredentialsError, UnavailableError, OutOfTimeError, or
         MisconfiguredError if the whole secret cannot be used; all but the first name the secret.
         """
-        text = self._secret.text(deadline=deadline)
+        text = self.secret.text(deadline=deadline)
         try:
             return self._find(text, account_id)
         except (MisconfiguredError, UnknownAccountError, UnusableCredentialsError):
-            text = self._secret.text(deadline=deadline, refresh=True)
+            text = self.secret.text(deadline=deadline, refresh=True)
         return self._find(text, account_id)
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
@@ -61,7 +61,7 @@ class Credentials:
 
         None if it has none. Raises as `workspace` does, but for UnknownAccountError.
         """
-        entries = self._entries(self._secret.text(deadline=deadline, refresh=True))
+        entries = self._entries(self.secret.text(deadline=deadline, refresh=True))
         for name in entries:
             try:
                 other = self._workspace(name, entries[name])
@@ -89,7 +89,7 @@ class Credentials:
                     return Workspace(entry.site_id, entry.api_key, entry.region)
                 case _:
                     reason = "region: expected us, eu or auto"
-        raise UnusableCredentialsError(f"secret {self._secret.name}: entry {name}: {reason}")
+        raise UnusableCredentialsError(f"secret {self.secret.name}: entry {name}: {reason}")
 
     def _entries(self, text: str) -> dict[str, msgspec.Raw]:
         try:
@@ -102,5 +102,5 @@ class Credentials:
         except UnusableCredentialsError as error:
             raise MisconfiguredError(str(error)) from None
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise MisconfiguredError(f"secret {self._secret.name}: {error}") from None
+            raise MisconfiguredError(f"secret {self.secret.name}: {error}") from None
         return accounts

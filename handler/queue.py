@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,36 +79,27 @@ def retry_delay(receive_count: int, draw: Draw) -> int:
     return int(delay * draw(0.75, 1.25))
 
 
+@dataclass(frozen=True, slots=True)
 class Queue:
     """The source queue, its retry queue and its DLQ."""
 
-    def __init__(
-        self,
-        sqs: SQSClient,
-        executor: Executor,
-        *,
-        queue_url: str,
-        retry_queue_url: str,
-        dead_letter_queue_url: str,
-        draw: Draw,
-    ) -> None:
-        """Keep what sending and hiding messages needs."""
-        self._sqs = sqs
-        self._executor = executor
-        self._queue_url = queue_url
-        self._retry_queue_url = retry_queue_url
-        self._dead_letter_queue_url = dead_letter_queue_url
-        self._draw = draw
+    sqs: SQSClient
+    executor: Executor
+    _: KW_ONLY
+    queue_url: str
+    retry_queue_url: str
+    dead_letter_queue_url: str
+    draw: Draw
 
     def delay(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
         """Hide messages for longer the more often they were received, each on its queue.
 
         One that SQS does not hide comes back after the queue's visibility timeout instead.
         """
-        for url, on_retry_queue in ((self._queue_url, False), (self._retry_queue_url, True)):
+        for url, on_retry_queue in ((self.queue_url, False), (self.retry_queue_url, True)):
             theirs = [each for each in messages if each.on_retry_queue is on_retry_queue]
             delay = partial(self._delay, url, deadline=deadline)
-            side_by_side(self._executor, delay, slices(theirs, MAX_ENTRIES))
+            side_by_side(self.executor, delay, slices(theirs, MAX_ENTRIES))
 
     def move_to_retry(self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline) -> set[str]:
         """Send messages to the retry queue; return the ids of those that are there.
@@ -116,8 +108,8 @@ class Queue:
         """
         moved: set[str] = set()
         entries = [self._retry_entry(*numbered) for numbered in enumerate(outcomes)]
-        send = partial(self._send, self._retry_queue_url, deadline=deadline)
-        for sent in side_by_side(self._executor, send, [*batch_requests(entries, _size)]):
+        send = partial(self._send, self.retry_queue_url, deadline=deadline)
+        for sent in side_by_side(self.executor, send, [*batch_requests(entries, _size)]):
             moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
         return moved
 
@@ -131,7 +123,7 @@ class Queue:
         written = ((letter, _letter_entry(letter, place)) for place, letter in enumerate(letters))
         for request in batch_requests(written, lambda pair: _size(pair[1])):
             entries = [entry for _, entry in request]
-            sent = self._send(self._dead_letter_queue_url, entries, deadline=deadline)
+            sent = self._send(self.dead_letter_queue_url, entries, deadline=deadline)
             yield from (
                 (letter, arrived) for (letter, _), (_, arrived) in zip(request, sent, strict=True)
             )
@@ -140,7 +132,7 @@ class Queue:
         if not deadline.allows(AWS_CALL_S):
             return
         with suppress(BotoCoreError, ClientError):
-            self._sqs.change_message_visibility_batch(
+            self.sqs.change_message_visibility_batch(
                 QueueUrl=url,
                 Entries=[
                     {
@@ -155,7 +147,7 @@ class Queue:
     def _delay_of(self, message: ReceivedMessage) -> int:
         # On the retry queue it has been tried once more: before it came there.
         tries = message.receive_count + message.on_retry_queue
-        return retry_delay(tries, self._draw)
+        return retry_delay(tries, self.draw)
 
     def _send(
         self, url: str, entries: Sequence[_Entry], *, deadline: Deadline
@@ -164,7 +156,7 @@ class Queue:
         taken: set[str] = set()
         if deadline.allows(AWS_CALL_S):
             with suppress(BotoCoreError, ClientError):
-                answer = self._sqs.send_message_batch(QueueUrl=url, Entries=entries)
+                answer = self.sqs.send_message_batch(QueueUrl=url, Entries=entries)
                 taken = {success["Id"] for success in answer.get("Successful", ())}
         return [(entry, entry["Id"] in taken) for entry in entries]
 
@@ -172,7 +164,7 @@ class Queue:
         return {
             "Id": str(place),
             "MessageBody": outcome.message.body,
-            "DelaySeconds": retry_delay(1, self._draw),
+            "DelaySeconds": retry_delay(1, self.draw),
             "MessageGroupId": message_group(outcome.opened.account_id if outcome.opened else None),
             "MessageAttributes": _attributes(
                 {

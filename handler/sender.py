@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -43,18 +44,16 @@ _FOR_A_HUMAN: Final = {
 _Sendable = TypeVar("_Sendable")
 
 
+@dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends to the source queue."""
+    """Sends to the source queue; `executor` sends several requests side by side."""
 
-    def __init__(
-        self, sqs: SQSClient, executor: Executor, *, queue_url: str, draw: Draw, sleep: Sleep
-    ) -> None:
-        """Keep what sending needs; `executor` sends several requests side by side."""
-        self._sqs = sqs
-        self._executor = executor
-        self._queue_url = queue_url
-        self._draw = draw
-        self._sleep = sleep
+    sqs: SQSClient
+    executor: Executor
+    _: KW_ONLY
+    queue_url: str
+    draw: Draw
+    sleep: Sleep
 
     def send(self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline) -> None:
         """Send all bodies, in any order, and return when SQS has confirmed each.
@@ -66,7 +65,7 @@ class Sender:
         group = message_group(account_id)
         for number in range(MAX_ROUNDS):
             if number:
-                self._sleep(self._draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
+                self.sleep(self.draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
             answers = self._send_all(waiting, group, deadline)
             waiting = [body for left, _ in answers for body in left]
             if not waiting:
@@ -85,7 +84,7 @@ class Sender:
     ) -> list[tuple[Sequence[str], str]]:
         requests = list(batch_requests(bodies, lambda body: len(body.encode())))
         send = partial(self._send, group=group, deadline=deadline)
-        return side_by_side(self._executor, send, requests)
+        return side_by_side(self.executor, send, requests)
 
     def _send(
         self, request: Sequence[str], *, group: str, deadline: Deadline
@@ -94,8 +93,8 @@ class Sender:
         if not deadline.allows(AWS_CALL_S):
             return request, "no time left"
         try:
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._queue_url,
+            answer = self.sqs.send_message_batch(
+                QueueUrl=self.queue_url,
                 Entries=[
                     {"Id": str(place), "MessageBody": body, "MessageGroupId": group}
                     for place, body in enumerate(request)

@@ -47,13 +47,12 @@ class Response:
     retry_after: float
 
 
+@dataclass(frozen=True, slots=True)
 class Transport:
     """Sends requests. Safe to use from several threads."""
 
-    def __init__(self, pool: urllib3.PoolManager, telemetry: Telemetry) -> None:
-        """Keep the connections, and where requests are reported."""
-        self._pool = pool
-        self._telemetry = telemetry
+    pool: urllib3.PoolManager
+    telemetry: Telemetry
 
     def request(
         self, url: str, body: bytes | None, *, headers: Mapping[str, str], deadline: Deadline
@@ -67,7 +66,7 @@ class Transport:
         given = max(READING_S, deadline.seconds_left() - READING_S)
         status = 0
         try:
-            response = self._pool.request(
+            response = self.pool.request(
                 "GET" if body is None else "POST",
                 url,
                 body=body,
@@ -93,7 +92,7 @@ class Transport:
             # The text of urllib3's errors names the host and the pool: its kind is enough.
             raise UnavailableError(f"Customer.io: {type(error).__name__}") from None
         finally:
-            self._telemetry.request(status=status, seconds=time.monotonic() - started)
+            self.telemetry.request(status=status, seconds=time.monotonic() - started)
         return Response(response.status, data, _seconds(response.headers.get("Retry-After")))
 
 

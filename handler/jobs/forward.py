@@ -49,34 +49,22 @@ class _Group:
     sources: list[tuple[MessageOutcome, int]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
 class Forwarder:
-    """Forwards batches. One at a time."""
+    """Forwards batches. One at a time.
 
-    def __init__(
-        self,
-        *,
-        deliverer: Deliverer,
-        credentials: Credentials,
-        queue: Queue,
-        telemetry: Telemetry,
-        now: Now,
-        one_attribute_per_audience: bool,
-        retry_for_s: float,
-        suspensions: Suspensions | None = None,
-    ) -> None:
-        """Keep what forwarding needs.
+    What cannot be delivered for `retry_for_s` seconds is set aside. Without `suspensions`
+    mParticle is never asked to suspend an account.
+    """
 
-        What cannot be delivered for `retry_for_s` seconds is set aside. Without `suspensions`
-        mParticle is never asked to suspend an account.
-        """
-        self._deliverer = deliverer
-        self._credentials = credentials
-        self._queue = queue
-        self._telemetry = telemetry
-        self._now = now
-        self._one_attribute_per_audience = one_attribute_per_audience
-        self._retry_for_s = retry_for_s
-        self._suspensions = suspensions
+    deliverer: Deliverer
+    credentials: Credentials
+    queue: Queue
+    telemetry: Telemetry
+    now: Now
+    one_attribute_per_audience: bool
+    retry_for_s: float
+    suspensions: Suspensions | None = None
 
     def process(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> list[str]:
         """Forward a batch and return the ids of the messages to be left on their queue.
@@ -89,10 +77,10 @@ class Forwarder:
         try:
             failure = attempt(
                 lambda: self._forward(outcomes, report, deadline.keeping(SETTLING_S)),
-                self._telemetry,
+                self.telemetry,
             )
         except MisconfiguredError:
-            self._queue.delay(messages, deadline=deadline)
+            self.queue.delay(messages, deadline=deadline)
             raise
         if failure is not None:
             for outcome in outcomes:
@@ -106,7 +94,7 @@ class Forwarder:
         people = [
             PersonUpdates(key, group.workspace, group.updates) for key, group in groups.items()
         ]
-        delivered = self._deliverer.deliver(people, deadline=deadline)
+        delivered = self.deliverer.deliver(people, deadline=deadline)
         for key, places in delivered.too_old.items():
             for place in places:
                 _fail([groups[key].sources[place]], _TOO_OLD)
@@ -124,7 +112,7 @@ class Forwarder:
         groups: dict[str, _Group] = {}
         workspace_of = cache(partial(self._workspace, deadline=deadline))
         for outcome in outcomes:
-            opened = attempt(partial(self._open, outcome.message), self._telemetry)
+            opened = attempt(partial(self._open, outcome.message), self.telemetry)
             if not isinstance(opened, AudienceMessage):
                 outcome.fail(opened)
                 report.unreadable += 1
@@ -132,7 +120,7 @@ class Forwarder:
             outcome.opened = opened
             report.profiles += len(opened.profiles)
             if opened.type is MessageType.SUBSCRIPTION or not opened.profiles:
-                self._telemetry.message_accepted(outcome.message, opened)
+                self.telemetry.message_accepted(outcome.message, opened)
                 continue
             workspace = workspace_of(opened.account_id)
             if isinstance(workspace, Workspace):
@@ -142,11 +130,11 @@ class Forwarder:
         return groups
 
     def _open(self, message: ReceivedMessage) -> AudienceMessage:
-        return read_message(message.body, now=self._now())
+        return read_message(message.body, now=self.now())
 
     def _workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace | Failure:
         return attempt(
-            lambda: self._credentials.workspace(account_id, deadline=deadline), self._telemetry
+            lambda: self.credentials.workspace(account_id, deadline=deadline), self.telemetry
         )
 
     def _group(
@@ -158,9 +146,9 @@ class Forwarder:
     ) -> None:
         one_attribute = opened.one_attribute_per_audience
         if one_attribute is None:
-            one_attribute = self._one_attribute_per_audience
+            one_attribute = self.one_attribute_per_audience
         for place, raw in enumerate(opened.profiles):
-            profile = attempt(partial(read_profile, raw), self._telemetry)
+            profile = attempt(partial(read_profile, raw), self.telemetry)
             if isinstance(profile, PermanentError | RetryableError):
                 outcome.fail_profile(place, profile)
                 continue
@@ -179,7 +167,7 @@ class Forwarder:
 
     def _suspend(self, outcomes: Iterable[MessageOutcome], deadline: Deadline) -> None:
         """Suspend the accounts whose credentials Customer.io refuses."""
-        if self._suspensions is None:
+        if self.suspensions is None:
             return
         refused = dict.fromkeys(
             outcome.opened.account_id
@@ -187,7 +175,7 @@ class Forwarder:
             if outcome.opened and isinstance(outcome.retry, CredentialsRefusedError)
         )
         account_ids = [account_id for account_id in refused if account_id is not None]
-        self._suspensions.suspend(account_ids, now=self._now(), deadline=deadline)
+        self.suspensions.suspend(account_ids, now=self.now(), deadline=deadline)
 
     def _count(self, groups: Mapping[str, _Group], delivered: Delivered, report: Report) -> None:
         report.people_changed = delivered.changed
@@ -197,10 +185,10 @@ class Forwarder:
         report.people_delivered = len(done)
         oldest = min((u.at_ms for key in done for u in groups[key].updates), default=None)
         if oldest is not None:
-            report.oldest_change_s = max(0.0, self._now() - oldest / 1000)
+            report.oldest_change_s = max(0.0, self.now() - oldest / 1000)
         for key in done:
             if key in delivered.persons:
-                self._telemetry.person_delivered(key, delivered.persons[key])
+                self.telemetry.person_delivered(key, delivered.persons[key])
 
     # --- settle ---
 
@@ -208,18 +196,18 @@ class Forwarder:
         self, outcomes: Sequence[MessageOutcome], report: Report, deadline: Deadline
     ) -> list[str]:
         """Set aside what was rejected permanently, and see that the rest is tried again."""
-        now = self._now()
+        now = self.now()
         for outcome in outcomes:
-            outcome.stop_retrying(now=now, after_s=self._retry_for_s)
+            outcome.stop_retrying(now=now, after_s=self.retry_for_s)
         self._set_aside(outcomes, deadline)
         retried = [outcome for outcome in outcomes if outcome.retry is not None]
         fresh = [outcome for outcome in retried if not outcome.message.on_retry_queue]
-        moved = self._queue.move_to_retry(fresh, deadline=deadline)
+        moved = self.queue.move_to_retry(fresh, deadline=deadline)
         left = [outcome.message for outcome in retried if outcome.message.id not in moved]
-        self._queue.delay(left, deadline=deadline)
+        self.queue.delay(left, deadline=deadline)
         for outcome in retried:
-            self._telemetry.message_retried(outcome)
-        self._telemetry.batch_done(report)
+            self.telemetry.message_retried(outcome)
+        self.telemetry.batch_done(report)
         if len(left) == len(outcomes) and not all(message.on_retry_queue for message in left):
             # An error slows the event source mapping's polling down; an answer does not. The
             # retry queue has its own limit, what is hidden, and must be emptied before SQS deletes
@@ -232,7 +220,7 @@ class Forwarder:
 
         def letters() -> Iterator[DeadLetter]:
             for outcome in outcomes:
-                written = attempt(partial(_written, outcome), self._telemetry)
+                written = attempt(partial(_written, outcome), self.telemetry)
                 if isinstance(written, PermanentError | RetryableError):
                     outcome.fail(written)
                     continue
@@ -240,10 +228,10 @@ class Forwarder:
                 yield from written
 
         # One request's letters are in memory at a time: they may be as large as the messages.
-        for letter, arrived in self._queue.set_aside(letters(), deadline=deadline):
+        for letter, arrived in self.queue.set_aside(letters(), deadline=deadline):
             outcome = owners.pop(letter)
             if arrived:
-                self._telemetry.message_set_aside(letter, outcome.opened)
+                self.telemetry.message_set_aside(letter, outcome.opened)
             else:
                 outcome.fail(UnavailableError("the dead-letter queue did not take a letter"))
 

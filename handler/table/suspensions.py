@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,6 +24,7 @@ LIFE_S: Final = 25 * 60
 between two tries of a message (19 minutes), so that it lasts while messages are refused."""
 
 
+@dataclass(frozen=True, slots=True)
 class Suspensions:
     """The suspended accounts.
 
@@ -30,10 +32,8 @@ class Suspensions:
     delayed or lost by it.
     """
 
-    def __init__(self, dynamodb: DynamoDBClient, table_name: str) -> None:
-        """Keep where suspensions are."""
-        self._dynamodb = dynamodb
-        self._table = table_name
+    dynamodb: DynamoDBClient
+    table_name: str
 
     def suspend(self, account_ids: Iterable[int], *, now: float, deadline: Deadline) -> None:
         """Suspend accounts as of now, in Unix seconds."""
@@ -41,8 +41,8 @@ class Suspensions:
             if not deadline.allows(AWS_CALL_S):
                 return
             with suppress(BotoCoreError, ClientError):
-                self._dynamodb.put_item(
-                    TableName=self._table,
+                self.dynamodb.put_item(
+                    TableName=self.table_name,
                     Item={
                         "pk": {"S": account_key(account_id)},
                         "refused_at": {"N": str(int(now))},
@@ -55,8 +55,8 @@ class Suspensions:
         if not deadline.allows(AWS_CALL_S):
             return False
         try:
-            item = self._dynamodb.get_item(
-                TableName=self._table, Key={"pk": {"S": account_key(account_id)}}
+            item = self.dynamodb.get_item(
+                TableName=self.table_name, Key={"pk": {"S": account_key(account_id)}}
             ).get("Item")
         except (BotoCoreError, ClientError):
             return False
