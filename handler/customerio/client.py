@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import partial
 from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import urllib3
 from urllib3.util import make_headers
@@ -19,7 +19,7 @@ from handler.clock import Deadline, Draw, Now, Sleep
 from handler.customerio import transport, wire
 from handler.customerio.circuit_breaker import CircuitBreaker
 from handler.customerio.rate_limit import RateLimit
-from handler.customerio.transport import Transport
+from handler.customerio.transport import Telemetry, Transport
 from handler.domain.attributes import Person
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -46,13 +46,6 @@ Outcome = PersonRejectedError | RetryableError | None
 """What became of one person: None when Customer.io took them."""
 
 _Answer = TypeVar("_Answer")
-
-
-class Telemetry(transport.Telemetry, Protocol):
-    """What the client reports besides."""
-
-    def request_retried(self, error: RetryableError) -> None:
-        """Report a request that is tried again, and why."""
 
 
 def full_jitter(tries: int, draw: Draw, *, base: float = 0.25, cap: float = 8.0) -> float:

@@ -16,7 +16,7 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from urllib3.util import Retry, Timeout
 
 from handler.clock import Deadline
-from handler.errors import OutOfTimeError, UnavailableError
+from handler.errors import OutOfTimeError, RetryableError, UnavailableError
 
 CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 20.0
@@ -32,10 +32,13 @@ MAX_ANSWER_BYTES: Final = 4 << 20
 
 
 class Telemetry(Protocol):
-    """What the transport reports."""
+    """What is reported of requests."""
 
     def request(self, *, status: int, seconds: float) -> None:
         """Report a request that was answered, or was not (status 0)."""
+
+    def request_retried(self, error: RetryableError) -> None:
+        """Report a request that is tried again, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import hmac
 import math
 from collections.abc import Sequence
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 from handler.clock import Deadline, Now
 from handler.errors import MisconfiguredError
+from handler.secret import Secret
 
 SECRET_KEPT_S: Final = 60
 """How long the shared secret is kept, and so a token that was taken out, in seconds."""
@@ -21,15 +22,6 @@ SECRET_REST_S: Final = 5
 """Between two reads for a token that is not known, whatever tokens are sent meanwhile."""
 
 MIN_TOKEN_LENGTH: Final = 16
-
-
-class Secret(Protocol):
-    """The shared secret; see secret.py."""
-
-    name: str
-
-    def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
-        """Return its text; `refresh`: read now."""
 
 
 class TokenCheck(Enum):

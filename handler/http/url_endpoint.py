@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 
@@ -20,16 +20,10 @@ from handler.domain import firehose
 from handler.domain.firehose import RequestType
 from handler.errors import PermanentError
 from handler.http.token_auth import SECRET_REST_S, TokenAuth, TokenCheck
+from handler.jobs.receive import Receiver
 
 MAX_REGISTRATION_BYTES: Final = 10_000
 """Of a registration request, which is read without a token; larger than one has ever been."""
-
-
-class Receiver(Protocol):
-    """The job that answers requests; see jobs/receive.py."""
-
-    def receive_body(self, body: bytes, *, deadline: Deadline) -> dict[str, Any]:
-        """Put what a request brings on the queue, and return the answer to it."""
 
 
 @dataclass(frozen=True, slots=True)

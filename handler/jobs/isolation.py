@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from handler.errors import MisconfiguredError, PermanentError, RetryableError, UnavailableError
+from handler.jobs.ports import DeliveryTelemetry
 
 Failure = PermanentError | RetryableError
 """Why something is not done: set it aside, or try it again."""
@@ -13,14 +14,7 @@ Failure = PermanentError | RetryableError
 _Result = TypeVar("_Result")
 
 
-class Telemetry(Protocol):
-    """Where unforeseen errors are reported."""
-
-    def unexpected_error(self, error: Exception) -> None:
-        """Report an error that nobody foresaw."""
-
-
-def attempt(call: Callable[[], _Result], telemetry: Telemetry) -> _Result | Failure:
+def attempt(call: Callable[[], _Result], telemetry: DeliveryTelemetry) -> _Result | Failure:
     """Return what the call returns, or the failure that it ended in.
 
     MisconfiguredError passes through: it stops the batch.
