@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Deadline, Draw, Sleep
 from handler.concurrency import side_by_side
+from handler.domain.packing import packed
 from handler.errors import OutOfTimeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -122,22 +123,8 @@ def message_group(account_id: int | None) -> str:
 def batch_requests(
     items: Iterable[_Sendable], size_of: Callable[[_Sendable], int]
 ) -> Iterator[list[_Sendable]]:
-    """Cut items, in their order, into as few batch requests as SQS's limits allow.
-
-    `size_of` gives an item's bytes, attributes included. A larger item than `MAX_REQUEST_BYTES`
-    goes alone.
-    """
-    request: list[_Sendable] = []
-    size = 0
-    for item in items:
-        own = size_of(item)
-        if request and (len(request) == MAX_ENTRIES or size + own > MAX_REQUEST_BYTES):
-            yield request
-            request, size = [], 0
-        request.append(item)
-        size += own
-    if request:
-        yield request
+    """Pack items into batch requests; `size_of` gives an item's bytes, attributes included."""
+    return packed(items, size_of, max_size=MAX_REQUEST_BYTES, max_items=MAX_ENTRIES)
 
 
 def _is_transient(code: str) -> bool:

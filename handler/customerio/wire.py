@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from handler.domain.attributes import Attributes, Person
+from handler.domain.packing import packed
 from handler.errors import (
     CredentialsRefusedError,
     RetryableError,
@@ -91,20 +92,14 @@ def entities(person: Person) -> list[bytes]:
 
 def chunks(persons: Iterable[Sequence[bytes]]) -> Iterator[Chunk]:
     """Pack the entities of each person, in order, into as few requests as the limits allow."""
-    pending: list[bytes] = []
-    owners: list[int] = []
-    size = 0
+    owned = ((owner, entity) for owner, parts in enumerate(persons) for entity in parts)
     room = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
-    for owner, parts in enumerate(persons):
-        for entity in parts:
-            if pending and (len(pending) == MAX_ENTITIES or size + len(entity) + 1 > room):
-                yield Chunk(pending, owners)
-                pending, owners, size = [], [], 0
-            pending.append(entity)
-            owners.append(owner)
-            size += len(entity) + 1
-    if pending:
-        yield Chunk(pending, owners)
+    # A comma goes with each entity.
+    for group in packed(
+        owned, lambda pair: len(pair[1]) + 1, max_size=room, max_items=MAX_ENTITIES
+    ):
+        owners, entities = zip(*group, strict=True)
+        yield Chunk(entities, owners)
 
 
 class Refused(msgspec.Struct, frozen=True):

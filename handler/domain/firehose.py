@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from handler.domain.dead_letter import whole_body, with_profiles, write_head
 from handler.domain.message import MessageFields, MessageType
+from handler.domain.packing import packed
 from handler.errors import MalformedMessageError
 
 MAX_PART_BYTES: Final = 60_000
@@ -97,7 +98,10 @@ def parts(request: object) -> Parts:
     fitting = [text for text in texts if beside + len(text) <= MAX_MESSAGE_BYTES]
     bodies = [
         with_profiles(head, f"[{','.join(some)}]")
-        for some in _packed(fitting, MAX_PART_BYTES - beside)
+        # A comma goes before each text but the first.
+        for some in packed(
+            fitting, lambda text: len(text) + 1, max_size=MAX_PART_BYTES - beside + 1
+        )
     ]
     if len(fitting) == len(texts):
         return Parts(bodies)
@@ -132,20 +136,6 @@ _SQS_TEXT: Final = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 def _too_large(path: str) -> MalformedMessageError:
     return MalformedMessageError(f"{path}: over the {MAX_MESSAGE_BYTES} bytes of a message")
-
-
-def _packed(texts: Iterable[str], room: int) -> Iterable[Sequence[str]]:
-    """Part texts, in their order, into groups that commas put together fit the room."""
-    group: list[str] = []
-    size = 0
-    for text in texts:
-        if group and size + 1 + len(text) > room:
-            yield group
-            group, size = [], 0
-        size += len(text) + bool(group)
-        group.append(text)
-    if group:
-        yield group
 
 
 # --- answers ---
