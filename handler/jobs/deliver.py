@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final, TypeVar
 
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
-from handler.domain.workspace import Workspace
 from handler.errors import (
     PermanentError,
     PersonRejectedError,
@@ -95,15 +94,13 @@ class _Phases:
 
     def _without_paused(self, people: Iterable[PersonUpdates]) -> Iterable[PersonUpdates]:
         """Return whose workspace takes people at present: for the others nothing is begun."""
-        reasons: dict[Workspace, RetryableError | None] = {}
+        paused = cache(self._outside.customerio.paused)
         for person in people:
-            workspace = self._poster.refreshed(person.workspace)
-            if workspace not in reasons:
-                reasons[workspace] = self._outside.customerio.paused(workspace)
-            if (reason := reasons[workspace]) is None:
+            reason = paused(self._poster.refreshed(person.workspace))
+            if reason is None:
                 yield person
             else:
-                self.result.failures[person.key] = reason
+                self._run.fail([person.key], reason)
 
     def _keep_what_was_asked(self, asked_for: set[str]) -> None:
         """Fail who has a successor that failed; drop the successors that nobody asked for."""
@@ -131,8 +128,9 @@ class _Phases:
         waiting = deliveries
         for _ in range(MAX_ROUNDS):
             asked = self._former.with_successors(waiting)
-            posted = self._poster.post(self._introduced(asked), self._persons)
-            posted = self._clear_former(posted, self._rejected(asked))
+            introduced = self._post_changed(asked, self._introductions)
+            posted = self._poster.post(introduced, self._persons)
+            posted = self._clear_former(asked, posted)
             waiting = self._overtaken(posted)
             again = {delivery.key for delivery in waiting}
             self._former.forget([each for each in posted if each.key not in again])
@@ -142,13 +140,16 @@ class _Phases:
         lost = VersionConflictError("others kept writing this person meanwhile")
         self._run.fail((delivery.key for delivery in waiting), lost)
 
-    def _introduced(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Give ids to whoever Customer.io has under a former email; return who is to be posted."""
+    def _post_changed(
+        self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
+    ) -> list[Delivery]:
+        """Post persons of those with a former identifier; return all but who then failed."""
         changed = [delivery for delivery in deliveries if delivery.former]
-        introduced = self._poster.post(changed, self._introductions) if changed else []
-        return [*(delivery for delivery in deliveries if not delivery.former), *introduced]
+        others = [delivery for delivery in deliveries if not delivery.former]
+        return [*others, *self._poster.post(changed, persons)]
 
     def _introductions(self, delivery: Delivery) -> list[Person]:
+        """Return what gives their id to whoever Customer.io has under a former email."""
         first = introduction(delivery.state, self._person(delivery))
         return [] if first is None else [first]
 
@@ -165,45 +166,38 @@ class _Phases:
             predecessors=delivery.predecessors,
         )
 
-    def _rejected(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
-        """Return who Customer.io rejected under a new identifier: the former one is left, too."""
-        failures = self.result.failures
-        return [
-            delivery
-            for delivery in deliveries
-            if delivery.former and isinstance(failures.get(delivery.key), PersonRejectedError)
-        ]
-
     def _clear_former(
-        self, posted: Sequence[Delivery], rejected: Sequence[Delivery]
+        self, asked: Sequence[Delivery], posted: Sequence[Delivery]
     ) -> list[Delivery]:
         """Empty the lists under former identifiers; return who is still to be verified."""
-        changed = [delivery for delivery in posted if delivery.former]
+        # Whom Customer.io rejected under a new identifier has left the former one, too.
+        rejected = [
+            delivery
+            for delivery in asked
+            if delivery.former
+            and isinstance(self.result.failures.get(delivery.key), PersonRejectedError)
+        ]
         clearing = self._former.clearing(posted)
-        cleared = self._poster.post(changed, clearing) if changed else []
-        if rejected:
-            self._poster.post(rejected, clearing)
-        return [*(delivery for delivery in posted if not delivery.former), *cleared]
+        cleared = self._post_changed(posted, clearing)
+        self._poster.post(rejected, clearing)
+        return cleared
 
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Return who must be posted again, as someone else wrote them while they were posted."""
         by_key = {delivery.key: delivery for delivery in posted}
         versions = self._outside.people.versions([*by_key], deadline=self._verify_by)
-        changed: list[str] = []
-        for key, delivery in by_key.items():
-            version = versions[key]
-            if isinstance(version, RetryableError):
-                self.result.failures[key] = version
+        changed = [
+            key
+            for key, version in self._run.successes(versions).items()
             # An item that is gone was erased: there is nothing newer to post.
-            elif version not in {delivery.state.version, 0}:
-                changed.append(key)
+            if version not in {by_key[key].state.version, 0}
+        ]
         again: list[Delivery] = []
         if changed:
             states = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
-            for key in changed:
-                state = states[key]
-                if isinstance(state, RetryableError):
-                    self.result.failures[key] = state
-                elif state.identifier is not None:
-                    again.append(by_key[key].after_post(state))
+            again = [
+                by_key[key].after_post(state)
+                for key, state in self._run.successes(states).items()
+                if state.identifier is not None
+            ]
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]

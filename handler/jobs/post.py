@@ -180,33 +180,27 @@ class Poster:
     ) -> tuple[list[Delivery], list[Delivery]]:
         """Return whose persons Customer.io took, and for whom it refused the credentials."""
         persons: list[Person] = []
-        owners: list[int] = []
-        worst: list[Failure | None] = [None] * len(group)
-        for place, delivery in enumerate(group):
+        owners: list[str] = []
+        failures: dict[str, Failure] = {}
+        for delivery in group:
             built = self._run.attempt(partial(persons_of, delivery))
             if isinstance(built, PermanentError | RetryableError):
-                worst[place] = built
+                failures[delivery.key] = built
             else:
                 persons += built
-                owners += [place] * len(built)
+                owners += [delivery.key] * len(built)
         if persons:
             outcomes = self._outside.customerio.deliver(workspace, persons, deadline=deadline)
-            for place, outcome in zip(owners, outcomes, strict=True):
-                if outcome is not None:
-                    worst[place] = _worse(worst[place], outcome)
-        taken: list[Delivery] = []
-        refused: list[Delivery] = []
-        for delivery, failure in zip(group, worst, strict=True):
-            match failure:
-                case None:
-                    taken.append(delivery)
-                case CredentialsRefusedError():
-                    refused.append(delivery)
-                case _:
-                    self._run.fail([delivery.key], failure)
+            for key, outcome in zip(owners, outcomes, strict=True):
+                # Of several failures of one person, one to be retried counts.
+                if outcome is not None and not isinstance(failures.get(key), RetryableError):
+                    failures[key] = outcome
+        taken = [delivery for delivery in group if delivery.key not in failures]
+        refused = []
+        for delivery in group:
+            failure = failures.get(delivery.key)
+            if isinstance(failure, CredentialsRefusedError):
+                refused.append(delivery)
+            elif failure is not None:
+                self._run.fail([delivery.key], failure)
         return taken, refused
-
-
-def _worse(known: Failure | None, other: Failure) -> Failure:
-    """Return the failure that counts for somebody with several: retry before set aside."""
-    return known if isinstance(known, RetryableError) else other

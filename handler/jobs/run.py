@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 from handler.clock import Deadline, Now, Sleep
 from handler.domain.attributes import Person
 from handler.domain.options import AttributeOptions
+from handler.errors import RetryableError
 from handler.jobs.isolation import Failure, attempt
 from handler.jobs.ports import Credentials, CustomerIo, DeliveryTelemetry, People
 
@@ -61,6 +62,16 @@ class Run:
     def fail(self, keys: Iterable[str], failure: Failure) -> None:
         """Note that these people are not up to date, and why."""
         self.result.failures.update(dict.fromkeys(keys, failure))
+
+    def successes(self, results: Mapping[str, _Result | RetryableError]) -> dict[str, _Result]:
+        """Note the errors among these results, which are by person; return the others."""
+        succeeded: dict[str, _Result] = {}
+        for key, result in results.items():
+            if isinstance(result, RetryableError):
+                self.result.failures[key] = result
+            else:
+                succeeded[key] = result
+        return succeeded
 
     def attempt(self, call: Callable[[], _Result]) -> _Result | Failure:
         """Return what the call returns, or the failure that it ended in."""

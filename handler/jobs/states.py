@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from handler.domain.membership import PersonState, merge, new_version, too_old
-from handler.errors import RetryableError, VersionConflictError
+from handler.errors import VersionConflictError
 from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.run import Run
 
@@ -76,11 +76,8 @@ class States:
         now = self._outside.now()
         merged: list[Delivery] = []
         changed: dict[str, PersonState] = {}
-        for key, person in people.items():
-            known = states[key]
-            if isinstance(known, RetryableError):
-                self._result.failures[key] = known
-                continue
+        for key, known in self._run.successes(states).items():
+            person = people[key]
             floor = floors.get(key, 0)
             state = self._run.attempt(partial(self._merged, person, known, now, floor))
             if not isinstance(state, PersonState):
