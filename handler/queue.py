@@ -183,7 +183,7 @@ def _letter_entry(letter: DeadLetter, place: int) -> _Entry:
             {
                 "ErrorType": letter.error.error_type,
                 "ErrorMessage": str(letter.error),
-                SOURCE_MESSAGE_ID: letter.source_message_id,
+                SOURCE_MESSAGE_ID: letter.outcome.message.source_id,
             }
         ),
     }

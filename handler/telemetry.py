@@ -95,17 +95,17 @@ class Telemetry:
 
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that asks for nothing to be delivered."""
-        self._log("message.accepted", **_ids(message.source_id, opened), type=opened.type.value)
+        self._log("message.accepted", **_ids(message, opened), type=opened.type.value)
 
-    def message_set_aside(self, letter: DeadLetter, opened: AudienceMessage | None) -> None:
-        """Report a letter that reached the DLQ, and the message that it is from."""
+    def message_set_aside(self, letter: DeadLetter) -> None:
+        """Report a letter that reached the DLQ."""
         count = max(1, letter.profiles)
         self._count(MetricName.SetAside, count)
         self._count(MetricName[f"SetAside{letter.error.error_type}"], count)
         self._logger.warning(
             "message.set_aside",
             extra={
-                **_ids(letter.source_message_id, opened),
+                **_ids(letter.outcome.message, letter.outcome.opened),
                 "profiles": letter.profiles,
                 **_reason(letter.error),
             },
@@ -122,7 +122,7 @@ class Telemetry:
         self._logger.warning(
             "message.retried",
             extra={
-                **_ids(outcome.message.source_id, outcome.opened),
+                **_ids(outcome.message, outcome.opened),
                 "receive_count": outcome.message.receive_count,
                 "on_retry_queue": outcome.message.on_retry_queue,
                 **_reason(error),
@@ -246,9 +246,9 @@ def _reason(error: PermanentError | RetryableError) -> dict[str, str]:
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-def _ids(message_id: str, opened: AudienceMessage | None) -> dict[str, str]:
+def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, str]:
     """Return the message's id in SQS, and mParticle's own for it."""
-    ids = {"message_id": message_id}
+    ids = {"message_id": message.source_id}
     if opened and _PLAIN_ID.fullmatch(opened.message_id):
         ids["mparticle_message_id"] = opened.message_id
     return ids

@@ -7,7 +7,7 @@ set aside comes out as letters for the DLQ.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -45,11 +45,11 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeadLetter:
-    """One message for the DLQ: what is set aside, and why."""
+    """One message for the DLQ: what is set aside of a message, and why."""
 
     body: str = field(repr=False)
     error: PermanentError
-    source_message_id: str
+    outcome: MessageOutcome = field(repr=False)
     profiles: int
 
 
@@ -98,20 +98,19 @@ class MessageOutcome:
         else:
             self.error = error
 
-    def letters(self) -> Iterator[DeadLetter]:
-        """Yield what is to be set aside: nothing yet while anything is to be retried.
+    def letters(self) -> list[DeadLetter]:
+        """Return what is to be set aside: nothing yet while anything is to be retried.
 
         Profiles refused for the same reason go together; after `MAX_REASONS` all others do,
         under the reason of the first of them. Each letter's body is a message that can be sent to
         the source queue again.
         """
         if self.retry is not None:
-            return
+            return []
         if self.opened is None:
-            if self.error is not None:
-                body = whole_body(self.message.body)
-                yield DeadLetter(body, self.error, self.message.source_id, profiles=0)
-            return
+            if self.error is None:
+                return []
+            return [DeadLetter(whole_body(self.message.body), self.error, self, profiles=0)]
         refused = self.refused
         if self.error is not None:
             refused = dict.fromkeys(range(len(self.opened.profiles)), self.error)
@@ -119,16 +118,19 @@ class MessageOutcome:
         for place, error in sorted(refused.items(), key=itemgetter(0)):
             alike[error.error_type, str(error)].append(place)
         groups = list(alike.values())
-        for places in groups[:MAX_REASONS]:
-            yield self._letter(self.opened, refused[places[0]], places)
+        letters = [
+            self._letter(self.opened, refused[places[0]], places)
+            for places in groups[:MAX_REASONS]
+        ]
         if others := groups[MAX_REASONS:]:
             error = refused[others[0][0]]
             if len(others) > 1:
                 error = type(error)(f"{error}, and {len(others) - 1} other reasons")
-            yield self._letter(self.opened, error, sorted(chain.from_iterable(others)))
+            letters.append(self._letter(self.opened, error, sorted(chain.from_iterable(others))))
+        return letters
 
     def _letter(
         self, opened: AudienceMessage, error: PermanentError, places: Sequence[int]
     ) -> DeadLetter:
         body = body_of(opened, [opened.profiles[place] for place in places])
-        return DeadLetter(body, error, self.message.source_id, len(places))
+        return DeadLetter(body, error, self, len(places))

@@ -110,9 +110,15 @@ class Forwarder:
     ) -> dict[str, _Group]:
         """Sort what the messages say by person; refuse what cannot be read."""
         groups: dict[str, _Group] = {}
-        workspace_of = cache(partial(self._workspace, deadline=deadline))
+
+        @cache
+        def workspace_of(account_id: int | None) -> Workspace | Failure:
+            find = partial(self.credentials.workspace, account_id, deadline=deadline)
+            return attempt(find, self.telemetry)
+
         for outcome in outcomes:
-            opened = attempt(partial(self._open, outcome.message), self.telemetry)
+            read = partial(read_message, outcome.message.body, now=self.now())
+            opened = attempt(read, self.telemetry)
             if not isinstance(opened, AudienceMessage):
                 outcome.fail(opened)
                 report.unreadable += 1
@@ -128,14 +134,6 @@ class Forwarder:
             else:
                 outcome.fail(workspace)
         return groups
-
-    def _open(self, message: ReceivedMessage) -> AudienceMessage:
-        return read_message(message.body, now=self.now())
-
-    def _workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace | Failure:
-        return attempt(
-            lambda: self.credentials.workspace(account_id, deadline=deadline), self.telemetry
-        )
 
     def _group(
         self,
@@ -215,29 +213,22 @@ class Forwarder:
             raise RetryableError(f"all {len(left)} messages are left on the queue")
         return [message.id for message in left]
 
-    def _set_aside(self, outcomes: Sequence[MessageOutcome], deadline: Deadline) -> None:
-        owners: dict[DeadLetter, MessageOutcome] = {}
-
-        def letters() -> Iterator[DeadLetter]:
-            for outcome in outcomes:
-                written = attempt(partial(_written, outcome), self.telemetry)
-                if isinstance(written, PermanentError | RetryableError):
-                    outcome.fail(written)
-                    continue
-                owners.update(dict.fromkeys(written, outcome))
-                yield from written
-
+    def _set_aside(self, outcomes: Iterable[MessageOutcome], deadline: Deadline) -> None:
         # One request's letters are in memory at a time: they may be as large as the messages.
-        for letter, arrived in self.queue.set_aside(letters(), deadline=deadline):
-            outcome = owners.pop(letter)
+        for letter, arrived in self.queue.set_aside(self._letters(outcomes), deadline=deadline):
             if arrived:
-                self.telemetry.message_set_aside(letter, outcome.opened)
+                self.telemetry.message_set_aside(letter)
             else:
-                outcome.fail(UnavailableError("the dead-letter queue did not take a letter"))
+                error = UnavailableError("the dead-letter queue did not take a letter")
+                letter.outcome.fail(error)
 
-
-def _written(outcome: MessageOutcome) -> list[DeadLetter]:
-    return [*outcome.letters()]
+    def _letters(self, outcomes: Iterable[MessageOutcome]) -> Iterator[DeadLetter]:
+        for outcome in outcomes:
+            letters = attempt(outcome.letters, self.telemetry)
+            if isinstance(letters, list):
+                yield from letters
+            else:
+                outcome.fail(letters)
 
 
 def _fail(sources: Iterable[tuple[MessageOutcome, int]], failure: Failure) -> None:

@@ -111,8 +111,8 @@ class Telemetry(DeliveryTelemetry, Protocol):
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that asks for nothing to be delivered."""
 
-    def message_set_aside(self, letter: DeadLetter, opened: AudienceMessage | None) -> None:
-        """Report a letter that reached the DLQ, and the message that it is from."""
+    def message_set_aside(self, letter: DeadLetter) -> None:
+        """Report a letter that reached the DLQ."""
 
     def message_retried(self, outcome: MessageOutcome) -> None:
         """Report a message that is tried again later, and why."""

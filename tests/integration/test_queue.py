@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from handler.domain.outcome import DeadLetter, ReceivedMessage
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.errors import MalformedMessageError, NoIdentityError
 from handler.queue import Queue
-from tests.builders import deadline
+from tests.builders import deadline, message
 
 PLENTY = {"deadline": deadline()}
 
@@ -44,7 +44,8 @@ def receive_all(sqs, url) -> list[Any]:
 
 
 def letter(body="{}", error=None, source="m-1") -> DeadLetter:
-    return DeadLetter(body, error or NoIdentityError("$.user_identities: none"), source, 1)
+    outcome = MessageOutcome(message(body, source))
+    return DeadLetter(body, error or NoIdentityError("$.user_identities: none"), outcome, 1)
 
 
 def arrived(queue, letters) -> list[bool]:
@@ -75,7 +76,7 @@ def test_many_letters_and_large_ones_all_arrive(sqs, urls, queue) -> None:
         one["MessageAttributes"]["SourceMessageId"]["StringValue"]
         for one in receive_all(sqs, urls[2])
     }
-    assert sources == {one.source_message_id for one in letters}
+    assert sources == {one.outcome.message.source_id for one in letters}
 
 
 def test_letters_that_do_not_get_there_are_told(sqs, urls, queue) -> None:

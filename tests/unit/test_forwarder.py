@@ -91,7 +91,7 @@ class House:
 
     def set_aside(self) -> list[tuple[str, str, int]]:
         return [
-            (letter.source_message_id, letter.error.error_type, letter.profiles)
+            (letter.outcome.message.source_id, letter.error.error_type, letter.profiles)
             for letter in self.queue.letters
         ]
 

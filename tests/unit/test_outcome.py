@@ -68,7 +68,7 @@ def test_a_body_that_is_no_json_object_is_set_aside_as_it_came() -> None:
 
     (letter,) = outcome.letters()
     assert letter.body == '{"apiKey": "k", '
-    assert letter.source_message_id == "m-1"
+    assert letter.outcome.message.source_id == "m-1"
 
 
 @pytest.mark.parametrize("at_ms", [-1, NOW_MS])

@@ -186,13 +186,17 @@ def test_nothing_moves_without_time(sqs, queues) -> None:
     assert sqs.requests == []
 
 
+def letter(body: str = "{}") -> DeadLetter:
+    return DeadLetter(body, NoIdentityError("none"), MessageOutcome(message(body)), 1)
+
+
 SIZES = st.lists(st.integers(0, 300_000), max_size=30)
 
 
 @given(SIZES)
 def test_letters_go_in_requests_that_sqs_takes_and_none_is_lost(sizes) -> None:
     sqs = RecordingSqs()
-    letters = [DeadLetter("x" * size, NoIdentityError("none"), "m", 1) for size in sizes]
+    letters = [letter("x" * size) for size in sizes]
     with ThreadPoolExecutor(1) as executor:
         results = list(queue_of(sqs, executor).set_aside(letters, **PLENTY))
 
@@ -211,7 +215,7 @@ def test_letters_are_taken_one_request_at_a_time(queues) -> None:
     def letters():
         for number in range(30):
             taken.append(number)
-            yield DeadLetter("{}", NoIdentityError("none"), f"m-{number}", 1)
+            yield letter()
 
     next(iter(queues.set_aside(letters(), **PLENTY)))
 

@@ -73,9 +73,11 @@ def test_a_secret_that_could_not_be_read_is_an_error_with_its_reason(told) -> No
 
 
 def test_what_is_set_aside_is_told_and_counted_by_type(told) -> None:
-    letter = DeadLetter("secret body", NoIdentityError("$.user_identities: none"), "m-1", 3)
+    outcome = MessageOutcome(message("secret body", "m-1"))
+    outcome.opened = read_message(body(profile()), now=NOW)
+    error = NoIdentityError("$.user_identities: none")
 
-    told.telemetry.message_set_aside(letter, read_message(body(profile()), now=NOW))
+    told.telemetry.message_set_aside(DeadLetter("secret body", error, outcome, 3))
 
     (line,) = told.lines()
     assert line["message"] == "message.set_aside"
