@@ -1,4 +1,4 @@
-"""Queue: the SQS event that wakes us, and what SQS is told of each message.
+"""Queue: the SQS event that brings messages, and what is done with each of them at SQS.
 
 Messages go on to the forwarder, which says what becomes of each: done, to be tried again, or set
 aside to the dead-letter queue (DLQ) with a reason.
@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -23,18 +23,15 @@ from handler.sender import MAX_ENTRIES, batch_requests, message_group
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import (
-        MessageAttributeValueTypeDef,
-        SendMessageBatchRequestEntryTypeDef,
-    )
-
-    _Entry = SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef as _Entry
 
 FIRST_DELAY_S: Final = 30
 LAST_DELAY_S: Final = 15 * 60
 
 RETRY_REASON: Final = "RetryReason"
 SOURCE_MESSAGE_ID: Final = "SourceMessageId"
+
+_Owner = TypeVar("_Owner")
 
 
 def messages(event: Mapping[str, Any], *, retry_queue_url: str) -> list[ReceivedMessage]:
@@ -106,12 +103,13 @@ class Queue:
 
         They can be received there after about 30 seconds.
         """
-        moved: set[str] = set()
-        entries = [self._retry_entry(*numbered) for numbered in enumerate(outcomes)]
+        pairs = [
+            (outcome.message.id, self._retry_entry(place, outcome))
+            for place, outcome in enumerate(outcomes)
+        ]
         send = partial(self._send, self.retry_queue_url, deadline=deadline)
-        for sent in side_by_side(self.executor, send, [*batch_requests(entries, _size)]):
-            moved |= {outcomes[int(entry["Id"])].message.id for entry, arrived in sent if arrived}
-        return moved
+        sent = side_by_side(self.executor, send, [*batch_requests(pairs, _size)])
+        return {message_id for each in sent for message_id, arrived in each if arrived}
 
     def set_aside(
         self, letters: Iterable[DeadLetter], *, deadline: Deadline
@@ -120,13 +118,9 @@ class Queue:
 
         One request's letters are in memory at a time.
         """
-        written = ((letter, _letter_entry(letter, place)) for place, letter in enumerate(letters))
-        for request in batch_requests(written, lambda pair: _size(pair[1])):
-            entries = [entry for _, entry in request]
-            sent = self._send(self.dead_letter_queue_url, entries, deadline=deadline)
-            yield from (
-                (letter, arrived) for (letter, _), (_, arrived) in zip(request, sent, strict=True)
-            )
+        pairs = ((letter, _letter_entry(place, letter)) for place, letter in enumerate(letters))
+        for request in batch_requests(pairs, _size):
+            yield from self._send(self.dead_letter_queue_url, request, deadline=deadline)
 
     def _delay(self, url: str, batch: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
         if not deadline.allows(AWS_CALL_S):
@@ -150,52 +144,53 @@ class Queue:
         return retry_delay(tries, self.draw)
 
     def _send(
-        self, url: str, entries: Sequence[_Entry], *, deadline: Deadline
-    ) -> list[tuple[_Entry, bool]]:
-        """Send the entries of one request; return each with whether SQS has it."""
+        self, url: str, request: Sequence[tuple[_Owner, _Entry]], *, deadline: Deadline
+    ) -> list[tuple[_Owner, bool]]:
+        """Send the entries of one request; return whose they are, and whether SQS has them."""
         taken: set[str] = set()
         if deadline.allows(AWS_CALL_S):
             with suppress(BotoCoreError, ClientError):
-                answer = self.sqs.send_message_batch(QueueUrl=url, Entries=entries)
+                answer = self.sqs.send_message_batch(
+                    QueueUrl=url, Entries=[entry for _, entry in request]
+                )
                 taken = {success["Id"] for success in answer.get("Successful", ())}
-        return [(entry, entry["Id"] in taken) for entry in entries]
+        return [(owner, entry["Id"] in taken) for owner, entry in request]
 
     def _retry_entry(self, place: int, outcome: MessageOutcome) -> _Entry:
+        attributes = {
+            SOURCE_MESSAGE_ID: outcome.message.source_id,
+            RETRY_REASON: f"{type(outcome.retry).__name__}: {outcome.retry}",
+        }
+        account_id = outcome.opened.account_id if outcome.opened else None
         return {
-            "Id": str(place),
-            "MessageBody": outcome.message.body,
+            **_entry(place, outcome.message.body, attributes),
             "DelaySeconds": retry_delay(1, self.draw),
-            "MessageGroupId": message_group(outcome.opened.account_id if outcome.opened else None),
-            "MessageAttributes": _attributes(
-                {
-                    SOURCE_MESSAGE_ID: outcome.message.source_id,
-                    RETRY_REASON: f"{type(outcome.retry).__name__}: {outcome.retry}",
-                }
-            ),
+            "MessageGroupId": message_group(account_id),
         }
 
 
-def _letter_entry(letter: DeadLetter, place: int) -> _Entry:
+def _letter_entry(place: int, letter: DeadLetter) -> _Entry:
+    attributes = {
+        "ErrorType": letter.error.error_type,
+        "ErrorMessage": str(letter.error),
+        SOURCE_MESSAGE_ID: letter.outcome.message.source_id,
+    }
+    return _entry(place, letter.body, attributes)
+
+
+def _entry(place: int, body: str, attributes: Mapping[str, str]) -> _Entry:
     return {
         "Id": str(place),
-        "MessageBody": letter.body,
-        "MessageAttributes": _attributes(
-            {
-                "ErrorType": letter.error.error_type,
-                "ErrorMessage": str(letter.error),
-                SOURCE_MESSAGE_ID: letter.outcome.message.source_id,
-            }
-        ),
+        "MessageBody": body,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": text or "none"}
+            for name, text in attributes.items()
+        },
     }
 
 
-def _attributes(texts: Mapping[str, str]) -> dict[str, MessageAttributeValueTypeDef]:
-    return {
-        name: {"DataType": "String", "StringValue": text or "none"} for name, text in texts.items()
-    }
-
-
-def _size(entry: _Entry) -> int:
+def _size(pair: tuple[object, _Entry]) -> int:
+    _, entry = pair
     texts = [entry["MessageBody"]]
     for name, attribute in entry.get("MessageAttributes", {}).items():
         texts += [name, attribute["DataType"], attribute.get("StringValue", "")]
