@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -236,25 +237,27 @@ class TrackApi:
             session.check()
 
 
+@dataclass(slots=True)
 class _Session:
     """One delivery to one workspace: what all its requests share."""
 
-    def __init__(self, workspace: Workspace, deadline: Deadline, *, is_probe: bool) -> None:
-        self.workspace = workspace
-        self.deadline = deadline
-        self.url = ""
-        self.is_probe = is_probe
-        self.aborted_by: RetryableError | None = None
-        self.last_error: RetryableError | None = None
-        self.asked_to_wait = 0.0
-        self.headers = {
-            "Content-Type": "application/json",
-            **make_headers(
-                keep_alive=True,
-                basic_auth=f"{workspace.site_id}:{workspace.api_key}",
-                user_agent="audience-forwarder",
-            ),
-        }
+    workspace: Workspace
+    deadline: Deadline
+    is_probe: bool
+    url: str = ""
+    aborted_by: RetryableError | None = None
+    last_error: RetryableError | None = None
+    asked_to_wait: float = 0.0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of each request."""
+        authorization = make_headers(
+            keep_alive=True,
+            basic_auth=f"{self.workspace.site_id}:{self.workspace.api_key}",
+            user_agent="audience-forwarder",
+        )
+        return {"Content-Type": "application/json", **authorization}
 
     def abort(self, error: RetryableError) -> None:
         """Let no other request begin. An error of Customer.io counts for more than our time."""
