@@ -4,7 +4,7 @@
   - RetryableError              leave the message on the queue
     - ThrottledError            Customer.io asked us to slow down
     - UnavailableError          Customer.io or AWS could not be reached, or broke
-    - CredentialsRefusedError   Customer.io refused the credentials, even when read afresh
+    - CredentialsRefusedError   Customer.io refused the credentials, even newly read ones
     - UnusableCredentialsError  the secret's entry for an account cannot be used
     - WrongAddressError         Customer.io answered with a redirect or 404: wrong region or URL
     - VersionConflictError      others kept writing this person first

@@ -105,7 +105,7 @@ def _bounded(value: Any) -> Any:
 
 def _text(profile: RawProfile) -> str:
     # In JSON such a character is in a string, where its escape stands for it.
-    return _NOT_FOR_SQS.sub(lambda found: f"\\u{ord(found[0]):04x}", bytes(profile).decode())
+    return _NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", bytes(profile).decode())
 
 
 # ASCII alone, so that it holds nothing that SQS refuses, and half a surrogate pair stays as it

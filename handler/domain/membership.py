@@ -23,8 +23,8 @@ TOMBSTONE_LIFE_S: Final = 30 * 24 * 3600
 does not know, may be one that an exit undid: it does not count."""
 
 MAX_FORMER: Final = 8
-"""Former identifiers that a state keeps at most. Each is kept only until Customer.io has been
-told, so a person would have to change their identifier nine times during one outage."""
+"""Former identifiers that a state keeps at most. Each is kept only until it is cleared in
+Customer.io, so a person would have to change their identifier nine times during one outage."""
 
 MAX_VALUE_BYTES: Final = 1000
 """Customer.io's limit on an attribute's value (Track API, "Person limits")."""
@@ -49,8 +49,8 @@ class PersonState(msgspec.Struct, frozen=True):
     `set_at` holds the stamps of `email`, `first_name` and `last_name`, if they ever came;
     `timestamp` is the newest one given to Customer.io with a change, in Unix seconds;
     `continuations` how many attributes `SegmentMembership 2`, `… 3` were ever sent;
-    `former` the identifiers that were replaced, oldest first, until Customer.io has been told,
-    each with the newest timestamp that was given under it.
+    `former` the identifiers that were replaced, oldest first, until they are cleared in
+    Customer.io, each with the newest timestamp that was given under it.
     """
 
     version: int = 0
@@ -143,7 +143,7 @@ def new_version(known: PersonState, *, now: float) -> PersonState:
 
 
 def without_former(known: PersonState) -> PersonState:
-    """Return the next version, without former identifiers: Customer.io has been told.
+    """Return the next version, without former identifiers: they are cleared in Customer.io.
 
     The timestamp stays, as what is posted of the two versions is the same.
     """

@@ -118,7 +118,7 @@ _ACTIONS: Final = {"add": True, "delete": False, "attribute_update": None}
 
 
 def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
-    """Return what is said of each audience; of two words on one audience, the later."""
+    """Return what is said of each audience; if twice, the later entry counts."""
     changes: dict[int, MembershipChange] = {}
     for place, audience in enumerate(audiences):
         path = f"$.audiences[{place}]"
@@ -138,7 +138,7 @@ _NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
 
 
 def _names(audiences: Iterable[_Audience]) -> dict[str, str | None]:
-    """Return the names that the audiences' shared attributes set or clear; the later word stands.
+    """Return the names that the audiences' shared attributes set or clear; the later one counts.
 
     Other attributes, and entries without a key or a text, are not for us.
     """

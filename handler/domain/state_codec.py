@@ -71,26 +71,28 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
     if not packed or packed[0] not in _FORMAT_1:
         raise UnreadableStateError("a state of an unknown format: a newer version wrote it?")
     try:
-        held = _DECODER.decode(packed)
+        fields = _DECODER.decode(packed)
         stamps = [
-            int.from_bytes(held.stamps[place : place + _STAMP_BYTES], "big")
-            for place in range(0, len(held.stamps), _STAMP_BYTES)
+            int.from_bytes(fields.stamps[place : place + _STAMP_BYTES], "big")
+            for place in range(0, len(fields.stamps), _STAMP_BYTES)
         ]
-        memberships = dict(zip(accumulate(held.id_steps), stamps, strict=True))
+        memberships = dict(zip(accumulate(fields.id_steps), stamps, strict=True))
     except (msgspec.DecodeError, ValueError):
         raise UnreadableStateError("a state that cannot be read") from None
     return PersonState(
         version=version,
         timestamp=timestamp,
-        identifier=Identifier.parse(identifier, set_at_ms=held.identified_at_ms),
+        identifier=Identifier.parse(identifier, set_at_ms=fields.identified_at_ms),
         memberships=memberships,
         # A longer or shorter list is one of another version: what both know counts.
         set_at={
-            name: newest for name, newest in zip(_SET_AT, held.set_at, strict=False) if newest >= 0
+            name: newest
+            for name, newest in zip(_SET_AT, fields.set_at, strict=False)
+            if newest >= 0
         },
-        continuations=held.continuations,
+        continuations=fields.continuations,
         former={
             Identifier.parse(each.text, set_at_ms=each.set_at_ms): each.last
-            for each in held.former
+            for each in fields.former
         },
     )

@@ -1,4 +1,4 @@
-"""Former: the identifiers that people had before, until Customer.io has been told.
+"""Former: the identifiers that people had before, until they are cleared in Customer.io.
 
 Nobody may stay in an audience under an identifier that mParticle no longer uses. So whoever
 Customer.io has under a former identifier is taken out of all audiences, unless somebody else has
@@ -131,7 +131,7 @@ class FormerIdentifiers:
         return persons
 
     def forget(self, done: Sequence[Delivery]) -> None:
-        """Let states forget the former identifiers that Customer.io has been told of."""
+        """Let states forget the former identifiers that are cleared in Customer.io."""
         states = {
             delivery.key: without_former(delivery.state)
             for delivery in done
