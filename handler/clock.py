@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,13 +19,8 @@ Now = Callable[[], float]
 Sleep = Callable[[float], None]
 """Wait for so many seconds."""
 
-
-class Draw(Protocol):
-    """Chance: a number between two."""
-
-    def __call__(self, low: float, high: float, /) -> float:
-        """Return a number from `low` to `high`."""
-
+Draw = Callable[[float, float], float]
+"""Chance: a number from the first to the second."""
 
 AWS_CALL_S: Final = 4.0
 """How long a call to AWS can take, in seconds. aws/transport.py makes one try, with 1 s to

@@ -37,10 +37,6 @@ _FOR_A_HUMAN: Final = {
 ReadError = MisconfiguredError | UnavailableError
 
 
-def _ignore(_: ReadError) -> None:
-    pass
-
-
 class Secret:
     """A secret's text. Safe to use from threads."""
 
@@ -51,7 +47,7 @@ class Secret:
         *,
         kept_s: float,
         now: Now,
-        on_failure: Callable[[ReadError], None] = _ignore,
+        on_failure: Callable[[ReadError], object] = lambda _: None,
     ) -> None:
         """Keep where to read; nothing is read yet. Each read that fails goes to `on_failure`."""
         self.name = name

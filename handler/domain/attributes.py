@@ -42,8 +42,8 @@ class Person(msgspec.Struct, frozen=True):
     identifier: Identifier
     timestamp: int
     attributes: Attributes
-    overflowing: bool
-    names_left_out: int
+    overflowing: bool = False
+    names_left_out: int = 0
     audience_count: int = 0
     dotted_audiences: tuple[int, ...] = ()
     update_only: bool = False
@@ -106,8 +106,7 @@ def introduction(state: PersonState, person: Person) -> Person | None:
     former = _former_email(state)
     if former is None or person.attributes.get("email") == former.value:
         return None
-    timestamp = state.former[former] + 1
-    return _aside(person.identifier, {"email": former.value}, timestamp=timestamp)
+    return Person(person.identifier, state.former[former] + 1, {"email": former.value})
 
 
 def former_persons(
@@ -130,22 +129,9 @@ def former_persons(
         for change in update.changes
     }
     return [
-        _aside(each, {**lists, **known}, timestamp=last + 1, update_only=True)
+        Person(each, last + 1, {**lists, **known}, update_only=True)
         for each, last in former.items()
     ]
-
-
-def _aside(
-    identifier: Identifier, attributes: Attributes, *, timestamp: int, update_only: bool = False
-) -> Person:
-    return Person(
-        identifier=identifier,
-        timestamp=timestamp,
-        attributes=attributes,
-        overflowing=False,
-        names_left_out=0,
-        update_only=update_only,
-    )
 
 
 def _identifier(state: PersonState) -> Identifier:

@@ -16,12 +16,11 @@ from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
 from handler.errors import (
-    PermanentError,
     PersonRejectedError,
-    RetryableError,
     VersionConflictError,
 )
 from handler.jobs.former import FormerIdentifiers
+from handler.jobs.isolation import Failure
 from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Delivered, Outside, Run
 from handler.jobs.states import States
@@ -115,7 +114,7 @@ class _Phases:
     ) -> _Result | None:
         """Return what the call returns; an error fails these people alone."""
         result = self._run.attempt(call)
-        if not isinstance(result, PermanentError | RetryableError):
+        if not isinstance(result, Failure):
             return result
         for person in people:
             self.result.failures.setdefault(person.key, result)

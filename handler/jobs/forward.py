@@ -23,7 +23,6 @@ from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,
     MisconfiguredError,
-    PermanentError,
     RetryableError,
     TooOldError,
     UnavailableError,
@@ -147,7 +146,7 @@ class Forwarder:
             one_attribute = self.one_attribute_per_audience
         for place, raw in enumerate(opened.profiles):
             profile = attempt(partial(read_profile, raw), self.telemetry)
-            if isinstance(profile, PermanentError | RetryableError):
+            if isinstance(profile, Failure):
                 outcome.fail_profile(place, profile)
                 continue
             key = person_key(workspace.site_id, profile)

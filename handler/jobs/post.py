@@ -20,7 +20,7 @@ from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
-from handler.errors import CredentialsRefusedError, PermanentError, RetryableError
+from handler.errors import CredentialsRefusedError, RetryableError
 from handler.jobs.isolation import Failure
 from handler.jobs.run import Run
 
@@ -184,7 +184,7 @@ class Poster:
         failures: dict[str, Failure] = {}
         for delivery in group:
             built = self._run.attempt(partial(persons_of, delivery))
-            if isinstance(built, PermanentError | RetryableError):
+            if isinstance(built, Failure):
                 failures[delivery.key] = built
             else:
                 persons += built
