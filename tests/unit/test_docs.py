@@ -8,10 +8,11 @@ import click
 import pytest
 
 from handler import queue
-from handler.domain.outcome import DeadLetter
+from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.errors import NoIdentityError, PermanentError, RetryableError
 from handler.telemetry import MetricName
 from ops.cli import cli
+from tests.builders import message
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE
 from tools import docs
 
@@ -115,8 +116,9 @@ def test_the_reference_has_every_log_event_and_no_other():
 
 
 def test_the_reference_has_every_attribute_of_a_dead_letter_and_no_other():
-    letter = DeadLetter("{}", NoIdentityError("none"), "source", profiles=1)
-    sent = queue._letter_entry(letter, 0)["MessageAttributes"]
+    outcome = MessageOutcome(message("{}"))
+    letter = DeadLetter("{}", NoIdentityError("none"), outcome, profiles=1)
+    sent = queue._letter_entry(0, letter)["MessageAttributes"]
 
     documented = first_cells(page("docs/reference.md"), "| message attribute | value |")
 
