@@ -36,7 +36,7 @@ _Loader.add_multi_constructor("!", _short_form)
 def read_template() -> dict[str, Any]:
     """Return the stack's template."""
     text = (PROJECT / "template.yaml").read_text()
-    template: dict[str, Any] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    template: dict[str, Any] = _Loader(text).get_single_data()
     return template
 
 
