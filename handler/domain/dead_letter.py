@@ -53,7 +53,7 @@ def whole_body(body: str) -> str:
         fields = read_fields(text)
     except MalformedMessageError:
         # A question mark, not an escape, which could make JSON of what is none.
-        return _NOT_FOR_SQS.sub("?", text)
+        return NOT_FOR_SQS.sub("?", text)
     if isinstance(fields.user_profiles, msgspec.Raw):
         return with_profiles(write_head(fields), _text(fields.user_profiles))
     return _body(fields, fields.user_profiles)
@@ -105,11 +105,12 @@ def _bounded(value: Any) -> Any:
 
 def _text(profile: RawProfile) -> str:
     # In JSON such a character is in a string, where its escape stands for it.
-    return _NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", bytes(profile).decode())
+    return NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", bytes(profile).decode())
 
 
 # ASCII alone, so that it holds nothing that SQS refuses, and half a surrogate pair stays as it
 # came.
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
-_NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+NOT_FOR_SQS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""The characters that SQS refuses (SendMessage, "MessageBody")."""

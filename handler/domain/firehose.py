@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from handler.domain.dead_letter import whole_body, with_profiles, write_head
+from handler.domain.dead_letter import NOT_FOR_SQS, whole_body, with_profiles, write_head
 from handler.domain.message import MessageFields, MessageType
 from handler.domain.packing import packed
 from handler.errors import MalformedMessageError
@@ -123,15 +123,11 @@ def as_it_came(body: bytes) -> str:
         text = body.decode()
     except UnicodeDecodeError:
         raise MalformedMessageError("$: neither JSON nor UTF-8") from None
-    if not _SQS_TEXT.fullmatch(text):
+    if not text or NOT_FOR_SQS.search(text):
         raise MalformedMessageError("$: not JSON, and empty or with characters that SQS refuses")
     if len(body) > MAX_MESSAGE_BYTES:
         raise _too_large("$")
     return text
-
-
-# The characters that SQS takes (SendMessage, "MessageBody").
-_SQS_TEXT: Final = re.compile("[\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 
 def _too_large(path: str) -> MalformedMessageError:
