@@ -63,11 +63,12 @@ class Sender:
         OutOfTimeError if some are not confirmed; others may be on the queue even so.
         """
         waiting = list(bodies)
-        group = message_group(account_id)
+        send = partial(self._send, group=message_group(account_id), deadline=deadline)
         for number in range(MAX_ROUNDS):
             if number:
                 self.sleep(self.draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
-            answers = self._send_all(waiting, group, deadline)
+            requests = [*batch_requests(waiting, lambda body: len(body.encode()))]
+            answers = side_by_side(self.executor, send, requests)
             waiting = [body for left, _ in answers for body in left]
             if not waiting:
                 return
@@ -79,13 +80,6 @@ class Sender:
         # SQS's own texts may quote what was sent: the code is enough.
         reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
         raise UnavailableError(reason)
-
-    def _send_all(
-        self, bodies: Sequence[str], group: str, deadline: Deadline
-    ) -> list[tuple[Sequence[str], str]]:
-        requests = list(batch_requests(bodies, lambda body: len(body.encode())))
-        send = partial(self._send, group=group, deadline=deadline)
-        return side_by_side(self.executor, send, requests)
 
     def _send(
         self, request: Sequence[str], *, group: str, deadline: Deadline

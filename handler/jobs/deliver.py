@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Final, TypeVar
+from typing import Final
 
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
-from handler.errors import (
-    PersonRejectedError,
-    VersionConflictError,
-)
+from handler.errors import PersonRejectedError, VersionConflictError
 from handler.jobs.former import FormerIdentifiers
 from handler.jobs.isolation import Failure
 from handler.jobs.post import Delivery, PersonUpdates, Poster
@@ -33,9 +30,6 @@ MAX_ROUNDS: Final = 5
 
 VERIFYING_S: Final = AWS_CALL_S + 0.5
 """Kept for the verifying read, in seconds."""
-
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +80,20 @@ class _Phases:
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
         for part in slices(people, PEOPLE_IN_MEMORY):
-            updated = self._isolated(part, partial(self._states.update, part))
-            deliveries += updated or []
+            updated = self._run.attempt(partial(self._states.update, part))
+            if isinstance(updated, list):
+                deliveries += updated
+            else:
+                self._fail_the_rest(part, updated)
         if deliveries:
-            self._isolated(people, partial(self._bring_up_to_date, deliveries))
+            failure = self._run.attempt(partial(self._bring_up_to_date, deliveries))
+            if failure is not None:
+                self._fail_the_rest(people, failure)
+
+    def _fail_the_rest(self, people: Iterable[PersonUpdates], failure: Failure) -> None:
+        """Note a failure for those of these people who have not failed yet."""
+        keys = [person.key for person in people if person.key not in self.result.failures]
+        self._run.fail(keys, failure)
 
     def _without_paused(self, people: Iterable[PersonUpdates]) -> Iterable[PersonUpdates]:
         """Return whose workspace takes people at present: for the others nothing is begun."""
@@ -108,17 +112,6 @@ class _Phases:
         for of_all in (failures, self.result.persons, self.result.too_old):
             for key in of_all.keys() - asked_for:
                 del of_all[key]
-
-    def _isolated(
-        self, people: Sequence[PersonUpdates], call: Callable[[], _Result]
-    ) -> _Result | None:
-        """Return what the call returns; an error fails these people alone."""
-        result = self._run.attempt(call)
-        if not isinstance(result, Failure):
-            return result
-        for person in people:
-            self.result.failures.setdefault(person.key, result)
-        return None
 
     # --- post, clear former identifiers, verify ---
 
