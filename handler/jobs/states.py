@@ -93,7 +93,7 @@ class States:
     ) -> PersonState:
         merged = merge(known, person.updates, now=now)
         if person.updates:
-            # What was too old may not be for the state that somebody wrote meanwhile.
+            # What was too old may not be so for the state that somebody wrote meanwhile.
             self._result.too_old.pop(person.key, None)
         if places := too_old(known, merged, person.updates, now=now):
             self._result.too_old[person.key] = places
