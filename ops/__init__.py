@@ -1,13 +1,15 @@
-"""Ops: the command `ops`, for whoever is on call.
+"""Ops: the command `ops`, for the engineer on call.
 
-    cli            all commands under one name, and what `run` ends with
-    commands       each group of them, and the one place that asks and tells
-    show           tables and progress for people
-    status  checks  dead_letters  people  secret  mapping
+    cli            all commands under one name, and the exit status
+    commands       the groups of commands, and what they share
+    show           tables and progress bars for a terminal
+    status  checks  people  credentials_secret  mapping  dead_letter_queue
                    what the commands do, each on its own
-    stack          finds the deployed stack, and talks to AWS
-    masking        personal data made unreadable
+    dead_letters   what a dead letter says, and which are chosen
+    masking        hides personal data
+    logs           reads the functions' logs
+    stack          finds the deployed stack, and creates the AWS clients
 
-What is thought of messages and people comes from `handler`, so the tool and the function cannot
-disagree. The function knows nothing of this.
+`handler` reads messages, people and settings, so the tool and the function cannot disagree. The
+function knows nothing of this package.
 """

@@ -1,6 +1,6 @@
-"""Checks: what has to be in order for a change to get through, each with its mend.
+"""Checks: what must be in order for a change to reach Customer.io, and the fix for what is not.
 
-They only look. Settings and the secret are read by the function's own rooms.
+They change nothing. The function's own modules read the settings and the secret.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
-from ops import mapping, secret
+from ops import credentials_secret, mapping
 from ops.logs import read_log
-from ops.stack import READY
+from ops.stack import READY, describe_error
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
 
 _DEPLOY: Final = "deploy again: make deploy"
 _PUT: Final = "put valid ones: ops credentials put"
-_PUT_OR_REMOVE: Final = f"{_PUT}; or take an account's entry out: ops credentials remove"
+_PUT_OR_REMOVE: Final = f"{_PUT}; or remove the entry of an account: ops credentials remove"
 _ENABLE: Final = (
     "if it is disabled, enable it: ops mapping enable; otherwise deploy again: make deploy"
 )
 _LONGER: Final = (
-    f"see step 5 of docs/connect-mparticle.md: put tokens of {MIN_TOKEN_LENGTH} characters into "
+    f"put tokens of at least {MIN_TOKEN_LENGTH} characters, "
+    "as in step 5 of docs/connect-mparticle.md, into the secret "
 )
 _DOT_IN_NAME: Final = "audience.dot_in_name"
 _DOTS: Final = (
@@ -44,20 +45,20 @@ _A_DAY_S: Final = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `mend` is what to do about it, empty if it is in order.
+    """The result of one check; `fix` says what to do, and is empty if nothing is to be done.
 
-    A check that is in order and has a `mend` is a warning.
+    A check that is ok and has a fix is a warning.
     """
 
     name: str
     is_ok: bool
-    found: str
-    mend: str = ""
+    result: str
+    fix: str = ""
 
 
 @dataclass(slots=True)
 class Checks:
-    """The checks of one stack; the later ones use what the earlier ones found."""
+    """The checks of one stack; later ones use what earlier ones read."""
 
     aws: Aws
     stack: Stack
@@ -67,7 +68,7 @@ class Checks:
     dotted_audiences: list[int] = field(default_factory=list)
 
     def run(self) -> Iterator[Check]:
-        """Look at one thing after another."""
+        """Check everything, one after another."""
         yield _checked("stack", _DEPLOY, lambda: (self.stack.status in READY, self.stack.status))
         yield _checked("function", _DEPLOY, self._function)
         yield from self.of_mappings()
@@ -83,28 +84,28 @@ class Checks:
             accounts.setdefault(workspace, []).append(account)
         for workspace, names in accounts.items():
             of = f"of account {', '.join(names)}"
-            yield from _customerio(workspace, of, self.settings.track_api_url)
+            yield from _check_customerio(workspace, of, self.settings.track_api_url)
         if self.settings.attribute_options.dot_replacement is None:
             yield from self.of_audience_names()
 
     def of_mappings(self) -> Iterator[Check]:
-        """Look at the event source mapping of each queue."""
+        """Check the event source mapping of each queue."""
         for queue in mapping.QUEUES:
             yield _checked(f"mapping of the {queue}", _ENABLE, partial(self._mapping, queue))
 
     def of_queues(self) -> Iterator[Check]:
-        """Look at the queues that the function receives messages from."""
+        """Check the queues that the function receives messages from."""
         urls = (self.stack.queue_url, self.stack.retry_queue_url)
         for queue, url in zip(mapping.QUEUES, urls, strict=True):
             yield _checked(queue, _DEPLOY, partial(self._queue, url))
 
     def of_audience_names(self) -> Iterator[Check]:
-        """Look in the log of the last day for attributes with a dot in their names."""
+        """Search the log of the last day for warnings of audience names with a dot."""
         check = _checked("audience names", _DEPLOY, self._audience_names)
-        yield replace(check, mend=_DOTS) if self.dotted_audiences else check
+        yield replace(check, fix=_DOTS) if self.dotted_audiences else check
 
     def of_ingress(self) -> Iterator[Check]:
-        """Look at mParticle's own door, where there is one."""
+        """Check the ingress, if the stack has one."""
         if self.stack.ingress is None:
             return
         arn = self.stack.ingress.arn
@@ -113,29 +114,28 @@ class Checks:
             yield _checked("secret of the URL", _LONGER + self.url_secret_name, self._tokens)
 
     def _ingress(self, arn: str) -> tuple[bool, str]:
-        found = self.aws.functions.get_function_configuration(FunctionName=arn)
-        settings = IngressSettings.from_environ(found["Environment"]["Variables"])
+        function = self.aws.functions.get_function_configuration(FunctionName=arn)
+        settings = IngressSettings.from_environ(function["Environment"]["Variables"])
         self.url_secret_name = settings.url_secret_name
-        return _works(found), f"{found.get('State', '')}, its settings readable"
+        return _works(function), f"{function.get('State', '')}, its settings readable"
 
     def _tokens(self) -> tuple[bool, str]:
-        held = self.aws.secrets.get_secret_value(SecretId=self.url_secret_name)
-        lengths = [len(token) for token in tokens_in(held.get("SecretString", ""))]
+        secret = self.aws.secrets.get_secret_value(SecretId=self.url_secret_name)
+        lengths = [len(token) for token in tokens_in(secret.get("SecretString", ""))]
         too_short = sum(length < MIN_TOKEN_LENGTH for length in lengths)
-        of_them = f"{too_short} of them too short" if too_short else "none too short"
-        return bool(lengths) and not too_short, f"tokens: {len(lengths)}, {of_them}"
+        return bool(lengths) and not too_short, f"tokens: {len(lengths)}, too short: {too_short}"
 
     def _function(self) -> tuple[bool, str]:
-        found = self.aws.functions.get_function_configuration(
+        function = self.aws.functions.get_function_configuration(
             FunctionName=self.stack.function_name
         )
-        self.settings = Settings.from_environ(found["Environment"]["Variables"])
-        return _works(found), f"{found.get('State', '')}, its settings readable"
+        self.settings = Settings.from_environ(function["Environment"]["Variables"])
+        return _works(function), f"{function.get('State', '')}, its settings readable"
 
     def _mapping(self, queue: str) -> tuple[bool, str]:
-        found = [each for each in mapping.find(self.aws, self.stack) if each.queue == queue]
-        states = " ".join(each.state for each in found) or "there is none"
-        if not all(each.reports_failures for each in found):
+        mappings = [each for each in mapping.find(self.aws, self.stack) if each.queue == queue]
+        states = " ".join(each.state for each in mappings) or "there is none"
+        if not all(each.reports_failures for each in mappings):
             return False, f"{states}, without ReportBatchItemFailures"
         return states == "Enabled", states
 
@@ -166,8 +166,8 @@ class Checks:
             [f'"{_DOT_IN_NAME}"'],
             since=time.time() - _A_DAY_S,
         )
-        logged = map(_dotted_audience, log.lines)
-        self.dotted_audiences = sorted({key for key in logged if key is not None})
+        logged_ids = map(_dotted_audience, log.lines)
+        self.dotted_audiences = sorted({key for key in logged_ids if key is not None})
         if not self.dotted_audiences:
             return True, "no warning of a dot in the last day"
         return True, f"a dot in the name of audience {', '.join(map(str, self.dotted_audiences))}"
@@ -175,19 +175,13 @@ class Checks:
     def _secret(self) -> tuple[bool, str]:
         if self.settings is None:
             return False, "the function's settings do not name it"
-        self.workspaces = secret.workspaces(self.aws, self.settings.credentials_secret_name)
-        return True, f"well-formed, accounts: {', '.join(self.workspaces)}"
-
-
-def told(error: BotoCoreError | ClientError) -> str:
-    """Return what AWS said, in a line."""
-    if isinstance(error, ClientError):
-        return "{Code}: {Message}".format(**error.response["Error"])
-    return str(error)
+        name = self.settings.credentials_secret_name
+        self.workspaces = credentials_secret.workspaces(self.aws, name)
+        return True, f"readable, accounts: {', '.join(self.workspaces)}"
 
 
 def _dotted_audience(line: str) -> int | None:
-    """Return the audience id of a line of the log that warns of a dot."""
+    """Return the audience id in a line of the log that warns of a dot; None for other lines."""
     try:
         logged = json.loads(line)
     except ValueError:
@@ -198,37 +192,38 @@ def _dotted_audience(line: str) -> int | None:
     return audience_id if isinstance(audience_id, int) else None
 
 
-def _works(found: Mapping[str, Any]) -> bool:
-    state = found.get("State", "")
-    return state in {"Active", "Inactive"} and found.get("LastUpdateStatus") != "Failed"
+def _works(function: Mapping[str, Any]) -> bool:
+    state = function.get("State", "")
+    return state in {"Active", "Inactive"} and function.get("LastUpdateStatus") != "Failed"
 
 
-def _checked(name: str, mend: str, look: Callable[[], tuple[bool, str]]) -> Check:
+def _checked(name: str, fix: str, look: Callable[[], tuple[bool, str]]) -> Check:
+    """Return the result of a look; an error of AWS or of the function's code is a failed check."""
     try:
-        is_ok, found = look()
+        is_ok, result = look()
     except (BotoCoreError, ClientError) as error:
-        is_ok, found = False, told(error)
-        if "AccessDenied" in found:
-            mend = "you may not look: ask for the permission that is named"
+        is_ok, result = False, describe_error(error)
+        if "AccessDenied" in result:
+            fix = "you may not look: ask for the permission that is named"
     except ForwarderError as error:
-        is_ok, found = False, str(error)
-    return Check(name, is_ok, found, "" if is_ok else mend)
+        is_ok, result = False, str(error)
+    return Check(name, is_ok, result, "" if is_ok else fix)
 
 
-def _customerio(workspace: Workspace, of: str, track_api_url: str) -> Iterator[Check]:
+def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iterator[Check]:
     try:
-        region = secret.region(workspace, track_api_url=track_api_url)
+        region = credentials_secret.region(workspace, track_api_url=track_api_url)
     except CredentialsRefusedError as error:
-        yield Check(f"credentials {of}", is_ok=False, found=str(error), mend=_PUT)
+        yield Check(f"credentials {of}", is_ok=False, result=str(error), fix=_PUT)
         return
     except ForwarderError as error:
-        mend = "see whether Customer.io is reachable, and its status page"
-        yield Check(f"credentials {of}", is_ok=False, found=str(error), mend=mend)
+        fix = "see whether Customer.io is reachable, and its status page"
+        yield Check(f"credentials {of}", is_ok=False, result=str(error), fix=fix)
         return
-    yield Check(f"credentials {of}", is_ok=True, found="accepted by Customer.io")
+    yield Check(f"credentials {of}", is_ok=True, result="accepted by Customer.io")
     yield Check(
         f"region {of}",
         is_ok=workspace.region in {region, "auto"},
-        found=f"the secret says {workspace.region}, Customer.io {region}",
-        mend="" if workspace.region in {region, "auto"} else f"set it to {region} in the secret",
+        result=f"{workspace.region} in the secret, {region} according to Customer.io",
+        fix="" if workspace.region in {region, "auto"} else f"set it to {region} in the secret",
     )

@@ -1,4 +1,4 @@
-"""Cli: the commands under one name, and the status that each ends with."""
+"""Cli: all commands under one name, and the exit status."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from handler.errors import ForwarderError
-from ops.checks import told
 from ops.commands import credentials, dlq, options, person, stack
-from ops.commands.context import FINE, OUT_OF_REACH, STOPPED
+from ops.commands.context import ABORTED, OK, UNREACHABLE
+from ops.stack import describe_error
 
-_HELP: Final = """See what is wrong with a deployed audience forwarder, and mend it.
+_HELP: Final = """See what is wrong with a deployed audience forwarder, and fix it.
 
 \b
-Ends with
-  0  done, and all is well
-  1  done, and something is wrong: a check failed, messages are set aside, were left or are
-     hidden by somebody else, nobody was found
-  2  wrong usage, or a file that cannot be used; nothing was done
-  3  AWS, Customer.io or the stack is out of reach, or refused; nothing more was done
+Exit status
+  0  done, and everything is in order
+  1  done, and something is wrong: a check failed, messages are set aside, were not sent or
+     deleted, or are hidden because somebody else has received them, or the person is unknown
+  2  wrong usage, or an unusable file; nothing was changed
+  3  AWS, Customer.io or the stack cannot be reached, or refused; the command stopped there
   4  you said no, or pressed Ctrl-C
 
-Everything but `dlq redrive`, `dlq purge`, `send`, `credentials`, `mapping` and `person erase`
-only looks; these ask first, unless told `--yes`.
-What to do about what you see: docs/operations.md.
+Only `dlq redrive`, `dlq purge`, `send`, `credentials`, `mapping` and `person erase` change
+anything. They ask first, unless you add `--yes`.
+docs/operations.md says what to do for each alarm.
 """
 
 
@@ -50,18 +50,18 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, and return the status to end with."""
-    complain = Console(stderr=True, highlight=False, soft_wrap=True).print
+    """Run one command, and return its exit status."""
+    print_error = Console(stderr=True, highlight=False, soft_wrap=True).print
     try:
-        return int(cli.main(arguments, prog_name="ops", standalone_mode=False) or FINE)
+        return int(cli.main(arguments, prog_name="ops", standalone_mode=False) or OK)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
-        complain("Stopped.")
-        return STOPPED
+        print_error("Stopped.")
+        return ABORTED
     except (BotoCoreError, ClientError) as error:
-        complain(told(error), markup=False)
+        print_error(describe_error(error), markup=False)
     except ForwarderError as error:
-        complain(str(error), markup=False)
-    return OUT_OF_REACH
+        print_error(str(error), markup=False)
+    return UNREACHABLE

@@ -1,4 +1,4 @@
-"""Secret: the Customer.io credentials, read, tried out at Customer.io, and replaced."""
+"""Credentials secret: reads it, tests its credentials at Customer.io, and writes it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import urllib3
-from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
 from handler import clock
 from handler.clock import Deadline
 from handler.credentials import Credentials
 from handler.customerio.client import REGION_URLS
+from handler.customerio.transport import Transport
 from handler.customerio.wire import read_region
 from handler.domain.workspace import Workspace
-from handler.errors import UnavailableError, UnusableCredentialsError
+from handler.errors import RetryableError, UnusableCredentialsError
 from handler.secret import Secret
 from ops.stack import NO_DEADLINE
 
@@ -28,16 +28,15 @@ if TYPE_CHECKING:
 
 DEFAULT: Final = "default"
 ACCOUNT: Final = re.compile(r"default|0|-?[1-9][0-9]*")
-"""What the function finds an entry by: the number as mParticle writes it, or `default`."""
+"""The name of an entry: an account's number as mParticle writes it, or `default`."""
 
-_PATIENCE_S: Final = 10.0
-_MOST_BYTES: Final = 10_000  # of an answer that is to name a region
+_TIMEOUT_S: Final = 10.0
 
 Content = Mapping[str, Any]
 
 
 def read(aws: Aws, name: str) -> Content:
-    """Return what the secret holds; nothing of what is no JSON object."""
+    """Return the content of the secret; empty if it is not a JSON object."""
     return _object(aws.secrets.get_secret_value(SecretId=name).get("SecretString", ""))
 
 
@@ -55,29 +54,37 @@ def text(content: Content) -> str:
 
 
 @dataclass(slots=True)
-class _Held:
-    """A secret's text that is not read from anywhere."""
+class _Text:
+    """A secret whose text is given and not read from AWS."""
 
     name: str
-    held: str
+    content: str
 
     def text(self, *, deadline: Deadline, refresh: bool = False) -> str:  # noqa: ARG002
-        return self.held
+        return self.content
+
+
+class _NoTelemetry:
+    def request(self, *, status: int, seconds: float) -> None:
+        pass
+
+    def request_retried(self, error: RetryableError) -> None:
+        pass
 
 
 def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     """Return the workspace of each mParticle account, as the function reads them.
 
-    Raises UnusableCredentialsError for an entry that cannot be used, with its account and what is
-    wrong with it, MisconfiguredError if the whole secret cannot be used, or UnavailableError.
+    Raises UnusableCredentialsError for an entry that cannot be used, with its account and the
+    reason, MisconfiguredError if the whole secret cannot be used, or UnavailableError.
     """
     text = Secret(aws.secrets, name, kept_s=0, now=clock.now).text(deadline=NO_DEADLINE)
-    return understood(name, text)
+    return workspaces_in(text, name)
 
 
-def understood(name: str, text: str) -> dict[str, Workspace]:
-    """Return what `workspaces` would, were this the secret's text."""
-    credentials = Credentials(_Held(name, text))
+def workspaces_in(text: str, name: str) -> dict[str, Workspace]:
+    """Return what `workspaces` would return if this was the text of the secret."""
+    credentials = Credentials(_Text(name, text))
     accounts = _object(text).get("accounts")
     if not isinstance(accounts, Mapping) or not accounts:
         return {DEFAULT: credentials.workspace(None, deadline=NO_DEADLINE)}
@@ -95,85 +102,79 @@ def understood(name: str, text: str) -> dict[str, Workspace]:
 
 
 def region(workspace: Workspace, *, track_api_url: str) -> Literal["us", "eu"]:
-    """Return the region that Customer.io says the workspace is in.
+    """Return the region of the workspace, according to Customer.io.
 
-    Raises CredentialsRefusedError where it does not accept the credentials, or another
+    Raises CredentialsRefusedError if it does not accept the credentials, or another
     RetryableError.
     """
     pool = urllib3.PoolManager(ssl_context=ssl.create_default_context())
-    try:
-        response = pool.request(
-            "GET",
-            # Either region knows of all workspaces.
-            f"{track_api_url or REGION_URLS['us']}/api/v1/accounts/region",
-            headers=make_headers(
-                basic_auth=f"{workspace.site_id}:{workspace.api_key}",
-                user_agent="audience-forwarder",
-            ),
-            timeout=_PATIENCE_S,
-            retries=False,
-            redirect=False,
-            preload_content=False,
-        )
-        return read_region(response.status, response.read(_MOST_BYTES))
-    except HTTPError as error:
-        raise UnavailableError(f"Customer.io: {type(error).__name__}") from None
+    response = Transport(pool, _NoTelemetry()).request(
+        # Both regions know all workspaces.
+        f"{track_api_url or REGION_URLS['us']}/api/v1/accounts/region",
+        body=None,
+        headers=make_headers(
+            basic_auth=f"{workspace.site_id}:{workspace.api_key}", user_agent="audience-forwarder"
+        ),
+        deadline=NO_DEADLINE.within(_TIMEOUT_S),
+    )
+    return read_region(response.status, response.data)
 
 
-def renewed(content: Content, workspace: Workspace, *, account: str | None) -> Content:
-    """Return the secret's content with these credentials, and all else in it as it was.
+def with_credentials(content: Content, workspace: Workspace, *, account: str | None) -> Content:
+    """Return the content with these credentials, and everything else unchanged.
 
-    They go to the account named; without one, to every entry of their workspace. Raises
-    ValueError where there is none.
+    They replace the entry of `account`, or, if that is None, each entry of their workspace.
+    Raises ValueError if there is no such entry.
     """
-    entry = {
+    new = {
         "site_id": workspace.site_id, "api_key": workspace.api_key, "region": workspace.region,
     }  # fmt: skip
     accounts = content.get("accounts")
     if not isinstance(accounts, Mapping):
-        only = {name: value for name, value in content.items() if name != "accounts"}
+        entry = {name: value for name, value in content.items() if name != "accounts"}
         if account is None:
-            return only | entry
-        return {"accounts": ({DEFAULT: only} if only else {}) | {account: entry}}
-    names = _of_workspace(accounts, workspace.site_id) if account is None else [account]
-    return {**content, "accounts": {**accounts, **_replaced(accounts, names, entry)}}
+            return entry | new
+        return {"accounts": ({DEFAULT: entry} if entry else {}) | {account: new}}
+    names = _accounts_of(workspace.site_id, accounts) if account is None else [account]
+    return {**content, "accounts": {**accounts, **_updated(accounts, names, new)}}
 
 
-def _of_workspace(accounts: Content, site_id: str) -> list[str]:
-    same = [
+def _accounts_of(site_id: str, accounts: Content) -> list[str]:
+    names = [
         name
-        for name, one in accounts.items()
-        if isinstance(one, Mapping) and one.get("site_id") == site_id
+        for name, entry in accounts.items()
+        if isinstance(entry, Mapping) and entry.get("site_id") == site_id
     ]
-    if not same:
+    if not names:
         raise ValueError("no account in the secret has this site id: name one with --account")
-    return same
+    return names
 
 
-def _replaced(accounts: Content, names: Iterable[str], entry: Content) -> Content:
+def _updated(accounts: Content, names: Iterable[str], new: Content) -> Content:
     before = {name: accounts.get(name) for name in names}
     return {
-        name: {**(one if isinstance(one, Mapping) else {}), **entry}
-        for name, one in before.items()
+        name: {**(entry if isinstance(entry, Mapping) else {}), **new}
+        for name, entry in before.items()
     }
 
 
-def without(content: Content, account: str) -> Content:
-    """Return the secret's content without the entry of an account, and all else as it was.
+def without_account(content: Content, account: str) -> Content:
+    """Return the content without the entry of an account, and everything else unchanged.
 
-    Raises ValueError where there is no such entry, or no other.
+    Raises ValueError if there is no such entry, or no other.
     """
     accounts = content.get("accounts")
     if not isinstance(accounts, Mapping) or account not in accounts:
         raise ValueError(f"the secret has no entry of account {account}")
-    left = {name: entry for name, entry in accounts.items() if name != account}
-    if not left:
+    others = {name: entry for name, entry in accounts.items() if name != account}
+    if not others:
         raise ValueError("it is the only entry: put other credentials in its place")
-    return {**content, "accounts": left}
+    return {**content, "accounts": others}
 
 
 def write(aws: Aws, name: str, content: Content) -> None:
-    """Put the content into the secret; the function finds it within five minutes, or at once
-    after a refusal.
+    """Put the content into the secret.
+
+    The function reads it within five minutes, or at once after Customer.io refuses credentials.
     """
     aws.secrets.put_secret_value(SecretId=name, SecretString=text(content))

@@ -1,6 +1,6 @@
-"""Logs: the lines of a function's log in CloudWatch that hold a term.
+"""Logs: the lines of a function's log in CloudWatch that contain a term.
 
-What the lines mean is for status.py and checks.py to say.
+status.py and checks.py read what the lines mean.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mypy_boto3_logs.client import CloudWatchLogsClient
 
 MOST_LINES: Final = 10_000
-"""Lines that are read for each term: more would keep an operator waiting."""
+"""Limit on the lines that are read for each term, as an operator waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Lines of a log: all that hold a term, from `complete_since` on, in Unix seconds."""
+    """The lines that contain a term: all since `complete_since`, in Unix seconds."""
 
     lines: Sequence[str]
     complete_since: float
@@ -33,12 +33,12 @@ def read_log(
     most: int = MOST_LINES,
     on_lines: Callable[[int], None] = lambda _: None,
 ) -> Log:
-    """Return the lines with any of the terms, the newest first: about `most` for each term.
+    """Return the lines that contain one of the terms, the newest first: about `most` for each.
 
-    A term is a filter pattern of CloudWatch Logs; `since` is in Unix seconds. `on_lines` gets the
-    number of lines of each page that is read. Raises botocore's ClientError.
+    A term is a filter pattern of CloudWatch Logs; `since` is in Unix seconds. `on_lines` is called
+    with the number of lines of each page. Raises botocore's ClientError.
     """
-    found: dict[tuple[object, ...], str] = {}  # each once, also where two terms are in it
+    lines: dict[tuple[object, ...], str] = {}  # a line that contains two terms, once
     complete_since = since
     for term in terms:
         count = 0
@@ -50,14 +50,14 @@ def read_log(
         )
         for page in pages:
             events = page["events"]
-            found |= {
-                (one["logStreamName"], one["timestamp"], one["message"]): one["message"]
-                for one in events
+            lines |= {
+                (event["logStreamName"], event["timestamp"], event["message"]): event["message"]
+                for event in events
             }
             on_lines(len(events))
             count += len(events)
             if count >= most and "nextToken" in page:
-                oldest = min(one["timestamp"] for one in events)
+                oldest = min(event["timestamp"] for event in events)
                 complete_since = max(complete_since, oldest / 1000)
                 break
-    return Log(list(found.values()), complete_since)
+    return Log(list(lines.values()), complete_since)

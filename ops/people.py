@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A person's item, and the entities that would be posted of them."""
+class StoredPerson:
+    """A person's item in the table, and the entities that would be posted of them."""
 
     key: str
     state: PersonState
@@ -41,21 +41,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """Who is looked for: one of the three is given."""
+class Query:
+    """The person to find. Exactly one of the three is set."""
 
     customer_id: str | None = None
     email: str | None = None
     mpid: int | None = None
 
     def keys(self, site_ids: Iterable[str]) -> list[str]:
-        """Return the keys that their item would have in each workspace."""
+        """Return the keys that the person's item would have in each workspace."""
         profile = Profile(self.mpid, self.customer_id, self.email, changes=(), names={})
         return [person_key(site_id, profile) for site_id in site_ids]
 
     @property
     def identifier(self) -> Identifier | None:
-        """What Customer.io knows them by; None for an MPID, which it does not know."""
+        """The person's identifier in Customer.io; None for an MPID, which Customer.io lacks."""
         if self.customer_id is not None:
             return Identifier(is_id=True, set_at_ms=0, value=self.customer_id)
         if self.email is not None:
@@ -64,37 +64,37 @@ class Sought:
 
 
 def find(
-    aws: Aws, stack: Stack, sought: Sought, site_ids: Iterable[str], *, former: bool = False
-) -> list[Found]:
-    """Return every item that is this person's in these workspaces, and in no other.
+    aws: Aws, stack: Stack, query: Query, site_ids: Iterable[str], *, former: bool = False
+) -> list[StoredPerson]:
+    """Return every item of this person in these workspaces.
 
-    With `former`, the items of people who had the identifier before, which takes reading the
-    whole table.
+    With `former`, return the items of people who had the identifier before. This reads the whole
+    table.
     """
     with _people(aws, stack) as people:
-        keys = _keys(people, sought, sorted(set(site_ids)), former=former)
+        keys = _keys(people, query, sorted(set(site_ids)), former=former)
         states = people.load(keys, consistent=True, deadline=NO_DEADLINE)
-    found = []
+    stored = []
     for key, state in states.items():
         if isinstance(state, ForwarderError):
             raise state
         if state.version:
-            found.append(Found(key, state, would_be_sent(state)))
-    return found
+            stored.append(StoredPerson(key, state, would_be_sent(state)))
+    return stored
 
 
 def erase(aws: Aws, stack: Stack, key: str) -> None:
-    """Delete a person's item, as it is by now; the next message of them makes a new one."""
+    """Delete a person's item; the next message about this person makes a new one."""
     with _people(aws, stack) as people:
         people.erase(key)
 
 
-def _keys(people: People, sought: Sought, site_ids: Sequence[str], *, former: bool) -> list[str]:
-    identifier = sought.identifier
+def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool) -> list[str]:
+    identifier = query.identifier
     if former:
-        had = people.formerly_known_as(identifier) if identifier else ()
-        return [key for key in had if any(is_in_workspace(key, site) for site in site_ids)]
-    keys = dict.fromkeys(sought.keys(site_ids))
+        keys_before = people.formerly_known_as(identifier) if identifier else ()
+        return [key for key in keys_before if any(is_in_workspace(key, site) for site in site_ids)]
+    keys = dict.fromkeys(query.keys(site_ids))
     if identifier is None:
         return list(keys)
     for site_id in site_ids:
@@ -114,11 +114,13 @@ def _people(aws: Aws, stack: Stack) -> Iterator[People]:
 
 
 def would_be_sent(state: PersonState) -> list[Any]:
-    """Return the entities that the function would post, were the person named by a message that
-    says nothing new. Values that the table does not keep, email and names, are not among them;
-    where the state is over a minute old, the timestamp would be the time of the post.
+    """Return the entities that the function would send if a message named this person but
+    changed nothing.
+
+    Emails and names are missing, as the table does not keep them. If the state is over a minute
+    old, the function would use the time of the request as timestamp.
     """
-    # Options are about what a message names, and there is no message.
+    # The options apply to changes in a message, and here is no message.
     person = build_person(state, [], AttributeOptions())
     persons = [person, *former_persons(state, state.former, [], AttributeOptions())]
     return [msgspec.json.decode(entity) for each in persons for entity in wire.entities(each)]

@@ -1,4 +1,4 @@
-"""Show: what a person at a terminal sees; commands/ decides what, and what a machine gets."""
+"""Show: tables and texts for a person at a terminal. commands/ chooses what to show."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ops.status import Depth, Invocations, Status
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table; texts in it are shown as they are."""
-    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    shown.show_header = any(columns)
+    """Return a table; markup in its cells has no effect."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    made.show_header = any(columns)
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return shown
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return made
 
 
 def progress(console: Console) -> Progress:
-    """Return a bar that counts up to about as many as there are; none without a terminal."""
+    """Return a progress bar, which is invisible without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,14 +41,14 @@ def progress(console: Console) -> Progress:
 
 
 def mark(*, is_ok: bool, is_warning: bool = False) -> Text:
-    """Return a mark that is told apart without its colour too."""
+    """Return a mark that needs no colour to be read."""
     if is_ok and is_warning:
         return Text("!", style="bold yellow")
     return Text("✓", style="green") if is_ok else Text("✗", style="bold red")
 
 
 def age(seconds: float) -> str:
-    """Return an age as a person says it."""
+    """Return an age in its largest unit."""
     for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
@@ -56,72 +56,78 @@ def age(seconds: float) -> str:
 
 
 def since(moment: float, now: float) -> str:
-    """Return when something was, and how long ago; both in Unix seconds."""
+    """Return a moment in UTC, and how long ago it was; both arguments in Unix seconds."""
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC ({age(now - moment)} ago)"
 
 
-def status(found: Status, now: float) -> Group:
+def status(current: Status, now: float) -> Group:
     """Return the stack at a glance."""
-    dead, retries = found.dead_letters, found.retry_queue
+    parts: list[Any] = [table("Now", "", "", "", rows=_status_rows(current))]
+    moment = since(current.logged_since, now)
+    if current.errors:
+        columns = ("times", "function", "event", "error type", "reason")
+        rows = [
+            (error.count, error.function, error.event, error.error_type, error.reason)
+            for error in current.errors
+        ]
+        parts.append(table(f"Logged since {moment}", *columns, rows=rows))
+    elif current.failed:
+        parts.append(Text(f"The log names no error since {moment}."))
+    else:
+        parts.append(Text(f"No errors since {moment}."))
+    if current.is_cut_off:
+        parts.append(Text("There are earlier errors, too many to be read here."))
+    return Group(*parts, *(Text(f"→ {step}") for step in current.next_steps))
+
+
+def _status_rows(current: Status) -> list[tuple[Text, str, str]]:
+    dead, retries = current.dead_letters, current.retry_queue
     rows = [
-        (mark(is_ok=found.is_ready), "stack", found.stack),
-        (mark(is_ok=True), "version", found.version),
-        (mark(is_ok=True), "queue", _depth(found.queue)),
+        (mark(is_ok=current.is_ready), "stack", current.stack),
+        (mark(is_ok=True), "version", current.version),
+        (mark(is_ok=True), "queue", _depth(current.queue)),
         (mark(is_ok=True, is_warning=retries.count > 0), "retry queue", _depth(retries)),
         (mark(is_ok=not dead.count), "dead-letter queue", _depth(dead)),
         *(
             (mark(is_ok=state == "Enabled"), f"event source mapping of the {queue}", state)
-            for queue, state in found.mappings.items()
+            for queue, state in current.mappings.items()
         ),
-        (mark(is_ok=not found.ringing), "alarms", "\n".join(found.ringing) or "none rings"),
-        _ran("function", "invocations", found.forwarder),
+        (
+            mark(is_ok=not current.firing_alarms),
+            "alarms that fire",
+            "\n".join(current.firing_alarms) or "none",
+        ),
+        _invocations("function", "invocations", current.forwarder),
     ]
-    if found.ingress:
-        rows.append(_ran("ingress", "requests", found.ingress))
-    parts: list[Any] = [table("Now", "", "", "", rows=rows)]
-    if found.troubles:
-        columns = ("times", "function", "event", "error type", "reason")
-        seen = [
-            (one.count, one.function, one.event, one.error_type, one.reason)
-            for one in found.troubles
-        ]
-        title = f"Logged since {since(found.logged_since, now)}"
-        parts.append(table(title, *columns, rows=seen))
-    elif found.failed:
-        parts.append(Text(f"The log tells of nothing since {since(found.logged_since, now)}."))
-    else:
-        parts.append(Text(f"Nothing went wrong since {since(found.logged_since, now)}."))
-    if found.is_cut_off:
-        parts.append(Text("What was logged before that is more than is read here."))
-    return Group(*parts, *(Text(f"→ {step}") for step in found.next_steps))
+    if current.ingress:
+        rows.append(_invocations("ingress", "requests", current.ingress))
+    return rows
 
 
-def _ran(name: str, what: str, ran: Invocations) -> tuple[Text, str, str]:
-    return mark(is_ok=not ran.failed), name, f"{ran.count} {what}, {ran.failed} of them failed"
+def _invocations(name: str, what: str, counts: Invocations) -> tuple[Text, str, str]:
+    text = f"{counts.count} {what}, {counts.failed} of them failed"
+    return mark(is_ok=not counts.failed), name, text
 
 
 def _depth(depth: Depth) -> str:
     hidden = f"{depth.hidden} hidden (received, or waiting for the next try)"
     text = f"about {depth.waiting} waiting, {hidden}"
-    return (
-        text if depth.oldest_s is None else f"{text}; the oldest waits for {age(depth.oldest_s)}"
-    )
+    return text if depth.oldest_s is None else f"{text}; the oldest is {age(depth.oldest_s)} old"
 
 
-def checks(found: Sequence[Check]) -> Group:
-    """Return each check with its mark, and the mends below."""
-    marks = [mark(is_ok=check.is_ok, is_warning=bool(check.mend)) for check in found]
-    rows = [(one, check.name, check.found) for one, check in zip(marks, found, strict=True)]
-    mends = [
-        Text(f"{one.plain} {check.name}: {check.mend}")
-        for one, check in zip(marks, found, strict=True)
-        if check.mend
+def checks(results: Sequence[Check]) -> Group:
+    """Return each check with its mark, and the fixes below."""
+    marks = [mark(is_ok=check.is_ok, is_warning=bool(check.fix)) for check in results]
+    marked = list(zip(marks, results, strict=True))
+    rows = [(each, check.name, check.result) for each, check in marked]
+    fixes = [
+        Text(f"{each.plain} {check.name}: {check.fix}") for each, check in marked if check.fix
     ]
-    return Group(table("Checks", "", "", "found", rows=rows), *mends)
+    return Group(table("Checks", "", "", "result", rows=rows), *fixes)
 
 
-def groups(title: str, found: Sequence[dead_letters.Group], now: float) -> Table:
-    """Return letters by error type."""
+def groups(title: str, letter_groups: Sequence[dead_letters.Group], now: float) -> Table:
+    """Return dead letters by error type."""
     rows = [
         (
             group.error_type,
@@ -130,15 +136,15 @@ def groups(title: str, found: Sequence[dead_letters.Group], now: float) -> Table
             group.reason,
             group.source_message_ids[0],
         )
-        for group in found
+        for group in letter_groups
     ]
     columns = ("error type", "count", "oldest", "its reason", "its source message id")
-    shown = table(title, *columns, rows=rows)
-    shown.columns[-1].no_wrap = True  # to be copied
-    return shown
+    made = table(title, *columns, rows=rows)
+    made.columns[-1].no_wrap = True  # so that it can be copied
+    return made
 
 
 def pretty(value: Any) -> Text:
-    """Return JSON over several lines, or a text as it is."""
-    shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    return Text(shown)
+    """Return JSON over several lines, or a text unchanged."""
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    return Text(text)

@@ -1,4 +1,4 @@
-"""Stack: what is deployed, by CloudFormation's word, and the clients to talk to it."""
+"""Stack: the deployed stack, as CloudFormation describes it, and the AWS clients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from handler import clock
 from handler.errors import MisconfiguredError
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
     from mypy_boto3_sqs.client import SQSClient
 
-# Reading waits up to 20 s for what a long poll of 1 s answers; more is an outage.
+# The slowest call is a long poll of 1 s, so an answer that takes 20 s is an outage.
 _CONFIG: Final = Config(
     connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3}
 )
 
 NO_DEADLINE: Final = clock.Deadline(math.inf, clock.now)
-"""For rooms that ask for one: a person at a terminal waits, or stops the tool."""
+"""For calls that need a deadline: an operator waits, or stops the tool."""
 
 _OUTPUTS: Final = frozenset(
     {
@@ -38,12 +39,12 @@ _OUTPUTS: Final = frozenset(
 )
 
 READY: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
-"""The states of a stack that is as a template says."""
+"""The states of a stack that is deployed completely."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ingress:
-    """mParticle's own door; `arn` is what it invokes."""
+    """The function for mParticle's requests; `arn` is what mParticle invokes."""
 
     arn: str
     function_name: str
@@ -52,7 +53,7 @@ class Ingress:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack: the names and URLs of what it made; `ingress` None where it has none."""
+    """A deployed stack: the names and URLs of its resources; `ingress` is None if it has none."""
 
     name: str
     status: str
@@ -69,18 +70,18 @@ class Stack:
 
 
 class Aws:
-    """Clients of one account and region, made when first asked for."""
+    """Clients of one account and region, created at first use."""
 
     def __init__(
         self, *, region: str | None, profile: str | None, endpoint_url: str | None
     ) -> None:
-        """Use what the environment says for each that is None, as every AWS tool does."""
+        """Read each argument that is None from the environment, as other AWS tools do."""
         self._session = boto3.session.Session(region_name=region, profile_name=profile)
         self._endpoint_url = endpoint_url
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
-        """What is deployed."""
+        """The stack and its resources."""
         return self._session.client(
             "cloudformation", config=_CONFIG, endpoint_url=self._endpoint_url
         )
@@ -92,12 +93,12 @@ class Aws:
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
-        """People's states."""
+        """The table."""
         return self._session.client("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
     def functions(self) -> LambdaClient:
-        """The functions and the mapping."""
+        """The functions and the event source mappings."""
         return self._session.client("lambda", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
@@ -107,7 +108,7 @@ class Aws:
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
-        """The credentials secret."""
+        """The secrets."""
         return self._session.client(
             "secretsmanager", config=_CONFIG, endpoint_url=self._endpoint_url
         )
@@ -122,7 +123,7 @@ def find(aws: Aws, name: str) -> Stack:
     """Return the stack of this name.
 
     Raises botocore's ClientError if there is none, and MisconfiguredError if it lacks outputs: it
-    is another kind of stack, an older version, or one whose first deployment failed.
+    is another kind of stack, an older version, or its first deployment failed.
     """
     described = aws.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     outputs = {item["OutputKey"]: item["OutputValue"] for item in described.get("Outputs", ())}
@@ -130,9 +131,11 @@ def find(aws: Aws, name: str) -> Stack:
     if missing := _OUTPUTS - outputs.keys():
         raise MisconfiguredError(
             f"stack {name} is {described['StackStatus']} and lacks outputs of an audience "
-            f"forwarder: {', '.join(sorted(missing))}; if it is one, make deploy"
+            f"forwarder: {', '.join(sorted(missing))}; if it is one, deploy it again: make deploy"
         )
-    made = {one["LogicalResourceId"]: one.get("PhysicalResourceId", "") for one in resources}
+    physical_ids = {
+        item["LogicalResourceId"]: item.get("PhysicalResourceId", "") for item in resources
+    }
     return Stack(
         name=name,
         status=described["StackStatus"],
@@ -143,13 +146,22 @@ def find(aws: Aws, name: str) -> Stack:
         dead_letter_queue_arn=outputs["DeadLetterQueueArn"],
         table_name=outputs["TableName"],
         function_name=outputs["FunctionName"],
-        log_group=made["ForwarderLogGroup"],
+        log_group=physical_ids["ForwarderLogGroup"],
         alarm_names=tuple(
-            one.get("PhysicalResourceId", "")
-            for one in resources
-            if one["ResourceType"] == "AWS::CloudWatch::Alarm"
+            item.get("PhysicalResourceId", "")
+            for item in resources
+            if item["ResourceType"] == "AWS::CloudWatch::Alarm"
         ),
-        ingress=Ingress(outputs["IngressArn"], made["IngressFunction"], made["IngressLogGroup"])
+        ingress=Ingress(
+            outputs["IngressArn"], physical_ids["IngressFunction"], physical_ids["IngressLogGroup"]
+        )
         if "IngressArn" in outputs
         else None,
     )
+
+
+def describe_error(error: BotoCoreError | ClientError) -> str:
+    """Return the reason that AWS or botocore gives, in one line."""
+    if isinstance(error, ClientError):
+        return "{Code}: {Message}".format(**error.response["Error"])
+    return str(error)

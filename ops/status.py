@@ -1,4 +1,4 @@
-"""Status: how deep and old the queues are, what rings, and what went wrong lately, and why."""
+"""Status: the depth and age of the queues, the alarms that fire, recent errors and reasons."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Function = Literal["forwarder", "ingress"]
 
 _LEVELS: Final = ("WARNING", "ERROR")
-# What lines of trouble hold: ours, Lambda's own, and the end of a traceback that an emulator logs
-# line by line.
+# Terms in lines of errors: the functions' own, Lambda's, and the last line of a traceback, as an
+# emulator logs tracebacks line by line.
 _TERMS: Final = (*_LEVELS, '"Task timed out"', '"Runtime exited"', '"handler.errors."')
 _RAISED: Final = re.compile(r"(?:\[ERROR\] |^handler\.errors\.)([\w.]+)(?:: ([^\n\r]*))?")
 _UNUSABLE: Final = UnusableCredentialsError.__name__
-_NOT_WELL: Final = {
+_UNHEALTHY_EVENTS: Final = {
     "firehose.refused",
     "invocation.failed",
     "secret.unread",
@@ -38,11 +38,11 @@ _EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much is on a queue, by SQS's estimate; `oldest_s` None where nobody knows."""
+    """How many messages are on a queue, as SQS estimates; `oldest_s` is None if unknown."""
 
     waiting: int
     hidden: int
-    """Received by the function or by somebody who looks, or waiting for the next try."""
+    """Received by the function or by an operator, or delayed until the next try."""
     oldest_s: float | None
 
     @property
@@ -52,8 +52,8 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """One kind of line that a function, or Lambda of it, logged."""
+class LoggedError:
+    """Warnings or errors of one kind that a function, or Lambda about it, logged."""
 
     function: Function
     event: str
@@ -64,7 +64,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Invocations:
-    """How often Lambda ran a function, about. What failed is tried again: by SQS, or mParticle."""
+    """About how often Lambda ran a function. SQS or mParticle retries those that failed."""
 
     count: int
     failed: int
@@ -72,7 +72,7 @@ class Invocations:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The stack at a glance; `troubles` as of `logged_since`, in Unix seconds."""
+    """The stack at a glance; `errors` since `logged_since`, in Unix seconds."""
 
     stack: str
     version: str
@@ -83,21 +83,20 @@ class Status:
     """The state of each queue's event source mapping."""
     forwarder: Invocations
     ingress: Invocations | None
-    ringing: tuple[str, ...]
-    troubles: tuple[Trouble, ...]
+    firing_alarms: tuple[str, ...]
+    errors: tuple[LoggedError, ...]
     logged_since: float
     is_cut_off: bool
-    """Whether what was logged before is more than is read."""
+    """Whether there are earlier lines that were not read, as there are too many."""
 
     @property
-    def is_well(self) -> bool:
-        """Tell whether nobody is needed. Retries alone need nobody yet."""
-        dead = self.dead_letters
+    def is_healthy(self) -> bool:
+        """Tell whether nobody has to act. Retries alone need no action yet."""
         return (
             self.is_ready
             and self.is_enabled
-            and not (dead.count or self.ringing or self.failed)
-            and not any(one.event in _NOT_WELL for one in self.troubles)
+            and not (self.dead_letters.count or self.firing_alarms or self.failed)
+            and not any(error.event in _UNHEALTHY_EVENTS for error in self.errors)
             and not self.has_bad_credentials
         )
 
@@ -108,58 +107,58 @@ class Status:
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether the stack is as a template says."""
+        """Tell whether the stack is deployed completely."""
         return self.stack in READY
 
     @property
     def failed(self) -> int:
-        """Return how many invocations failed, of either function."""
+        """Return how many invocations of both functions failed."""
         return self.forwarder.failed + (self.ingress.failed if self.ingress else 0)
 
     @property
     def has_bad_credentials(self) -> bool:
-        """Tell whether Customer.io refused credentials, or an entry of the secret is unusable."""
+        """Tell whether Customer.io refuses credentials, or an entry of the secret is unusable."""
         return any(
-            one.event == "credentials.refused" or one.error_type == _UNUSABLE
-            for one in self.troubles
+            error.event == "credentials.refused" or error.error_type == _UNUSABLE
+            for error in self.errors
         )
 
     @property
     def next_steps(self) -> list[str]:
-        """Tell what to do now, each with its section of docs/operations.md."""
-        events = {one.event for one in self.troubles if one.function == "forwarder"}
-        of_ingress = {one.event for one in self.troubles if one.function == "ingress"}
+        """Return what to do now, each with its section of docs/operations.md."""
+        events = {error.event for error in self.errors if error.function == "forwarder"}
+        of_ingress = {error.event for error in self.errors if error.function == "ingress"}
         steps = {
             "`make deploy` brings the stack up to date; see: The stack is not ready": (
                 not self.is_ready
             ),
-            "`ops mapping enable` has messages received again; see: Changes wait too long": (
+            "`ops mapping enable` lets messages in again; see: Changes wait too long": (
                 not self.is_enabled
             ),
-            "`ops check` tries the credentials; see: Credentials are refused": (
+            "`ops check` tests the credentials; see: Credentials are refused": (
                 self.has_bad_credentials
             ),
-            "`ops check` tries the secrets; see: A secret cannot be read": (
+            "`ops check` reads the secrets; see: A secret cannot be read": (
                 "secret.unread" in events | of_ingress
             ),
-            "`ops check` finds what is not in order; see: The function fails": (
+            "`ops check` finds the cause; see: The function fails": (
                 "invocation.failed" in events or self.forwarder.failed > 0
             ),
-            "`ops check` looks at the ingress too; see: The ingress fails": (
+            "`ops check` checks the ingress too; see: The ingress fails": (
                 "invocation.failed" in of_ingress
                 or (self.ingress is not None and self.ingress.failed > 0)
             ),
             "was mParticle's token changed? see: mParticle is not let in": (
                 "firehose.refused" in of_ingress
             ),
-            "wait, or fix what the reasons say; see: Changes are retried": (
+            "wait, or fix the cause that the reasons name; see: Changes are retried": (
                 ("message.retried" in events or self.retry_queue.count > 0)
                 and not self.has_bad_credentials
             ),
             "`ops check` names the audiences; see: Audience names have dots": (
                 "audience.dot_in_name" in events
             ),
-            "`ops dlq list` tells what was set aside; see: Dead letters are waiting": (
+            "`ops dlq list` shows what was set aside; see: Dead letters are waiting": (
                 self.dead_letters.count > 0
             ),
         }
@@ -167,9 +166,9 @@ class Status:
 
 
 def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], None]) -> Status:
-    """Return how the stack is, with what went wrong `since` so long ago.
+    """Return the status of the stack, with the errors logged during the last `since`.
 
-    `on_lines` is told how many lines of the logs have been read, again and again.
+    `on_lines` is called with the number of log lines of each page that is read.
     """
     start = (datetime.now(UTC) - since).timestamp()
     groups: dict[Function, str] = {"forwarder": stack.log_group}
@@ -179,7 +178,7 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         function: read_log(aws.logs, group, _TERMS, since=start, on_lines=on_lines)
         for function, group in groups.items()
     }
-    found = [one for function, log in logs.items() for one in troubles(function, log.lines)]
+    errors = [error for name, log in logs.items() for error in logged_errors(name, log.lines)]
     logged_since = max(log.complete_since for log in logs.values())
     return Status(
         stack=stack.status,
@@ -190,38 +189,39 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         mappings=mapping.states(aws, stack),
         forwarder=_invocations(aws, stack.function_name, since),
         ingress=_invocations(aws, stack.ingress.function_name, since) if stack.ingress else None,
-        ringing=_ringing(aws, stack),
-        troubles=tuple(sorted(found, key=lambda one: -one.count)),
+        firing_alarms=_firing_alarms(aws, stack),
+        errors=tuple(sorted(errors, key=lambda error: -error.count)),
         logged_since=logged_since,
         is_cut_off=logged_since > start,
     )
 
 
 def _version(aws: Aws, stack: Stack) -> str:
-    found = aws.functions.get_function_configuration(FunctionName=stack.function_name)
-    return settings.version(found["Environment"]["Variables"])
+    function = aws.functions.get_function_configuration(FunctionName=stack.function_name)
+    return settings.version(function["Environment"]["Variables"])
 
 
-def troubles(function: Function, lines: Iterable[str]) -> list[Trouble]:
-    """Return what went wrong in lines of a log, alike together, the most frequent first."""
-    counts = Counter(found for line in lines if (found := _trouble(line)))
-    return [Trouble(function, *told, count) for told, count in counts.most_common()]
+def logged_errors(function: Function, lines: Iterable[str]) -> list[LoggedError]:
+    """Return the warnings and errors in lines of a log, counted, the most frequent first."""
+    counts = Counter(error for line in lines if (error := _read_line(line)))
+    return [LoggedError(function, *error, count) for error, count in counts.most_common()]
 
 
-def _trouble(line: str) -> tuple[str, str, str] | None:
+def _read_line(line: str) -> tuple[str, str, str] | None:
+    """Return event, error type and reason of a warning or an error; None for other lines."""
     try:
-        told = json.loads(line)
+        logged = json.loads(line)
     except ValueError:
         failure = _failure(line)
         return ("invocation.failed", *failure) if failure else None
-    if not isinstance(told, Mapping) or told.get("level") not in _LEVELS:
+    if not isinstance(logged, Mapping) or logged.get("level") not in _LEVELS:
         return None
-    kind = told.get("error_type") or told.get("error") or told.get("status") or ""
-    return str(told.get("message", "")), str(kind), str(told.get("reason", ""))
+    error_type = logged.get("error_type") or logged.get("error") or logged.get("status") or ""
+    return str(logged.get("message", "")), str(error_type), str(logged.get("reason", ""))
 
 
 def _failure(line: str) -> tuple[str, str] | None:
-    """Return the kind and the reason of an invocation's end, in Lambda's own words."""
+    """Return the error type and the reason in a line that Lambda logs if an invocation fails."""
     if timed_out := _TIMED_OUT.search(line):
         return "Timeout", timed_out[0]
     if exited := _EXITED.search(line):
@@ -241,7 +241,7 @@ def _invocations(aws: Aws, function_name: str, since: timedelta) -> Invocations:
             Dimensions=[{"Name": "FunctionName", "Value": function_name}],
             StartTime=now - since,
             EndTime=now,
-            Period=60 * (minutes // 1000 + 1),  # CloudWatch gives at most 1,440 at a time
+            Period=60 * (minutes // 1000 + 1),  # CloudWatch returns at most 1,440 points
             Statistics=["Sum"],
         )["Datapoints"]
         return int(sum(point["Sum"] for point in points))
@@ -249,12 +249,14 @@ def _invocations(aws: Aws, function_name: str, since: timedelta) -> Invocations:
     return Invocations(total("Invocations"), total("Errors"))
 
 
-def _ringing(aws: Aws, stack: Stack) -> tuple[str, ...]:
+def _firing_alarms(aws: Aws, stack: Stack) -> tuple[str, ...]:
     if not stack.alarm_names:
         return ()
     alarms = aws.cloudwatch.describe_alarms(AlarmNames=list(stack.alarm_names), StateValue="ALARM")
-    told = [(one["AlarmName"], one.get("AlarmDescription", "")) for one in alarms["MetricAlarms"]]
-    return tuple(f"{name.removeprefix(stack.name + '-')}: {why}" for name, why in told)
+    return tuple(
+        f"{alarm['AlarmName'].removeprefix(stack.name + '-')}: {alarm.get('AlarmDescription', '')}"
+        for alarm in alarms["MetricAlarms"]
+    )
 
 
 def _depth(aws: Aws, url: str) -> Depth:
@@ -272,7 +274,7 @@ def _depth(aws: Aws, url: str) -> Depth:
 
 
 def _oldest(aws: Aws, queue_name: str) -> float | None:
-    # SQS itself does not tell; CloudWatch does, a minute or two late.
+    # Only CloudWatch knows the age, a minute or two late.
     now = datetime.now(UTC)
     points = aws.cloudwatch.get_metric_statistics(
         Namespace="AWS/SQS",

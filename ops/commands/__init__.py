@@ -1,9 +1,9 @@
-"""Commands: what the operator can say, a module for each group.
+"""Commands: the command line, a module for each group of commands.
 
     stack  dlq  person  credentials
-                   what each command takes, asks, tells and ends with
-    options        the options that commands share
-    context        what a command works with: the stack, and how to tell
+                   arguments, questions, output and exit status of each command
+    options        the options that commands share, and the files that they read
+    context        the stack that a command works on, its output, and its questions
 
-What they do is in the other modules of `ops`, and what it looks like in `show`.
+The work is done by the other modules of `ops`, and `show` formats its results.
 """

@@ -1,4 +1,4 @@
-"""Context: what a command works with. The stack, how to ask and tell, what to end with."""
+"""Context: the stack that a command works on, its output, its questions, and its exit status."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rich.text import Text
 from handler.settings import Settings
 from ops import show
 from ops import stack as stacks
-from ops.dead_letters import DeadLetters
+from ops.dead_letter_queue import DeadLetterQueue
 
-FINE: Final = 0
-TROUBLE: Final = 1
+OK: Final = 0
+PROBLEM: Final = 1
 USAGE: Final = 2  # click's own
-OUT_OF_REACH: Final = 3
-STOPPED: Final = 4
+UNREACHABLE: Final = 3
+ABORTED: Final = 4
 
 
 @dataclass(slots=True)
-class Where:
-    """What the options that all commands share say."""
+class SharedOptions:
+    """The values of the options that all commands share."""
 
     stack_name: str = "audience-forwarder"
     region: str | None = None
@@ -37,59 +37,59 @@ class Where:
     json: bool = False
 
 
-class Ops:
-    """What the commands share: the stack, and how to tell."""
+class Context:
+    """What all commands need."""
 
-    def __init__(self, where: Where) -> None:
-        self._where = where
-        self.console = Console(highlight=False, width=None if os.isatty(1) else 140)
+    def __init__(self, options: SharedOptions) -> None:
+        self._options = options
+        self._console = Console(highlight=False, width=None if os.isatty(1) else 140)
         self.now = time.time()
 
     @classmethod
-    def current(cls) -> Ops:
-        """Return what the command that runs works with."""
-        return cls(click.get_current_context().find_root().ensure_object(Where))
+    def current(cls) -> Context:
+        """Return the context of the command that runs."""
+        return cls(click.get_current_context().find_root().ensure_object(SharedOptions))
 
     @cached_property
     def aws(self) -> stacks.Aws:
-        """AWS, where the options say."""
-        where = self._where
+        """The AWS clients, for the account and region that the options name."""
+        options = self._options
         return stacks.Aws(
-            region=where.region, profile=where.profile, endpoint_url=where.endpoint_url
+            region=options.region, profile=options.profile, endpoint_url=options.endpoint_url
         )
 
     @cached_property
     def stack(self) -> stacks.Stack:
-        """The stack, as it is deployed."""
-        return stacks.find(self.aws, self._where.stack_name)
+        """The deployed stack."""
+        return stacks.find(self.aws, self._options.stack_name)
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings that the deployed function has."""
-        found = self.aws.functions.get_function_configuration(
+        """The settings of the deployed function."""
+        function = self.aws.functions.get_function_configuration(
             FunctionName=self.stack.function_name
         )
-        return Settings.from_environ(found["Environment"]["Variables"])
+        return Settings.from_environ(function["Environment"]["Variables"])
 
     @cached_property
-    def letters(self) -> DeadLetters:
-        """The stack's dead letters."""
-        return DeadLetters(self.aws.sqs, self.stack, sleep=time.sleep)
+    def queue(self) -> DeadLetterQueue:
+        """The dead-letter queue of the stack."""
+        return DeadLetterQueue(self.aws.sqs, self.stack, sleep=time.sleep)
 
     def progress(self) -> Progress:
-        """Return a bar, for a person at a terminal only."""
+        """Return a progress bar, which is visible only at a terminal."""
         return show.progress(Console(stderr=True))
 
-    def tell(self, data: object, *shown: object) -> None:
-        """Tell a machine the data, or a person what is shown."""
-        if self._where.json:
+    def output(self, data: object, *shown: object) -> None:
+        """Print `data` as JSON if `--json` is set, or else `shown` for a person."""
+        if self._options.json:
             click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
         else:
-            for one in shown:
-                # Texts are to be copied: only the terminal breaks their lines.
-                self.console.print(one, soft_wrap=isinstance(one, str | Text))
+            for each in shown:
+                # Texts must stay on one line to be copied: only the terminal may break them.
+                self._console.print(each, soft_wrap=isinstance(each, str | Text))
 
-    def agree(self, question: str, *, yes: bool) -> None:
-        """Go on only if the operator agrees."""
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Continue only if the operator says yes, or has said `--yes`."""
         if not (yes or click.confirm(question, err=True)):
             raise click.Abort

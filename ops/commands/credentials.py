@@ -1,4 +1,4 @@
-"""Credentials: the commands for what the function signs in to Customer.io with."""
+"""Credentials: the commands for the Customer.io credentials that the function uses."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import click
 
 from handler.domain.workspace import Region, Workspace
 from handler.errors import ForwarderError
-from ops import secret
+from ops import credentials_secret
 from ops.commands import options
-from ops.commands.context import FINE, TROUBLE, Ops
+from ops.commands.context import OK, PROBLEM, Context
 
-_FOUND: Final = "the function finds that within 5 minutes, at once after a refusal."
-_TAKE_OUT: Final = "`ops credentials remove --account …` takes an entry out"
+_READ: Final = (
+    "the function reads it within 5 minutes, or at once after Customer.io refuses credentials."
+)
+_REMOVE: Final = "`ops credentials remove --account …` removes an entry"
 
 
 def _account(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is None or secret.ACCOUNT.fullmatch(value):
+    if value is None or credentials_secret.ACCOUNT.fullmatch(value):
         return value
-    raise click.BadParameter("it is neither a number nor `default`", context, parameter)
+    raise click.BadParameter("neither a number nor `default`", context, parameter)
 
 
 @click.group()
 def credentials() -> None:
-    """The Customer.io credentials that the function uses."""
+    """Put or remove credentials for Customer.io."""
 
 
 @credentials.command("put")
@@ -35,19 +37,20 @@ def credentials() -> None:
     prompt=True,
     hide_input=True,
     envvar="CUSTOMERIO_API_KEY",
-    help="Asked for; or in the variable CUSTOMERIO_API_KEY, to stay out of the shell's history.",
+    help="The API key. Without it, the command asks, or reads the variable CUSTOMERIO_API_KEY: "
+    "so the key stays out of the shell's history.",
 )
 @click.option(
     "--workspace-region",
     type=click.Choice(["us", "eu", "auto"]),
-    help="By default the one that Customer.io tells; untried, auto.",
+    help="By default the region that Customer.io names; with --untested, auto.",
 )
 @click.option(
     "--account",
     callback=_account,
-    help="mParticle account, or `default`; without it, all that have this site id.",
+    help="mParticle account, or `default`; without it, all accounts with this site id.",
 )
-@click.option("--untried", is_flag=True, help="Do not try them at Customer.io first.")
+@click.option("--untested", is_flag=True, help="Do not test them at Customer.io first.")
 @options.yes
 @options.shared
 def credentials_put(
@@ -56,60 +59,66 @@ def credentials_put(
     workspace_region: Region | None,
     account: str | None,
     *,
-    untried: bool,
+    untested: bool,
     yes: bool,
 ) -> int:
     """Put credentials into the secret, once Customer.io has accepted them."""
-    ops = Ops.current()
-    name = ops.settings.credentials_secret_name
+    context = Context.current()
+    name = context.settings.credentials_secret_name
     workspace = Workspace(site_id, api_key, workspace_region or "auto")
-    if not untried:
-        told = secret.region(workspace, track_api_url=ops.settings.track_api_url)
-        workspace = Workspace(site_id, api_key, workspace_region or told)
-    before = secret.read(ops.aws, name)
+    if not untested:
+        url = context.settings.track_api_url
+        region = credentials_secret.region(workspace, track_api_url=url)
+        workspace = Workspace(site_id, api_key, workspace_region or region)
+    before = credentials_secret.read(context.aws, name)
     try:
-        content = secret.renewed(before, workspace, account=account)
+        content = credentials_secret.with_credentials(before, workspace, account=account)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if wrong := _unusable(name, content):
-        raise click.UsageError(f"the function could not use what would be put: {wrong}")
+    if reason := _why_unusable(name, content):
+        raise click.UsageError(f"the function could not use the new content: {reason}")
     question = f"Replace the credentials of site id {site_id} in the secret {name}?"
     if not before:
-        question = f"The secret {name} cannot be read: replace all of it by site id {site_id}?"
-    ops.agree(question, yes=yes)
-    secret.write(ops.aws, name, content)
-    ops.tell({"secret": name}, f"Put into {name}; {_FOUND}")
-    return FINE
+        question = (
+            f"The secret {name} has no readable content. "
+            f"Replace it by the credentials of site id {site_id}?"
+        )
+    context.confirm(question, yes=yes)
+    credentials_secret.write(context.aws, name, content)
+    context.output({"secret": name}, f"Put into {name}; {_READ}")
+    return OK
 
 
 @credentials.command("remove")
-@click.option("--account", required=True, help="Whose entry: as it is named in the secret.")
+@click.option("--account", required=True, help="The account, as the secret names it.")
 @options.yes
 @options.shared
 def credentials_remove(account: str, *, yes: bool) -> int:
-    """Take the entry of one account out of the secret."""
-    ops = Ops.current()
-    name = ops.settings.credentials_secret_name
+    """Remove the entry of one account from the secret."""
+    context = Context.current()
+    name = context.settings.credentials_secret_name
     try:
-        content = secret.without(secret.read(ops.aws, name), account)
+        content = credentials_secret.without_account(
+            credentials_secret.read(context.aws, name), account
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    ops.agree(
-        f"Take account {account} out of the secret {name}? "
-        "What comes of it is then the default entry's, or set aside where there is none.",
+    context.confirm(
+        f"Remove account {account} from the secret {name}? The default entry is then used for its "
+        "messages; without a default entry they are set aside.",
         yes=yes,
     )
-    secret.write(ops.aws, name, content)
-    wrong = _unusable(name, content)
-    still = f"The function still cannot use it: {wrong}" if wrong else ""
-    ops.tell({"secret": name, "wrong": wrong}, f"Taken out of {name}; {_FOUND} {still}".rstrip())
-    return TROUBLE if wrong else FINE
+    credentials_secret.write(context.aws, name, content)
+    reason = _why_unusable(name, content)
+    still = f" The function still cannot use it: {reason}" if reason else ""
+    context.output({"secret": name, "unusable": reason}, f"Removed from {name}; {_READ}{still}")
+    return PROBLEM if reason else OK
 
 
-def _unusable(name: str, content: secret.Content) -> str:
+def _why_unusable(name: str, content: credentials_secret.Content) -> str:
     """Return why the function could not use this content, and the fix; empty if it could."""
     try:
-        secret.understood(name, secret.text(content))
+        credentials_secret.workspaces_in(credentials_secret.text(content), name)
     except ForwarderError as error:
-        return f"{error}; {_TAKE_OUT}" if "accounts" in content else str(error)
+        return f"{error}; {_REMOVE}" if "accounts" in content else str(error)
     return ""

@@ -1,8 +1,7 @@
-"""Dlq: the commands for what was set aside."""
+"""Dlq: the commands for the messages in the dead-letter queue."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -13,21 +12,22 @@ import click
 
 from ops import dead_letters, show
 from ops.commands import options
-from ops.commands.context import FINE, TROUBLE, Ops
-from ops.dead_letters import DeadLetter, Moved, Selection
-from ops.masking import masked_body
+from ops.commands.context import OK, PROBLEM, Context
+from ops.dead_letter_queue import HIDDEN_S, Redriven
+from ops.dead_letters import DeadLetter, Selection
+from ops.masking import summary
 
 _ERROR_TYPES: Final = (
-    f"One of {', '.join(sorted(dead_letters.ERROR_TYPES))}, or of an older version; "
-    f"`{dead_letters.MOVED_BY_SQS}`: what SQS moved."
+    f"One of {', '.join(sorted(dead_letters.ERROR_TYPES))}, or a type of an older version. "
+    f"`{dead_letters.MOVED_BY_SQS}` stands for messages that SQS itself moved."
 )
 
 
-def _selection(command: options.Command) -> options.Command:
-    """Give a command the options that say which letters are meant."""
+def _selection_options(command: options.Command) -> options.Command:
+    """Add the options that choose messages."""
     for name, about in (
-        ("--source-message-id", "Only what came of this message; repeat for more."),
-        ("--error-type", f"Only this error type; repeat for more. {_ERROR_TYPES}"),
+        ("--source-message-id", "Only what came from this message. Repeat for more."),
+        ("--error-type", f"Only this error type. Repeat for more. {_ERROR_TYPES}"),
     ):
         command = click.option(name, multiple=True, help=about)(command)
     return command
@@ -35,62 +35,68 @@ def _selection(command: options.Command) -> options.Command:
 
 @click.group()
 def dlq() -> None:
-    """What was set aside: the messages in the dead-letter queue."""
+    """List, show, redrive, save or delete dead letters."""
 
 
 @dlq.command("list")
-@_selection
+@_selection_options
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Most messages to look at.",
+    help="Read at most so many messages.",
 )
 @options.shared
 def dlq_list(error_type: Sequence[str], source_message_id: Sequence[str], limit: int) -> int:
-    """Messages by error type: how many, how old, and why."""
-    ops = Ops.current()
-    selection = _selected(ops, error_type, source_message_id)
-    about = ops.letters.about()
-    seen = [one for ones in _walk(ops, "Looking", most=limit) for one in ones]
-    groups = dead_letters.grouped(filter(selection.takes, seen))
-    title = f"Looked at {len(seen)} of about {max(about, len(seen))} dead letters"
-    ops.tell(groups, show.groups(title, groups, ops.now))
-    return TROUBLE if _missed(ops) or seen else FINE
+    """List messages by error type: how many, how old, and why."""
+    context = Context.current()
+    selection = _selection(context, error_type, source_message_id)
+    count = context.queue.count()
+    read = [letter for batch in _walk(context, "Reading", most=limit) for letter in batch]
+    groups = dead_letters.group_by_error_type(filter(selection.includes, read))
+    title = f"Read {len(read)} of about {max(count, len(read))} dead letters"
+    context.output(groups, show.groups(title, groups, context.now))
+    return PROBLEM if _warn_if_hidden(context) or read else OK
 
 
 @dlq.command("show")
 @click.argument("source_message_id", required=False)
-@click.option("--error-type", multiple=True, help="The first of this error type.")
+@click.option("--error-type", multiple=True, help="The first message of this error type.")
 @options.reveal
 @options.shared
 def dlq_show(source_message_id: str | None, error_type: Sequence[str], *, reveal: bool) -> int:
-    """One message; the first that comes where none is named."""
-    ops = Ops.current()
+    """Show one message, or the first one if none is named.
+
+    Without --reveal, a summary takes the place of the body: audiences, types and times, and no
+    personal data.
+    """
+    context = Context.current()
     ids = [source_message_id] if source_message_id else []
-    selection = _selected(ops, error_type, ids)
-    with closing(_walk(ops, "Looking")) as walk:
-        letter = next((one for ones in walk for one in ones if selection.takes(one)), None)
+    selection = _selection(context, error_type, ids)
+    with closing(_walk(context, "Reading")) as walk:
+        letters = (letter for batch in walk for letter in batch)
+        letter = next(filter(selection.includes, letters), None)
     if letter is None:
-        _missed(ops)
+        _warn_if_hidden(context)
         raise click.ClickException("no such message is in the dead-letter queue")
-    shown = asdict(letter) | {"body": letter.body if reveal else masked_body(letter.body)}
+    body = letter.body if reveal else summary(letter.body, now=context.now)
+    shown = asdict(letter) | {"body": body}
     rows = [(name, value) for name, value in shown.items() if name not in {"body", "sent_at"}]
-    rows.append(("sent_at", show.since(letter.sent_at, ops.now)))
-    ops.tell(shown, show.table("Dead letter", "", "", rows=rows), show.pretty(shown["body"]))
-    return FINE
+    rows.append(("sent_at", show.since(letter.sent_at, context.now)))
+    context.output(shown, show.table("Dead letter", "", "", rows=rows), show.pretty(body))
+    return OK
 
 
 @dlq.command("redrive")
-@_selection
-@click.option("--dry-run", is_flag=True, help="Only tell what would be sent.")
+@_selection_options
+@click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @click.option(
     "--rate",
     type=click.IntRange(1, 500),
     default=50,
     show_default=True,
-    help="Most messages a second.",
+    help="Send at most so many messages a second.",
 )
 @options.yes
 @options.shared
@@ -102,141 +108,138 @@ def dlq_redrive(
     dry_run: bool,
     yes: bool,
 ) -> int:
-    """Send messages to the queue again, once their cause is gone.
+    """Send messages to the source queue again, once the cause is fixed.
 
-    Each is sent first and deleted after: stopped at any point, nothing is lost, and what was sent
-    twice does no harm. SQS does it by itself where everything is meant and it offers to.
+    Each message is sent first and deleted after. If you stop the command, nothing is lost: start
+    it again for the rest. Messages that arrive twice do no harm.
     """
-    ops = Ops.current()
-    selection = _selected(ops, error_type, source_message_id)
+    context = Context.current()
+    selection = _selection(context, error_type, source_message_id)
     if dry_run:
-        chosen = (one for ones in _walk(ops, "Looking") for one in ones if selection.takes(one))
-        groups = dead_letters.grouped(chosen)
-        ops.tell(groups, show.groups("Would be sent", groups, ops.now))
-        return TROUBLE if _missed(ops) or _is_in_vain(source_message_id, len(groups)) else FINE
+        letters = (letter for batch in _walk(context, "Reading") for letter in batch)
+        groups = dead_letters.group_by_error_type(filter(selection.includes, letters))
+        context.output(groups, show.groups("Would be sent", groups, context.now))
+        is_empty = _warn_if_nothing_matched(source_message_id, len(groups))
+        return PROBLEM if _warn_if_hidden(context) or is_empty else OK
     which = "all" if selection.is_all else "the chosen ones"
-    ops.agree(f"Redrive {which} of about {ops.letters.about()} dead letters?", yes=yes)
-    if selection.is_all and ops.letters.start_move(rate=rate):
-        return _follow(ops)
-    total: Counter[str] = Counter()
-    with closing(_walk(ops, "Redriving")) as walk:
-        for letters in walk:
-            for moved in ops.letters.redrive([*filter(selection.takes, letters)], rate=rate):
-                total.update(asdict(moved))
-    done = Moved(total["sent"], total["not_sent"], total["not_deleted"])
-    ops.tell(
-        done,
-        f"Sent {done.sent}. Not sent, and still dead letters: {done.not_sent}. "
-        f"Sent but not deleted, to be delivered twice: {done.not_deleted}.",
+    context.confirm(f"Redrive {which} of about {context.queue.count()} dead letters?", yes=yes)
+    results: list[Redriven] = []
+    with closing(_walk(context, "Redriving")) as walk:
+        for batch in walk:
+            results += context.queue.redrive([*filter(selection.includes, batch)], rate=rate)
+    total = Redriven(
+        sent=sum(result.sent for result in results),
+        not_sent=sum(result.not_sent for result in results),
+        not_deleted=sum(result.not_deleted for result in results),
     )
-    in_vain = _is_in_vain(source_message_id, done.sent + done.not_sent)
-    return TROUBLE if _missed(ops) or in_vain or done.not_sent or done.not_deleted else FINE
-
-
-def _follow(ops: Ops) -> int:
-    with ops.progress() as bar:
-        task = bar.add_task("SQS redrives, and goes on if you stop watching", total=None)
-        for move in ops.letters.follow_move():
-            bar.update(task, completed=move.moved, total=move.of)
-    ops.tell(move, f"{move.status}: {move.moved} of about {move.of} sent. {move.failure_reason}")
-    return FINE if move.status == "COMPLETED" else TROUBLE
+    context.output(
+        total,
+        f"Sent {total.sent}. Not sent, so still in the dead-letter queue: {total.not_sent}. "
+        f"Sent but not deleted, so they arrive twice: {total.not_deleted}.",
+    )
+    is_empty = _warn_if_nothing_matched(source_message_id, total.sent + total.not_sent)
+    is_incomplete = _warn_if_hidden(context) or total.not_sent or total.not_deleted
+    return PROBLEM if is_empty or is_incomplete else OK
 
 
 @dlq.command("save")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@_selection
+@_selection_options
 @options.shared
 def dlq_save(file: Path, error_type: Sequence[str], source_message_id: Sequence[str]) -> int:
-    """Copy messages to a new file, one a line; `send` takes it. It holds personal data."""
-    ops = Ops.current()
-    selection = _selected(ops, error_type, source_message_id)
+    """Copy messages to a new file, for `ops send`. It will contain personal data."""
+    context = Context.current()
+    selection = _selection(context, error_type, source_message_id)
     count = 0
     try:
         file.touch(mode=0o600, exist_ok=False)
     except OSError as error:
         raise click.UsageError(f"{file}: {error.strerror}") from error
-    with file.open("w", encoding="utf-8") as saved, closing(_walk(ops, "Saving")) as walk:
-        for letter in (one for ones in walk for one in ones if selection.takes(one)):
-            saved.write(dead_letters.written(letter))
+    with file.open("w", encoding="utf-8") as saved, closing(_walk(context, "Saving")) as walk:
+        for letter in (letter for batch in walk for letter in batch if selection.includes(letter)):
+            saved.write(dead_letters.to_line(letter))
             count += 1
-    ops.tell({"saved": count}, f"Saved {count} to {file}, which holds personal data.")
-    return TROUBLE if _missed(ops) else FINE
+    context.output({"saved": count}, f"Saved {count} to {file}, which contains personal data.")
+    return PROBLEM if _warn_if_hidden(context) else OK
 
 
 @dlq.command("purge")
-@click.option("--error-type", multiple=True, required=True, help="Which; repeat for more.")
+@click.option("--error-type", multiple=True, required=True, help="Repeat for more.")
 @click.option(
     "--saved",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Only what is in this file of `dlq save`.",
+    help="Only messages that are in this file, which `dlq save` wrote.",
 )
 @options.yes
 @options.shared
 def dlq_purge(error_type: Sequence[str], saved: Path | None, *, yes: bool) -> int:
-    """Delete messages of an error type for good; `dlq save` them first."""
-    ops = Ops.current()
-    ids = None if saved is None else options.content(saved, dead_letters.saved_ids)
-    selection = _selected(ops, error_type)
-    which = f"every dead letter of type {', '.join(error_type)}"
-    if saved:
-        which = f"those of type {', '.join(error_type)} that are in {saved}"
-    ops.agree(f"Delete {which} for good?", yes=yes)
+    """Permanently delete messages of an error type; `dlq save` them first."""
+    context = Context.current()
+    ids = None if saved is None else options.content(saved, dead_letters.read_ids)
+    selection = _selection(context, error_type)
+    types = ", ".join(error_type)
+    which = (
+        f"the dead letters of type {types} that are in {saved}"
+        if saved
+        else (f"every dead letter of type {types}")
+    )
+    context.confirm(f"Permanently delete {which}?", yes=yes)
     deleted = failed = 0
-    with closing(_walk(ops, "Deleting")) as walk:
-        for letters in walk:
+    with closing(_walk(context, "Deleting")) as walk:
+        for batch in walk:
             chosen = [
                 letter
-                for letter in filter(selection.takes, letters)
+                for letter in filter(selection.includes, batch)
                 if ids is None or letter.id in ids
             ]
-            left = ops.letters.delete(chosen)
-            deleted, failed = deleted + len(chosen) - left, failed + left
-    ops.tell({"deleted": deleted, "failed": failed}, f"Deleted {deleted}. Failed: {failed}.")
-    in_vain = _is_in_vain(ids, deleted + failed)
-    return TROUBLE if _missed(ops) or in_vain or failed else FINE
+            not_deleted = context.queue.delete(chosen)
+            deleted, failed = deleted + len(chosen) - not_deleted, failed + not_deleted
+    context.output({"deleted": deleted, "failed": failed}, f"Deleted {deleted}. Failed: {failed}.")
+    is_empty = _warn_if_nothing_matched(ids, deleted + failed)
+    return PROBLEM if _warn_if_hidden(context) or is_empty or failed else OK
 
 
-def _selected(
-    ops: Ops, error_type: Sequence[str], source_message_id: Sequence[str] = ()
+def _selection(
+    context: Context, error_type: Sequence[str], source_message_id: Sequence[str] = ()
 ) -> Selection:
-    """Return what is meant; refuse an error type that neither the function nor the DLQ knows."""
+    """Return the selection. Error types that nobody knows, nor the queue has, are wrong usage."""
     if unknown := {*error_type} - dead_letters.ERROR_TYPES:
-        found = {one.error_type for ones in _walk(ops, "Looking") for one in ones}
-        if unknown - found:
+        present = {letter.error_type for batch in _walk(context, "Reading") for letter in batch}
+        if unknown - present:
             raise click.UsageError(
-                f"there is no error type {', '.join(sorted(unknown - found))}; "
-                f"in the dead-letter queue: {', '.join(sorted(found)) or 'nothing'}; "
+                f"there is no error type {', '.join(sorted(unknown - present))}; "
+                f"in the dead-letter queue: {', '.join(sorted(present)) or 'nothing'}; "
                 f"known: {', '.join(sorted(dead_letters.ERROR_TYPES))}"
             )
     return Selection(frozenset(error_type), frozenset(source_message_id))
 
 
 def _walk(
-    ops: Ops, doing: str, *, most: int | None = None
+    context: Context, doing: str, *, most: int | None = None
 ) -> Generator[list[DeadLetter], None, None]:
-    """Go through the letters with a bar; those not deleted are given back at the end."""
-    with closing(ops.letters.walk(most=most)) as walk, ops.progress() as bar:
-        about = ops.letters.about()
-        task = bar.add_task(doing, total=about if most is None else min(about, most))
-        for letters in walk:
-            bar.advance(task, len(letters))
-            yield letters
+    """Walk through the dead letters, with a progress bar."""
+    with closing(context.queue.walk(most=most)) as walk, context.progress() as bar:
+        count = context.queue.count()
+        task = bar.add_task(doing, total=count if most is None else min(count, most))
+        for batch in walk:
+            bar.advance(task, len(batch))
+            yield batch
 
 
-def _is_in_vain(named: Collection[str] | None, found: int) -> bool:
-    """Tell whether letters were named and none of them was there, and tell of it."""
-    is_in_vain = bool(named) and not found
-    if is_in_vain:
-        click.echo("Nothing matched: no dead letter is both so named and of that type.", err=True)
-    return is_in_vain
+def _warn_if_nothing_matched(named: Collection[str] | None, matched: int) -> bool:
+    """Warn if messages were named and none of them is in the queue; return whether it is so."""
+    is_empty = bool(named) and not matched
+    if is_empty:
+        click.echo("Nothing matched: no dead letter has such an id and that type.", err=True)
+    return is_empty
 
 
-def _missed(ops: Ops) -> int:
-    """Return about how many letters the last walk did not find, and tell of them."""
-    if missed := ops.letters.missed:
+def _warn_if_hidden(context: Context) -> int:
+    """Warn of letters that the last walk could not receive; return about how many."""
+    if hidden := context.queue.hidden:
         click.echo(
-            f"About {missed} more are hidden, as somebody else looks at them: "
-            f"try again in {dead_letters.HIDDEN_S // 60} minutes.",
+            f"About {hidden} more are hidden, because somebody else has received them: "
+            f"try again in {HIDDEN_S // 60} minutes.",
             err=True,
         )
-    return missed
+    return hidden

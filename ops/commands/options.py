@@ -1,4 +1,4 @@
-"""Options: those that commands share, and the files that they are given."""
+"""Options: the options that commands share, and the files that they read."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any, TypeVar
 
 import click
 
-from ops.commands.context import Where
+from ops.commands.context import SharedOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _Content = TypeVar("_Content")
 
 reveal = click.option("--reveal", is_flag=True, help="Show personal data.")
-yes = click.option("--yes", is_flag=True, help="Do not ask.")
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def shared(command: Command) -> Command:
-    """Give a command the options that all have."""
+    """Add the options that all commands have."""
     for name, about in (
-        ("--json", "For machines: JSON on standard output."),
-        ("--endpoint-url", "Another address of AWS, such as that of an emulator."),
-        ("--profile", "AWS profile; the environment's by default."),
-        ("--region", "AWS region; the environment's by default."),
-        ("--stack-name", "The stack; audience-forwarder by default."),
+        ("--json", "Print JSON, for scripts."),
+        ("--endpoint-url", "Another address of AWS, for example of an emulator."),
+        ("--profile", "AWS profile; by default from the environment."),
+        ("--region", "AWS region; by default from the environment."),
+        ("--stack-name", "Name of the stack; by default audience-forwarder."),
     ):
         option = click.option(
             name, is_flag=name == "--json", help=about, expose_value=False, callback=_keep
@@ -34,14 +34,14 @@ def shared(command: Command) -> Command:
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    # The options of all commands stand before or after a command's name.
-    where = context.find_root().ensure_object(Where)
+    # These options may stand before or after the name of a command.
+    options = context.find_root().ensure_object(SharedOptions)
     if value:
-        setattr(where, str(parameter.name), value)
+        setattr(options, str(parameter.name), value)
 
 
 def content(file: Path, read: Callable[[str], _Content]) -> _Content:
-    """Return what a file holds, or refuse it."""
+    """Return the content of a file; a file that cannot be read is wrong usage."""
     try:
         return read(file.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Person: the commands for what the table holds of somebody."""
+"""Person: the commands for what the table holds of a person."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from typing import Any, Final
 import click
 
 from handler.domain.membership import Stamp, is_member
-from ops import people, secret, show
+from ops import credentials_secret, people, show
 from ops.commands import options
-from ops.commands.context import FINE, TROUBLE, Ops
-from ops.masking import masked, masked_json
+from ops.commands.context import OK, PROBLEM, Context
+from ops.masking import masked, masked_entity
 
-_NOBODY: Final = "Nobody is known by that."
-_NOT_FORMER: Final = "Whoever had this identifier before them was not looked for."
-_READING_ALL: Final = "Nobody has this identifier now: reading the whole table for who had it."
+_NOBODY: Final = "The table has no such person."
+_NOT_FORMER: Final = "People who had this identifier before were not searched for."
+_READING_ALL: Final = (
+    "Nobody has this identifier now. Reading the whole table for people who had it before."
+)
 _NOT_ERASED: Final = (
-    "Customer.io, mParticle, the queues and the table's backups keep what they hold of them: "
-    'docs/operations.md, "To erase a person".'
+    "Customer.io, mParticle, the queues and the backups of the table may still hold data of this "
+    'person: docs/operations.md, "To erase a person".'
 )
 
 
-def _who(command: options.Command) -> options.Command:
-    """Give a command the options that name a person."""
+def _query_options(command: options.Command) -> options.Command:
+    """Add the options that name a person."""
     for option in (
-        click.option("--site-id", multiple=True, help="Workspace; by default all in the secret."),
-        click.option("--mpid", type=int, help="mParticle's id."),
+        click.option(
+            "--site-id",
+            multiple=True,
+            help="Workspace; by default all in the secret. Repeat for more.",
+        ),
+        click.option("--mpid", type=int, help="mParticle's id of the person."),
         click.option("--email", help="The email, of a person without a customer id."),
         click.option("--id", "customer_id", help="The customer id."),
     ):
@@ -37,11 +43,11 @@ def _who(command: options.Command) -> options.Command:
 
 @click.group()
 def person() -> None:
-    """What is known of a person."""
+    """Show or erase what the table holds of a person."""
 
 
 @person.command("show")
-@_who
+@_query_options
 @options.reveal
 @options.shared
 def person_show(
@@ -52,21 +58,19 @@ def person_show(
     *,
     reveal: bool,
 ) -> int:
-    """What the table holds of a person, and what would be sent of them.
+    """Show what the table holds of a person, and what would be sent to Customer.io.
 
-    The table keeps neither names nor, of a person with a customer id, the email.
+    The table keeps no names, and no email of a person with a customer id.
     """
-    ops = Ops.current()
-    found = [
-        _person(one, reveal=reveal)
-        for one in _found(ops, people.Sought(customer_id, email, mpid), site_id)
-    ]
-    ops.tell(found, *map(show.pretty, found) if found else [_NOBODY])
-    return FINE if found else TROUBLE
+    context = Context.current()
+    stored = _find(context, people.Query(customer_id, email, mpid), site_id)
+    shown = [_describe(person, reveal=reveal) for person in stored]
+    context.output(shown, *map(show.pretty, shown) if shown else [_NOBODY])
+    return OK if shown else PROBLEM
 
 
 @person.command("erase")
-@_who
+@_query_options
 @options.yes
 @options.shared
 def person_erase(
@@ -77,49 +81,54 @@ def person_erase(
     *,
     yes: bool,
 ) -> int:
-    """Delete what the table holds of a person, for good.
+    """Permanently delete what the table holds of a person.
 
-    It touches nothing else: docs/operations.md, "To erase a person".
+    Other places may hold data of the person too: docs/operations.md, "To erase a person".
     """
-    ops = Ops.current()
-    items = _found(ops, people.Sought(customer_id, email, mpid), site_id)
-    if not items:
-        ops.tell({"erased": []}, _NOBODY)
-        return TROUBLE
-    workspaces = ", ".join(dict.fromkeys(item.site_id for item in items))
-    question = f"Delete what the table holds of this person in workspace {workspaces} for good?"
-    ops.agree(question, yes=yes)
-    for item in items:
-        people.erase(ops.aws, ops.stack, item.key)
-    ops.tell(
-        {"erased": [{"site id": item.site_id, "key": item.key} for item in items]},
-        *(f"Deleted from workspace {item.site_id}: {item.key}." for item in items),
+    context = Context.current()
+    stored = _find(context, people.Query(customer_id, email, mpid), site_id)
+    if not stored:
+        context.output({"erased": []}, _NOBODY)
+        return PROBLEM
+    workspaces = ", ".join(dict.fromkeys(person.site_id for person in stored))
+    context.confirm(
+        f"Permanently delete what the table holds of this person in workspace {workspaces}?",
+        yes=yes,
+    )
+    for person in stored:
+        people.erase(context.aws, context.stack, person.key)
+    context.output(
+        {"erased": [{"site id": person.site_id, "key": person.key} for person in stored]},
+        *(f"Deleted from workspace {person.site_id}: {person.key}." for person in stored),
         *([_NOT_FORMER] if customer_id or email else []),
         _NOT_ERASED,
     )
-    return FINE
+    return OK
 
 
-def _found(ops: Ops, sought: people.Sought, site_id: Sequence[str]) -> list[people.Found]:
-    if [sought.customer_id, sought.email, sought.mpid].count(None) != 2:
-        raise click.UsageError("give one of --id, --email and --mpid")
+def _find(
+    context: Context, query: people.Query, site_id: Sequence[str]
+) -> list[people.StoredPerson]:
+    if [query.customer_id, query.email, query.mpid].count(None) != 2:
+        raise click.UsageError("give exactly one of --id, --email and --mpid")
     if not site_id:
-        known = secret.workspaces(ops.aws, ops.settings.credentials_secret_name).values()
-        site_id = list(dict.fromkeys(workspace.site_id for workspace in known))
-    found = people.find(ops.aws, ops.stack, sought, site_id)
-    if found or sought.identifier is None:
-        return found
+        name = context.settings.credentials_secret_name
+        workspaces = credentials_secret.workspaces(context.aws, name).values()
+        site_id = list(dict.fromkeys(workspace.site_id for workspace in workspaces))
+    stored = people.find(context.aws, context.stack, query, site_id)
+    if stored or query.identifier is None:
+        return stored
     click.echo(_READING_ALL, err=True)
-    return people.find(ops.aws, ops.stack, sought, site_id, former=True)
+    return people.find(context.aws, context.stack, query, site_id, former=True)
 
 
-def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
-    state = found.state
+def _describe(person: people.StoredPerson, *, reveal: bool) -> dict[str, Any]:
+    state = person.state
     known_as = state.identifier
     identifier = known_as.value if known_as else ""
     return {
-        "site id": found.site_id,
-        "key": found.key,
+        "site id": person.site_id,
+        "key": person.key,
         "known as": {
             known_as.kind if known_as else "": identifier if reveal else masked(identifier)
         },
@@ -128,15 +137,17 @@ def _person(found: people.Found, *, reveal: bool) -> dict[str, Any]:
             for former in state.former
         ],
         "version": state.version,
-        "newest timestamp given": show.since(state.timestamp, time.time()),
+        "newest timestamp sent": show.since(state.timestamp, time.time()),
         "audiences": {
-            str(audience): f"{'in' if is_member(newest) else 'left'} since {_date(newest)}"
-            for audience, newest in sorted(state.memberships.items())
+            str(audience): f"{'in' if is_member(stamp) else 'left'} since {_date(stamp)}"
+            for audience, stamp in sorted(state.memberships.items())
         },
-        "set or cleared": {name: _date(newest) for name, newest in state.set_at.items()},
-        "would be sent": found.entities if reveal else masked_json(list(found.entities)),
+        "set or cleared": {name: _date(stamp) for name, stamp in state.set_at.items()},
+        "would be sent": [
+            entity if reveal else masked_entity(entity) for entity in person.entities
+        ],
     }
 
 
-def _date(newest: Stamp) -> str:
-    return show.since((newest >> 1) / 1000, time.time())
+def _date(stamp: Stamp) -> str:
+    return show.since((stamp >> 1) / 1000, time.time())

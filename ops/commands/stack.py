@@ -1,4 +1,4 @@
-"""Stack: the commands for all of it: to look at it, to send to it, to switch it on and off."""
+"""Stack: the commands for the whole stack: status, checks, sending, and the mappings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from handler.sender import batch_requests
 from ops import dead_letters, show
 from ops import mapping as mappings
 from ops import status as statuses
 from ops.checks import Checks
 from ops.commands import options
-from ops.commands.context import FINE, TROUBLE, Ops
+from ops.commands.context import OK, PROBLEM, Context
 
 
 @click.command()
@@ -25,28 +26,28 @@ from ops.commands.context import FINE, TROUBLE, Ops
 )
 @options.shared
 def status(since: int) -> int:
-    """The stack at a glance: queues, mappings, alarms, and what went wrong lately."""
-    ops = Ops.current()
-    with ops.progress() as bar:
+    """Show version, queues, alarms and recent errors."""
+    context = Context.current()
+    with context.progress() as bar:
         task = bar.add_task("Reading the logs, lines", total=None)
-        found = statuses.look(
-            ops.aws,
-            ops.stack,
+        current = statuses.look(
+            context.aws,
+            context.stack,
             since=timedelta(minutes=since),
             on_lines=lambda count: bar.advance(task, count),
         )
-    ops.tell(found, show.status(found, ops.now))
-    return FINE if found.is_well else TROUBLE
+    context.output(current, show.status(current, context.now))
+    return OK if current.is_healthy else PROBLEM
 
 
 @click.command()
 @options.shared
 def check() -> int:
-    """Whether a change can get through, and what to mend."""
-    ops = Ops.current()
-    found = list(Checks(ops.aws, ops.stack).run())
-    ops.tell(found, show.checks(found))
-    return FINE if all(one.is_ok for one in found) else TROUBLE
+    """Check the stack, and show a fix for each problem."""
+    context = Context.current()
+    results = list(Checks(context.aws, context.stack).run())
+    context.output(results, show.checks(results))
+    return OK if all(check.is_ok for check in results) else PROBLEM
 
 
 @click.command()
@@ -54,29 +55,29 @@ def check() -> int:
 @options.yes
 @options.shared
 def send(file: Path, *, yes: bool) -> int:
-    """Send the messages of a file to the queue.
+    """Send the messages in a file to the queue.
 
-    Saved dead letters that you have mended, a sample event of events/, or a message.
+    FILE has dead letters that you saved and corrected, a sample event of events/, or a message.
     """
-    ops = Ops.current()
+    context = Context.current()
     bodies = options.content(file, dead_letters.read_bodies)
-    ops.agree(f"Send {len(bodies)} messages to {ops.stack.queue_url}?", yes=yes)
+    context.confirm(f"Send {len(bodies)} messages to {context.stack.queue_url}?", yes=yes)
     sent = 0
-    with ops.progress() as bar:
+    with context.progress() as bar:
         task = bar.add_task("Sending", total=len(bodies))
-        for places in dead_letters.batches(bodies):
-            sent += len(ops.letters.send([bodies[place] for place in places]))
-            bar.advance(task, len(places))
-    ops.tell({"sent": sent, "of": len(bodies)}, f"Sent {sent} of {len(bodies)}.")
+        for batch in batch_requests(bodies, lambda body: len(body.encode())):
+            sent += len(context.queue.send(batch))
+            bar.advance(task, len(batch))
+    context.output({"sent": sent, "of": len(bodies)}, f"Sent {sent} of {len(bodies)}.")
     if sent == len(bodies):
-        return FINE
-    click.echo("Send the file again: what is sent twice does no harm.", err=True)
-    return TROUBLE
+        return OK
+    click.echo("Send the file again: messages that arrive twice do no harm.", err=True)
+    return PROBLEM
 
 
 @click.group()
 def mapping() -> None:
-    """The event source mappings, by which the function gets messages from both queues."""
+    """Start or stop receiving messages: the event source mappings."""
 
 
 @mapping.command("enable")
@@ -91,21 +92,21 @@ def mapping_enable(*, yes: bool) -> int:
 @options.yes
 @options.shared
 def mapping_disable(*, yes: bool) -> int:
-    """Keep the function from receiving messages; SQS deletes what has waited for 14 days."""
+    """Stop the function from receiving messages. SQS deletes messages after 14 days."""
     question = (
-        "Keep the function from receiving messages, from the queue and the retry queue? "
-        "SQS deletes what has waited for 14 days."
+        "Stop the function from receiving messages, from the queue and the retry queue? "
+        "SQS deletes messages after 14 days."
     )
     return _switch(question, is_enabled=False, yes=yes)
 
 
 def _switch(question: str, *, is_enabled: bool, yes: bool) -> int:
-    ops = Ops.current()
-    found = mappings.find(ops.aws, ops.stack)
-    if not found:
-        raise click.ClickException("the function has no event source mapping; make deploy")
-    ops.agree(question, yes=yes)
-    done = [mappings.switch(ops.aws, one, is_enabled=is_enabled) for one in found]
-    states = [f"The mapping of the {each.queue}: {each.state}." for each in done]
-    ops.tell(done, *states, "`ops status` shows them too.")
-    return FINE
+    context = Context.current()
+    existing = mappings.find(context.aws, context.stack)
+    if not existing:
+        raise click.ClickException("the function has no event source mapping: make deploy")
+    context.confirm(question, yes=yes)
+    switched = [mappings.switch(context.aws, each, is_enabled=is_enabled) for each in existing]
+    states = [f"The mapping of the {each.queue}: {each.state}." for each in switched]
+    context.output(switched, *states, "`ops status` shows them too.")
+    return OK

@@ -1,0 +1,102 @@
+"""Showing and erasing a person whom two workspaces know."""
+
+import json
+
+import pytest
+
+from handler.domain.state_codec import pack
+from handler.domain.update import Identifier, person_key
+from ops.commands.context import ABORTED, OK, PROBLEM
+from tests.builders import profile_of, state
+from tests.unit.ops.stand_ins import STACK
+from tools.template import table_schema
+
+OF_SITE_A = ("--site-id", "site-a", "--id", "42")
+BY_FORMER_EMAIL = ("--site-id", "site-a", "--email", "Ann@example.com")
+READS_ALL = "Reading the whole table"
+SCHEMA = table_schema()
+
+
+@pytest.fixture
+def workspaces(aws):
+    """Have two workspaces with a person of the id 42, and return which of them still have one."""
+    aws.dynamodb.create_table(TableName=STACK.table_name, **SCHEMA)
+    former = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
+    for site_id in ("site-a", "site-b"):
+        item = {
+            "pk": {"S": person_key(site_id, profile_of())},
+            "version": {"N": "1"},
+            "timestamp": {"N": "1"},
+            "identifier": {"S": "id:42"},
+            "memberships": {"B": pack(state(11, former={former: 1}))},
+        }
+        aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)
+
+    def left():
+        items = aws.dynamodb.scan(TableName=STACK.table_name)["Items"]
+        return sorted(item["pk"]["S"].partition("#")[0] for item in items)
+
+    return left
+
+
+def test_a_person_of_another_workspace_is_neither_shown_nor_erased(ops, workspaces) -> None:
+    shown = ops("person", "show", *OF_SITE_A, "--json")
+    erased = ops("person", "erase", *OF_SITE_A, "--yes", "--json")
+
+    assert (shown.status, erased.status) == (OK, OK)
+    assert [person["site id"] for person in json.loads(shown.out)] == ["site-a"]
+    assert [person["site id"] for person in json.loads(erased.out)["erased"]] == ["site-a"]
+    assert workspaces() == ["site-b"]
+
+
+def test_a_person_is_shown_by_a_former_identifier_that_is_not_cleared_yet(ops, workspaces) -> None:
+    ended = ops("person", "show", *BY_FORMER_EMAIL, "--reveal", "--json")
+
+    assert ended.status == OK
+    (person,) = json.loads(ended.out)
+    assert person["site id"] == "site-a"
+    assert person["known as"] == {"id": "42"}
+    assert person["known as before, not cleared yet"] == [{"email": "ann@example.com"}]
+    assert READS_ALL in ended.err
+
+
+def test_an_email_is_shown_only_if_it_is_to_be_revealed(ops, workspaces) -> None:
+    assert "ann@example.com" in ops("person", "show", *BY_FORMER_EMAIL, "--reveal").out
+    assert "ann@example.com" not in ops("person", "show", *BY_FORMER_EMAIL).out
+
+
+def test_a_person_is_erased_by_a_former_identifier_that_is_not_cleared_yet(
+    ops, workspaces
+) -> None:
+    assert ops("person", "erase", *BY_FORMER_EMAIL, "--yes").status == OK
+    assert workspaces() == ["site-b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "reads_all"),
+    [
+        (("--id", "42"), OK, False),
+        (("--mpid", "5"), PROBLEM, False),
+        (("--email", "x@example.com"), PROBLEM, True),
+    ],
+    ids=["known", "an unknown MPID", "an unknown email"],
+)
+def test_the_whole_table_is_read_only_if_nobody_has_the_identifier_now(
+    ops, workspaces, query, status, reads_all
+) -> None:
+    ended = ops("person", "show", "--site-id", "site-a", *query)
+
+    assert ended.status == status
+    assert (READS_ALL in ended.err) is reads_all
+
+
+def test_the_question_and_the_answer_name_the_workspace(ops, workspaces) -> None:
+    refused = ops("person", "erase", *OF_SITE_A, answers="n\n")
+    unchanged = workspaces()
+    agreed = ops("person", "erase", *OF_SITE_A, answers="y\n")
+
+    assert (refused.status, agreed.status) == (ABORTED, OK)
+    assert unchanged == ["site-a", "site-b"]
+    assert "holds of this person in workspace site-a?" in refused.err
+    assert "Deleted from workspace site-a: site-a#" in agreed.out
+    assert "site-b" not in refused.err + agreed.err + agreed.out

@@ -1,0 +1,42 @@
+"""A stack, its messages and its secrets, as the tests of the operator's tool need them."""
+
+from typing import Any
+
+from ops.dead_letters import DeadLetter
+from ops.stack import Stack
+from tests.builders import NOW
+
+STACK = Stack("s", "", "q", "arn:q", "r", "d", "arn:d", "t", "f", "l", ())
+SECRET = "credentials"
+
+CREDENTIALS = {"site_id": "site-a", "api_key": "old-key"}
+OTHER_CREDENTIALS = {"site_id": "site-b", "api_key": "key-b"}
+UNUSABLE = {"site_id": "local:x", "api_key": "k"}
+
+QUEUE_ARNS = {"queue": "arn:aws:sqs:eu-west-1:1:q", "retry queue": "arn:aws:sqs:eu-west-1:1:r"}
+
+
+def letter(
+    error_type: str = "NoIdentity", source: str = "m-1", sent_at: float = NOW, text: str = "{}"
+) -> DeadLetter:
+    return DeadLetter("id", error_type, "why", source, sent_at, text)
+
+
+def text_attributes(**values: str) -> dict[str, Any]:
+    """Message attributes of SQS."""
+    return {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
+
+
+def mapping_uuid(queue: str) -> str:
+    return f"{queue:->36}"
+
+
+def mapping(queue: str, state: str = "Enabled", *, reports: bool = True) -> dict[str, Any]:
+    """An event source mapping, as Lambda returns it."""
+    types = {"FunctionResponseTypes": ["ReportBatchItemFailures"]} if reports else {}
+    return {
+        "UUID": mapping_uuid(queue),
+        "State": state,
+        "EventSourceArn": QUEUE_ARNS[queue],
+        **types,
+    }

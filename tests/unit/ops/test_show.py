@@ -1,0 +1,34 @@
+"""Texts for a terminal."""
+
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from ops import show
+from ops.checks import Check
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 seconds"), (90, "90 seconds"), (7200, "2 hours"), (1e6, "12 days")],
+)
+def test_an_age_is_shown_in_its_largest_unit(seconds, text) -> None:
+    assert show.age(seconds) == text
+
+
+def test_a_moment_is_shown_in_utc() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+
+    assert show.since(moment, moment + 5) == "2026-01-02 03:04:05 UTC (5 seconds ago)"
+
+
+def test_a_warning_has_a_mark_of_its_own() -> None:
+    warning = Check("b", is_ok=True, result="r", fix="do this")
+    console = Console(width=140)
+    with console.capture() as captured:
+        console.print(show.checks([Check("a", is_ok=True, result="r"), warning]))
+
+    assert "✓" in captured.get()
+    assert "! b: do this" in captured.get()
+    assert "✗" not in captured.get()
