@@ -1,7 +1,7 @@
-"""Compare: two builds of the function side by side, as two ways to write a part of it.
+"""Compare: two builds of the function, in alternating runs.
 
 `python -m bench.compare BEFORE NOW`, with two folders that `make build-ForwarderFunction` filled.
-The two take turns, and each goes first every other time, so that a slow minute slows both.
+Each build goes first every other time, so that a slow minute slows both.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from bench import measure
-from bench.__main__ import Spread
 from bench.events import Shape
 from bench.measure import OURS, Bench, Server
+from bench.report import Spread
+from bench.starts import START_FORWARDER, START_INGRESS
 
 _ROUNDS: Final = 16
 _PEOPLE: Final = Shape(1000)
-_COLD_STARTS: Final = {
-    "forwarder": "from handler import app; app.telemetry(); app.forwarder()",
-    "ingress": "from handler import ingress; ingress.receiver()",
-}
+_COLD_STARTS: Final = {"forwarder": START_FORWARDER, "ingress": START_INGRESS}
 
 _Figures = Mapping[str, float]
 
@@ -43,7 +41,7 @@ def _compare(builds: tuple[Path, Path], measured: Callable[[Path], _Figures]) ->
     for number in range(_ROUNDS + 1):
         order = reversed(builds) if number % 2 else builds
         rounds.append({build: measured(build) for build in order})
-    del rounds[0]  # the caches of the machine were not filled
+    del rounds[0]  # the machine's caches were empty
     for figure in rounds[0][builds[0]]:
         before, now = (Spread([each[build][figure] for each in rounds]) for build in builds)
         shown = f"{before.shown('ms')} before, {now.shown('ms')} now"
@@ -51,10 +49,10 @@ def _compare(builds: tuple[Path, Path], measured: Callable[[Path], _Figures]) ->
 
 
 def _work(bench: Bench, server: Server, build: Path) -> _Figures:
-    # The first round makes the people known to the server. In every other, all of them change.
+    # The first round stores the people. In every other round, all of them change.
     event = bench.event(_PEOPLE)
-    took = bench.invoke(OURS, event, server, table=build.name, aws=server, artifact=build)
-    return {"CPU per 1,000 people": took.cpu_s * 1000}
+    usage = bench.invoke(OURS, event, server, table=build.name, aws=server, artifact=build)
+    return {"CPU per 1,000 people": usage.cpu_s * 1000}
 
 
 def _cold_start(bench: Bench, server: Server, name: str, code: str, build: Path) -> _Figures:

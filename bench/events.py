@@ -1,4 +1,4 @@
-"""Events: SQS events as Lambda gives them to a function, made up from a seed."""
+"""Events: SQS events as Lambda passes them to a function, generated from a seed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 ACCOUNT_ID: Final = 1001
-MAX_EVENT_BYTES: Final = 6 << 20
-"""What Lambda gives to one invocation at most."""
-
 _FIRST_AUDIENCE: Final = 11_000
 _AUDIENCES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What an event looks like. `first` is the number of its first person."""
+    """The people and messages of an event. `first` is the number of its first person.
+
+    With `few`, most people enter few audiences. With `lean`, a record has only the fields that the
+    function reads, so that an event holds 10,000 records; with all fields of AWS, about 5,000.
+    """
 
     people: int
     people_in_a_message: int = 1
@@ -28,11 +29,7 @@ class Shape:
 
 
 def make(shape: Shape, *, at_ms: int) -> dict[str, Any]:
-    """Return an event in which everybody enters some audiences, the same ones each time.
-
-    `few`: most have few. `lean`: with no more of a record than the function reads, so that 10,000
-    records fit into an event; with all that AWS adds, an event holds about 5,000.
-    """
+    """Return an event in which everybody enters some audiences, the same ones in each event."""
     return {
         "Records": [
             _record(shape, first, at_ms)
@@ -42,15 +39,15 @@ def make(shape: Shape, *, at_ms: int) -> dict[str, Any]:
 
 
 def audiences_of(person: int, shape: Shape) -> list[int]:
-    """Return the audiences that somebody enters."""
-    chance = random.Random(person)  # noqa: S311 - made up from a seed
+    """Return the audiences that a person enters."""
+    chance = random.Random(person)  # noqa: S311 - generated from a seed
     weights = [1 / count for count in shape.audiences] if shape.few else None
     (count,) = chance.choices(shape.audiences, weights)
     return chance.sample(range(_FIRST_AUDIENCE, _FIRST_AUDIENCE + _AUDIENCES), count)
 
 
 def profile(person: int, shape: Shape) -> dict[str, Any]:
-    """Return what mParticle says of somebody."""
+    """Return the profile of a person, as mParticle sends it."""
     audiences: list[dict[str, Any]] = [
         {"audience_id": audience, "audience_name": f"Audience {audience}", "action": "add"}
         for audience in audiences_of(person, shape)

@@ -1,8 +1,7 @@
-"""Invoked: one handler, invoked in a process of its own, and what that took.
+"""Invoked: runs one handler in a process of its own, and writes its time and memory.
 
-`python -m bench.invoked HANDLER EVENT RESULT [WARM_UP]`, with the handler's environment set. What
-Lambda does besides (reading the event, and the JSON in it) is done, and is not in the times; it is
-in the memory.
+`python -m bench.invoked HANDLER EVENT RESULT [WARM_UP ...]`, in the environment of the handler. As
+on Lambda, the event is read and its JSON decoded before: the memory counts, the time does not.
 """
 
 from __future__ import annotations
@@ -21,25 +20,27 @@ _BYTES_OF_RSS = 1 if sys.platform == "darwin" else 1024
 
 
 def main(name: str, event: str, result: str, *warm_up: str) -> None:
-    """Invoke the handler with each warm-up event, then with the event, and write what it took."""
+    """Invoke the handler with each warm-up event, then with the event, and write its usage."""
     handler: Callable[[Any, object], Any] = importlib.import_module(name).lambda_handler
     for path in warm_up:
-        _answered(handler, json.loads(Path(path).read_bytes()))
-    text = Path(event).read_bytes()  # Lambda's runtime, too, keeps it while the function runs.
+        _invoke(handler, json.loads(Path(path).read_bytes()))
+    text = Path(
+        event
+    ).read_bytes()  # Lambda's runtime also keeps the text while the function runs.
     read = json.loads(text)
     wall, cpu = time.perf_counter(), time.process_time()
-    _answered(handler, read)
+    _invoke(handler, read)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    took = {
+    usage = {
         "cpu_s": cpu,
         "wall_s": wall,
         "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_RSS,
         "event_bytes": len(text),
     }
-    Path(result).write_text(json.dumps(took))
+    Path(result).write_text(json.dumps(usage))
 
 
-def _answered(handler: Callable[[Any, object], Any], event: Any) -> None:
+def _invoke(handler: Callable[[Any, object], Any], event: Any) -> None:
     deadline = time.monotonic() + 60
     context = SimpleNamespace(
         aws_request_id="00000000-0000-4000-8000-000000000000",

@@ -1,4 +1,4 @@
-"""Known: people put into the table as if they had been forwarded before, many audiences each."""
+"""Known: writes people into the table as if they had been forwarded before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_DEADLINE = clock.Deadline(math.inf, clock.now)
 
 
 def keep(dynamodb: DynamoDBClient, table: str, site_id: str, shape: Shape, stored: int) -> None:
-    """Write everybody of an event of this shape with so many audiences, none of them its own."""
+    """Write everybody of a shape with `stored` audiences, none of which is in its events."""
     with ThreadPoolExecutor(4) as executor:
         people = People(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
         states = _states(site_id, shape, stored)
@@ -39,8 +39,8 @@ def _states(site_id: str, shape: Shape, stored: int) -> Iterator[tuple[str, Pers
     at_ms = 1_700_000_000_000
     memberships = dict.fromkeys(islice(count(1_000_000, 97), stored), stamp(at_ms, removed=False))
     for person in range(shape.first, shape.first + shape.people):
-        written: Any = events.profile(person, shape)
-        profile = read_profile(msgspec.Raw(msgspec.json.encode(written)))
+        sent: Any = events.profile(person, shape)
+        profile = read_profile(msgspec.Raw(msgspec.json.encode(sent)))
         update = Update.of(profile, at_ms=at_ms, one_attribute_per_audience=False)
         yield (
             person_key(site_id, profile),

@@ -1,4 +1,4 @@
-"""Measure: the servers, the built function, and each measured thing in a process of its own."""
+"""Measure: the servers, the built function, and processes that run one handler or one start."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ PEERS: Final = {
 }
 
 _SECRET: Final = json.dumps({"site_id": SITE_ID, "api_key": API_KEY})
-# Other people, and as many as it takes to open all connections: the function's, a peer's.
+# Other people than those measured, and enough to open all connections of a handler.
 WARM_UP: Final = Shape(1000, first=50_000_000)
 _PEERS_WARM_UP: Final = Shape(10, first=50_000_000)
 
 
-class Took(msgspec.Struct, frozen=True):
-    """What one invocation took."""
+class Usage(msgspec.Struct, frozen=True):
+    """Time and memory of one invocation."""
 
     cpu_s: float
     wall_s: float
@@ -58,7 +58,7 @@ class Took(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What a server saw since it was last asked."""
+    """The requests that a server got since the last time it was asked."""
 
     requests: dict[str, int]
     sizes: list[int]
@@ -68,28 +68,28 @@ class Counts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A lean server that runs."""
+    """A running server of server.py."""
 
     port: int
     certificate: Path
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The server's address."""
         return f"https://127.0.0.1:{self.port}"
 
     def counts(self) -> Counts:
-        """Return what it saw, and have it start anew."""
+        """Return what the server counted, and reset its counts."""
         context = ssl.create_default_context(cafile=self.certificate)
-        with urllib.request.urlopen(f"{self.url}/counts", context=context) as answer:  # noqa: S310 - its own
+        with urllib.request.urlopen(f"{self.url}/counts", context=context) as answer:  # noqa: S310 - our own server
             return msgspec.json.decode(answer.read(), type=Counts)
 
 
 class Bench:
-    """A folder with the built function, the servers, and a way to invoke against them."""
+    """The built function and the servers, and processes that run handlers against them."""
 
     def __init__(self, folder: Path, aws: Emulator, stop: ExitStack) -> None:
-        """Build the function, as the stack does."""
+        """Build the function as `make build` does."""
         self.folder = folder
         self.aws = aws
         self._stop = stop
@@ -101,16 +101,16 @@ class Bench:
         )
         self.artifact = folder / "artifact"
         package.build(self.artifact)
-        # As on Lambda, a connection trusts the usual hundred and more authorities, and ours.
+        # As on Lambda, a connection loads the usual hundred and more authorities. Add our own.
         self.authorities = folder / "authorities.pem"
         usual = (self.artifact / "botocore/cacert.pem").read_text()
         self.authorities.write_text(usual + aws.certificate.read_text())
-        # pip compiles what it installs, and Lambda brings boto3 compiled; uv does not.
+        # pip and Lambda have compiled modules; uv does not compile what it installs.
         installed = next(PROJECT.glob(".tools/bench/lib/python*/site-packages"))
         compileall.compile_dir(installed, quiet=2, workers=0)
 
     def server(self, *options: str) -> Server:
-        """Start a lean server that runs as long as the bench."""
+        """Start a server that runs as long as the benchmark."""
         key = self.aws.directory / "key.pem"
         always = (f"--certificate={self.aws.certificate}", f"--key={key}", f"--secret={_SECRET}")
         process = subprocess.Popen(
@@ -125,7 +125,7 @@ class Bench:
         return Server(int(process.stdout.readline()), self.aws.certificate)
 
     def table(self, key: str) -> str:
-        """Make a table, the template's for `pk`, and return its name."""
+        """Create a table, for `pk` the template's, and return its name."""
         self._made += 1
         name = f"table-{self._made}"
         schema: Any = {
@@ -138,9 +138,9 @@ class Bench:
         self.dynamodb.create_table(TableName=name, **schema)
         return name
 
-    def event(self, shape: Shape, *, again: bool = False) -> Path:
-        """Write an event, later than those before; `again`: as late as the last."""
-        self._last_ms += 0 if again else 1000
+    def event(self, shape: Shape) -> Path:
+        """Write an event that is newer than those before."""
+        self._last_ms += 1000
         self._made += 1
         path = self.folder / f"event-{self._made}.json"
         made = events.make(shape, at_ms=self._last_ms)
@@ -157,10 +157,10 @@ class Bench:
         aws: Server | None = None,
         warm_up: Sequence[Shape] | None = None,
         artifact: Path | None = None,
-    ) -> Took:
-        """Invoke a handler with an event in a new process; `artifact`: another build of ours.
+    ) -> Usage:
+        """Invoke a handler with an event in a new process; `artifact` is another build of ours.
 
-        It is warmed up before, by events of some other people where none are given.
+        Events of the shapes in `warm_up`, or else of other people, are handled before.
         """
         result = self.folder / "result.json"
         is_ours = handler == OURS
@@ -178,10 +178,10 @@ class Bench:
         )
         if done.returncode:
             sys.exit(f"{handler} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        return msgspec.json.decode(result.read_bytes(), type=Took)
+        return msgspec.json.decode(result.read_bytes(), type=Usage)
 
     def environ(self, customerio: Server, table: str, aws: Server | None = None) -> dict[str, str]:
-        """Return what the template, and Lambda, give a function; and what the peers read."""
+        """Return the environment of the function and of its peers."""
         authorities = str(self.authorities)
         return {
             "PATH": os.environ["PATH"],
@@ -202,7 +202,7 @@ class Bench:
             "DEAD_LETTER_QUEUE_URL": f"{self.aws.url}/dead-letters",
             "CREDENTIALS_SECRET_NAME": "credentials",
             "TRACK_API_URL": customerio.url,
-            # Nothing is to wait: the peers have no such limit.
+            # High enough that nothing waits, as the peers have no such limit.
             "REQUESTS_PER_SECOND": "1000",
             "MAXIMUM_CONCURRENCY": "1",
             "RETRY_CONCURRENCY": "1",
@@ -213,7 +213,7 @@ class Bench:
             "API_KEY": API_KEY,
             "TRACK_API_HOST": "127.0.0.1",
             "TRACK_API_PORT": str(customerio.port),
-            # The folder that a function is deployed to cannot be written to.
+            # On Lambda the code's folder is read-only.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -225,9 +225,9 @@ class Bench:
         artifact: Path | None = None,
         aws: Server | None = None,
     ) -> tuple[float, float]:
-        """Return the CPU and wall time, in seconds, that some code takes in a new process.
+        """Return the CPU and wall time, in seconds, of some code in a new process.
 
-        Without an artifact it imports what pip installs.
+        Without an artifact, the code imports libraries as pip installs them.
         """
         timed = (
             "import time; w, c = time.perf_counter(), time.process_time()\n"
@@ -248,24 +248,24 @@ class Bench:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Bench]:
-    """Run servers for as long as the block lasts."""
+    """Run the benchmark's servers until the block ends."""
     emulator.isolate(os.environ)
     with emulator.running(folder) as aws, ExitStack() as stop:
         yield Bench(folder, aws, stop)
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:
-    """Return the size of an item as DynamoDB reckons it, for what our items are made of."""
+    """Return the size of an item as DynamoDB calculates it, for the types in our items."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 
 def _value_bytes(value: Mapping[str, Any]) -> int:
     match value:
         case {"N": str(digits)}:
-            return len(digits) // 2 + 2  # at most: a byte for two digits, and one or two
+            return len(digits) // 2 + 2  # at most: a byte for two digits, and two more
         case {"S": str(text)}:
             return len(text.encode())
-        case {"B": bytes(held)}:
-            return len(held)
+        case {"B": bytes(content)}:
+            return len(content)
         case _:
             return 1

@@ -1,10 +1,10 @@
-"""Server: Customer.io, and as much of AWS as the measurements need, as lean as they come.
+"""Server: Customer.io, and the measured operations of AWS, with as little CPU as possible.
 
-It takes everything, answers at once or after a latency, and counts. It stands where the other side
-must cost next to nothing: the machine is shared, and what the server burns, the measured does not
-have. Nothing is checked; the emulator and the fake Customer.io of local/ are for that.
+It accepts everything, answers at once or after a delay, and counts. It shares the machine with the
+measured handlers, so it must be cheap. It checks nothing; the emulator and the fake Customer.io in
+local/ do that.
 
-Start it with `python -m bench.server`; it prints its port. `GET /counts` tells what it saw.
+Start it with `python -m bench.server`; it prints its port. `GET /counts` returns the counts.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _Item = dict[str, Any]
 
 
 class World:
-    """What all connections share: the items, and what was counted."""
+    """The state that all connections share: the items and the counts."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Start with nothing."""
+        """Start empty."""
         self.options = options
         self.items: dict[tuple[str, str], _Item] = {}
         self.requests: Counter[str] = Counter()
@@ -43,9 +43,9 @@ class World:
         self.memberships: dict[str, str] = {}
 
     def answer(self, method: bytes, path: str, target: str, body: bytes) -> tuple[bytes, float]:
-        """Return the answer to a request, and the seconds after which it is to be given."""
+        """Return the answer to a request, and the seconds to wait before sending it."""
         if path == "/counts":
-            return self._told(), 0.0
+            return self._counts(), 0.0
         if target:
             act: Callable[[Any], Any] = getattr(self, f"_{target}")
             self.requests[target + " to verify" * (b"ProjectionExpression" in body)] += 1
@@ -61,51 +61,51 @@ class World:
         latency: float = others.get(target, self.options.dynamodb_ms)
         return latency / 1000
 
-    def _told(self) -> bytes:
+    def _counts(self) -> bytes:
         digest = hashlib.sha256(repr(sorted(self.memberships.items())).encode())
-        told = {
+        counts = {
             "requests": self.requests,
             "sizes": self.sizes,
             "people": len(self.memberships),
             "memberships": digest.hexdigest(),
         }
         self.requests, self.sizes, self.memberships = Counter(), [], {}
-        return msgspec.json.encode(told)
+        return msgspec.json.encode(counts)
 
     def _remember(self, method: bytes, path: str, body: _Item) -> None:
-        """Keep the membership list of each person, whichever API it came by."""
+        """Keep the membership list of each person, from any of the APIs."""
         if method == b"PUT":
             self._keep(unquote(path.rpartition("/")[2]), body)
-        for one in body.get("batch", ()):
-            if "traits" in one:
-                self._keep(one["userId"], one["traits"])
+        for entry in body.get("batch", ()):
+            if "traits" in entry:
+                self._keep(entry["userId"], entry["traits"])
             else:
-                self._keep(one["identifiers"]["id"], one["attributes"])
+                self._keep(entry["identifiers"]["id"], entry["attributes"])
 
     def _keep(self, customer_id: str, attributes: _Item) -> None:
         self.memberships[customer_id] = attributes["SegmentMembership"]
 
-    # --- AWS, by the name of the call ---
+    # --- AWS, by the name of the operation ---
 
     def _GetSecretValue(self, _: _Item) -> _Item:  # noqa: N802
         return {"Name": "credentials", "SecretString": self.options.secret}
 
     def _SendMessageBatch(self, asked: _Item) -> _Item:  # noqa: N802
-        sent = [{"Id": one["Id"], "MessageId": one["Id"]} for one in asked["Entries"]]
+        sent = [{"Id": entry["Id"], "MessageId": entry["Id"]} for entry in asked["Entries"]]
         return {"Successful": sent, "Failed": []}
 
     def _BatchGetItem(self, asked: _Item) -> _Item:  # noqa: N802
-        found = {}
+        responses = {}
         for table, request in asked["RequestItems"].items():
             keys = [(table, key["pk"]["S"]) for key in request["Keys"]]
             items = [self.items[key] for key in keys if key in self.items]
             if "ProjectionExpression" in request:
                 items = [{"pk": item["pk"], "version": item["version"]} for item in items]
-            found[table] = items
-        return {"Responses": found, "UnprocessedKeys": {}}
+            responses[table] = items
+        return {"Responses": responses, "UnprocessedKeys": {}}
 
     def _BatchExecuteStatement(self, asked: _Item) -> _Item:  # noqa: N802
-        statements = [(one["Statement"], one["Parameters"]) for one in asked["Statements"]]
+        statements = [(each["Statement"], each["Parameters"]) for each in asked["Statements"]]
         return {"Responses": list(starmap(self._execute, statements))}
 
     def _execute(self, statement: str, parameters: list[Any]) -> _Item:
@@ -132,7 +132,7 @@ class World:
 
 @lru_cache
 def _parsed(statement: str) -> tuple[str, bool, list[str]]:
-    """Return the table of a PartiQL statement, whether it inserts, and what `?` stands for."""
+    """Return the table of a PartiQL statement, whether it inserts, and the column of each `?`."""
     return statement.split('"')[1], statement.startswith("INSERT"), _COLUMN.findall(statement)
 
 
@@ -147,11 +147,11 @@ class Connection(asyncio.Protocol):
         self._wanted = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where answers go."""
+        """Keep the transport for answers."""
         self._transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer, once the request is complete."""
+        """Answer if the request is complete."""
         self._read += data
         if len(self._read) < self._wanted:
             return
@@ -159,8 +159,8 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return
         head = bytes(self._read[:end])
-        found = _LENGTH.search(head)
-        self._wanted = end + 4 + (int(found[1]) if found else 0)
+        length = _LENGTH.search(head)
+        self._wanted = end + 4 + (int(length[1]) if length else 0)
         if len(self._read) < self._wanted:
             return
         body = bytes(self._read[end + 4 : self._wanted])
@@ -199,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--key", required=True)
-    parser.add_argument("--secret", required=True, help="what Secrets Manager holds")
+    parser.add_argument("--secret", required=True, help="the text of the credentials secret")
     parser.add_argument("--dynamodb-ms", type=float, default=0.0)
     parser.add_argument("--sqs-ms", type=float, default=0.0)
     parser.add_argument("--customerio-ms", type=float, default=0.0)

@@ -1,1 +1,1 @@
-"""What people would write instead, each a handler of the same events with the same outcome."""
+"""Peers: handlers that people would write instead, with the same events and the same results."""

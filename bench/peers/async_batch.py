@@ -1,7 +1,7 @@
-"""Async batch: the same with async-customerio, and its v2 batch call, as its README shows them.
+"""Async batch: uses async-customerio and its v2 batch call, as its README shows them.
 
-The client lives in an `async with`, so an event has connections of its own. Its requests carry as
-many people as are surely below the 500 KB that the README names, and are under way together.
+The client is created in an `async with`, so each event opens new connections. A request has as
+many people as always stay below the 500 KB that the README names. The requests run concurrently.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""CDP: the same with customerio-cdp-analytics, Customer.io's client for its Data Pipelines.
+"""CDP: uses customerio-cdp-analytics, Customer.io's client for its Data Pipelines.
 
-`analytics.identify` puts people on a queue that a thread of the package empties, and `flush` waits
-for that, without which Lambda would freeze the thread with people still on the queue. The package
-sends 100 people in a request unless told otherwise; told so here, it sends as many as it takes.
-What it could not send it logs and forgets.
+`analytics.identify` puts people on a queue, and a thread of the package sends them. `flush` waits
+for the thread, as Lambda would freeze it with people still on the queue. By default a request has
+100 people; `upload_size` raises that to as many as the package takes. It logs people whom it could
+not send, and forgets them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.peers.memory import remembered
 
 @cache
 def analytics() -> Client:
-    """Return the client, made once."""
+    """Return the client, created once."""
     return Client(os.environ["API_KEY"], host=os.environ["TRACK_API_URL"], upload_size=1000)
 
 

@@ -1,8 +1,8 @@
-"""Official batch: the same with `customerio`, Customer.io's official client, and its `batch`.
+"""Official batch: uses `batch` of `customerio`, Customer.io's official client.
 
-`batch` sends its operations to the v2 API in one request and does not look at the answer's body: a
-person whom Customer.io refuses with a 207 goes unnoticed. Its requests carry as many people as are
-surely below the 500 kB that the API takes, and follow each other, as the client waits for each.
+`batch` sends its operations to the v2 API in one request and ignores the body of the answer, so it
+does not see that Customer.io refuses a person with a 207. A request has as many people as always
+stay below the API's limit of 500 kB. The client waits for each request before the next.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One by one: the handler of most blog posts, with Customer.io's official client.
 
-For each record and profile: GetItem, PutItem, and one `identify`, as the README of the package
-`customerio` shows it. The client keeps its connection between calls and between invocations, as
-the package does by default since its version 1.5.
+For each profile: GetItem, PutItem, and one `identify`, as the README of the package `customerio`
+shows it. The client keeps its connection between calls and between invocations, which is the
+package's default since version 1.5.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 from functools import cache
 from typing import Any
 
-# `from customerio import CustomerIO` in the README. Two packages of Customer.io's fill the same
-# folder, each with an __init__.py of its own, so where both are installed only this is sure.
+# The README has `from customerio import CustomerIO`. Two packages of Customer.io install the same
+# folder, each with its own __init__.py, so this import is the only one that works with both.
 from customerio.track import CustomerIO
 
 from bench.peers.memory import remembered
@@ -20,7 +20,7 @@ from bench.peers.memory import remembered
 
 @cache
 def customerio() -> CustomerIO:
-    """Return the client, made once."""
+    """Return the client, created once."""
     return CustomerIO(
         os.environ["SITE_ID"],
         os.environ["API_KEY"],
