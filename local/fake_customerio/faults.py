@@ -1,9 +1,9 @@
-"""Faults: how the fake misbehaves, for whom, how often, and how often it did.
+"""Faults: what goes wrong with requests, for whom, and how often.
 
-Faults come in from the control endpoint. The first one given that matches a request is the one
-that applies to it; when that one refuses a person, all others of that kind that match do too. When
-it lets the request be taken, the refusals that match hold as without it.
-Only requests with good credentials meet a fault. Nothing here knows about HTTP.
+The control endpoint plans faults. The first planned fault that matches a request applies to it. If
+that fault refuses a person, all other matching refusals of a person apply too. If the request is
+accepted in spite of the fault, matching refusals apply as they would without it.
+Faults apply only to requests with valid credentials.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """Kinds of faults."""
 
     STATUS = "status"
-    """Nothing is taken, and `status`, `headers` and `body` are the answer."""
+    """The request is ignored, and `status`, `headers` and `body` are the answer."""
     DELAY = "delay"
-    """After `delay` the request is taken and answered as usual, even when nobody waits for it."""
+    """After `delay` the request is accepted and answered, even if the client has gone."""
     DROP = "drop"
-    """The connection breaks, and nothing is taken."""
+    """The request is ignored, and the connection breaks."""
     DROP_AFTER = "drop_after"
-    """The request is taken, and the connection breaks instead of an answer."""
+    """The request is accepted, and the connection breaks before the answer."""
     TRUNCATE = "truncate"
-    """The request is taken, and the connection breaks half way through the answer's body."""
+    """The request is accepted, and the connection breaks in the middle of the answer's body."""
     NONSENSE = "nonsense"
-    """Nothing is taken, and the answer is 200 with `body`, or with HTML."""
+    """The request is ignored, and the answer is 200 with `body`, or with HTML."""
     REFUSE = "refuse"
-    """`person` is refused with `reason`, and the rest of the request is taken."""
+    """`person` is refused with `reason`, and the rest of the request is accepted."""
     REFUSE_BATCH = "refuse_batch"
     """The whole request is refused with 400 because `person` is in it."""
 
 
-_TAKING = {FaultKind.DELAY, FaultKind.DROP_AFTER, FaultKind.TRUNCATE}
+_ACCEPTING = {FaultKind.DELAY, FaultKind.DROP_AFTER, FaultKind.TRUNCATE}
 _REFUSING = {FaultKind.REFUSE, FaultKind.REFUSE_BATCH}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to misbehave."""
+    """One fault."""
 
     kind: FaultKind
     status: int = 503
@@ -49,16 +49,16 @@ class Fault:
     body: str = ""
     reason: str = "invalid"
     delay: float = 0.0
-    """Seconds before anything else happens, whatever the kind."""
+    """Seconds to wait first, for any kind."""
     person: str | None = None
-    """Only requests that hold this identifier, letter by letter; None for any."""
+    """Only requests with exactly this identifier; None for any."""
     path: str | None = None
-    """Only requests whose path starts so; None for any."""
+    """Only requests whose path starts with this; None for any."""
     times: int | None = 1
-    """How often; None until forgotten."""
+    """How often the fault applies; None for always."""
 
     def __post_init__(self) -> None:
-        """Insist on a person where the kind is about one."""
+        """Raise ValueError if the kind needs a person and none is named."""
         if self.kind in _REFUSING and not self.person:
             message = f"a fault of kind {self.kind} names a person"
             raise ValueError(message)
@@ -66,13 +66,13 @@ class Fault:
 
 @dataclass(slots=True)
 class PlannedFault:
-    """A fault and how often it was applied."""
+    """A fault, and how often it applied."""
 
     fault: Fault
     applied: int = 0
 
     def matches(self, path: str, people: AbstractSet[str]) -> bool:
-        """Return whether the fault has turns left and is meant for this request."""
+        """Tell whether the fault applies to this request."""
         fault = self.fault
         return (
             (fault.times is None or self.applied < fault.times)
@@ -82,18 +82,18 @@ class PlannedFault:
 
 
 class Faults:
-    """The faults planned, in the order given, and how often each kind was applied."""
+    """The planned faults, in order, and how often each kind applied."""
 
     def __init__(self) -> None:
-        """Start well-behaved."""
+        """Start without faults."""
         self.planned: list[PlannedFault] = []
         self.applied: Counter[FaultKind] = Counter()
 
     def take(self, path: str, people: AbstractSet[str]) -> list[Fault]:
-        """Return what applies to this request, the most striking first, and count it."""
+        """Return and count the faults that apply to this request, the first planned one first."""
         matching = [planned for planned in self.planned if planned.matches(path, people)]
         applying = matching[:1]
-        if matching and matching[0].fault.kind in _TAKING:
+        if matching and matching[0].fault.kind in _ACCEPTING:
             matching = [each for each in matching if each.fault.kind in _REFUSING]
             applying += matching[:1]
         if matching and matching[0].fault.kind is FaultKind.REFUSE:

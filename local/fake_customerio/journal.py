@@ -1,6 +1,6 @@
-"""Journal: the requests received and how each was answered, the last 10,000 of them.
+"""Journal: the last 10,000 requests, and how each was answered.
 
-Of the latest, as many as 32 MB hold, the bodies are kept as well.
+Bodies are kept too, of the latest requests, up to 32 MB.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from local.fake_customerio.faults import FaultKind
 
-KEPT = 10_000
-KEPT_BYTES = 32_000_000
+MAX_REQUESTS = 10_000
+MAX_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class RequestRecord:
     method: str
     path: str
     site_id: str
-    """Empty where the credentials were refused."""
+    """Empty if the credentials were refused."""
     people: int
     refused: int
     reason: str
-    """Why the first of those, or the whole request, was refused."""
+    """Why the first of the refused people, or the whole request, was refused."""
     status: int | None
-    """None where the connection was broken instead of an answer."""
+    """None if the connection broke before the answer."""
     fault: FaultKind | None
     duration: float
     """Seconds from arrival to answer."""
     number: int = 0
-    """By order of answering, from 1 since the last reset."""
+    """In the order of answers, from 1 after a reset."""
 
 
 class Journal:
@@ -42,24 +42,24 @@ class Journal:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.records: deque[RequestRecord] = deque(maxlen=KEPT)
+        self.records: deque[RequestRecord] = deque(maxlen=MAX_REQUESTS)
         self.total = 0
-        self._bodies: deque[tuple[RequestRecord, bytes]] = deque(maxlen=KEPT)
+        self._bodies: deque[tuple[RequestRecord, bytes]] = deque(maxlen=MAX_REQUESTS)
         self._size = 0
 
     def add(self, record: RequestRecord, body: bytes) -> None:
-        """Keep one more request and give it its number."""
+        """Keep a request, and number it."""
         self.total += 1
         record = replace(record, number=self.total)
         self.records.append(record)
-        if len(self._bodies) == KEPT:
+        if len(self._bodies) == MAX_REQUESTS:
             self._size -= len(self._bodies.popleft()[1])
         self._bodies.append((record, body))
         self._size += len(body)
-        while self._size > KEPT_BYTES:
+        while self._size > MAX_BYTES:
             self._size -= len(self._bodies.popleft()[1])
 
     def naming(self, text: str) -> list[tuple[RequestRecord, bytes]]:
-        """Return the requests with a text in their body, oldest first."""
-        wanted = text.encode()
-        return [(record, body) for record, body in self._bodies if wanted in body]
+        """Return the requests whose body contains a text, oldest first."""
+        encoded = text.encode()
+        return [(record, body) for record, body in self._bodies if encoded in body]

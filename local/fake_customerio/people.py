@@ -1,17 +1,17 @@
 """People: what Customer.io knows of each person, and how an update changes it.
 
-Entities come in from track.py, already within the limits. Nothing here knows about HTTP.
+Entities come in from track.py, which has checked their limits.
 
-Where the documentation leaves a choice, this is what is done:
+If the documentation does not say what happens, the fake does this:
 
-* An update that is older than the person's newest is dropped whole, as is reported of the real
-  one. With `Ordering.ATTRIBUTES` it sets the attributes that no newer update has set.
-* An update without a timestamp is applied, and leaves the person's newest timestamp as it is.
-* `id` and `email` among the attributes are identifiers too. A value that belongs to another
-  person is dropped, and the rest of the update applied.
-* An unknown identifier whose update carries the email of somebody known updates that person,
-  who gets the new id.
-* An unknown `cio_id` is dropped.
+* An update that is older than the person's newest update is ignored, as users of the real API
+  report. With `Ordering.ATTRIBUTES` it sets the attributes that no newer update has set.
+* An update without a timestamp is applied, and does not change the person's newest timestamp.
+* The attributes `id` and `email` are identifiers too. A value that belongs to another person is
+  dropped, and the rest of the update applied.
+* If an update has an unknown id and the email of a known person, it updates that person, who gets
+  the new id.
+* An update of an unknown `cio_id` is ignored.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _NAMES = ("id", "email")
 
 
 class Ordering(StrEnum):
-    """What an update's timestamp puts in order."""
+    """What timestamps put in order."""
 
     UPDATES = "updates"
     """An older update changes nothing."""
     ATTRIBUTES = "attributes"
-    """An older update sets what no newer one has set or removed."""
+    """An older update sets attributes that no newer one has set or removed."""
 
 
 class Entity(msgspec.Struct, frozen=True):
-    """One change of one person, as the v2 API words it."""
+    """One change of one person, as in the v2 API."""
 
     type: Literal["person"]
     action: Literal["identify", "delete"]
@@ -48,7 +48,7 @@ class Entity(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PersonRecord:
-    """What is known of one person."""
+    """One person."""
 
     site_id: str
     identifiers: dict[str, str]
@@ -57,11 +57,11 @@ class PersonRecord:
     updates: int = 0
     cio_id: str = field(default="", compare=False)
     set_at: dict[str, int] = field(default_factory=dict, compare=False)
-    """The timestamp that each attribute was last set or removed with."""
+    """The timestamp with which each attribute was last set or removed."""
 
 
 class People:
-    """The people of every workspace, the one updated last at the end."""
+    """The people of all workspaces, the last updated at the end."""
 
     def __init__(self, ordering: Ordering = Ordering.UPDATES) -> None:
         """Start with nobody."""
@@ -71,7 +71,7 @@ class People:
         self._numbers = itertools.count(1)
 
     def apply(self, site_id: str, entity: Entity) -> None:
-        """Carry out one change; what is older than what is known is silently ignored."""
+        """Apply one change; an older one is ignored without an error."""
         known = self._find(site_id, entity)
         if entity.action == "delete":
             if known:
@@ -98,7 +98,7 @@ class People:
         self._keep(_updated(person, free, changes, newest.timestamp))
 
     def _in_order(self, entity: Entity, person: PersonRecord) -> Entity | None:
-        """Return the part of an update that is not older than what is known; None for nothing."""
+        """Return the part of an update that is not outdated; None if all of it is."""
         if not _is_older(entity.timestamp, person.timestamp):
             return entity
         if self.ordering is Ordering.UPDATES:
@@ -111,13 +111,13 @@ class People:
         return msgspec.structs.replace(entity, attributes=newest) if newest else None
 
     def find(self, site_id: str | None = None, search: str = "") -> list[PersonRecord]:
-        """Return the people of one workspace, or of all, with `search` in an identifier."""
-        wanted = search.strip().lower()
+        """Return the people of one workspace, or of all, whose identifiers contain `search`."""
+        text = search.strip().lower()
         return [
             record
             for record in self._records.values()
             if site_id in (None, record.site_id)
-            and any(wanted in value.lower() for value in record.identifiers.values())
+            and any(text in value.lower() for value in record.identifiers.values())
         ]
 
     def _find(self, site_id: str, entity: Entity) -> PersonRecord | None:

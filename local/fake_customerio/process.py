@@ -35,7 +35,7 @@ class _People(msgspec.Struct):
 
 
 class Update(msgspec.Struct):
-    """What one request said of one person."""
+    """The entity of one person in one request."""
 
     request: RequestRecord
     entity: Entity
@@ -58,13 +58,13 @@ class FakeCustomerio:
     """A fake Customer.io that runs somewhere on this machine."""
 
     def __init__(self, url: str) -> None:
-        """Talk to the one at this address."""
+        """Talk to the fake at this address."""
         self.url = url
         self._http = urllib3.PoolManager(retries=False, timeout=30)
 
     @classmethod
     def at(cls, url: str) -> FakeCustomerio:
-        """Return the one that runs already at this address."""
+        """Return the fake that runs at this address."""
         return cls(url.rstrip("/"))
 
     @classmethod
@@ -76,7 +76,7 @@ class FakeCustomerio:
         region: str = "us",
         ordering: Ordering = Ordering.UPDATES,
     ) -> Iterator[FakeCustomerio]:
-        """Run one that accepts these API keys by site id, for as long as the block lasts."""
+        """Run a fake that accepts these API keys by site id, until the block ends."""
         command = [sys.executable, "-m", "local.fake_customerio", "--port", "0"]
         command += ["--region", region, "--ordering", ordering]
         command += [f"--account={site_id}:{api_key}" for site_id, api_key in accounts.items()]
@@ -87,7 +87,7 @@ class FakeCustomerio:
                 _stop(process)
 
     def people(self, site_id: str | None = None) -> list[PersonRecord]:
-        """Return the people of one workspace, or of all, the one updated last at the end."""
+        """Return the people of one workspace, or of all, the last updated at the end."""
         query = {} if site_id is None else {"site_id": site_id}
         return msgspec.json.decode(self._ask("GET", "/people", query), type=_People).people
 
@@ -96,31 +96,31 @@ class FakeCustomerio:
         return msgspec.json.decode(self._ask("GET", "/requests"), type=_Requests).requests
 
     def updates(self, person: str) -> list[Update]:
-        """Return what the latest batch requests said of an identifier, oldest first."""
+        """Return the entities of a person in the latest batch requests, oldest first."""
         answer = self._ask("GET", "/updates", {"person": person})
         return msgspec.json.decode(answer, type=_Updates).updates
 
     def misbehave(self, *faults: Fault) -> None:
-        """Plan faults, after those already planned."""
+        """Plan faults, after those that are planned already."""
         for fault in faults:
             self._ask("POST", "/faults", content=fault)
 
     def replan(self, *faults: Fault) -> list[PlannedFault]:
-        """Plan these faults instead of those planned, at once; return those, as applied so far."""
+        """Replace the planned faults; return them, with how often each applied."""
         return msgspec.json.decode(
             self._ask("PUT", "/faults", content=faults), type=_Faults
         ).planned
 
     def behave(self) -> None:
-        """Forget the faults planned; what was applied stays counted."""
+        """Remove the planned faults; the counts of `applied` stay."""
         self._ask("DELETE", "/faults")
 
     def faults(self) -> list[PlannedFault]:
-        """Return the faults planned, spent ones too, and how often each was applied."""
+        """Return the planned faults, also used-up ones, and how often each applied."""
         return msgspec.json.decode(self._ask("GET", "/faults"), type=_Faults).planned
 
     def applied(self) -> Counter[FaultKind]:
-        """Return how often each kind of fault was applied since the last reset."""
+        """Return how often each kind of fault applied since the last reset."""
         return Counter(msgspec.json.decode(self._ask("GET", "/faults"), type=_Faults).applied)
 
     def rotate(self, accounts: Mapping[str, str]) -> None:
@@ -128,7 +128,7 @@ class FakeCustomerio:
         self._ask("PUT", "/accounts", content=accounts)
 
     def order_by(self, ordering: Ordering) -> None:
-        """Order whole updates or attributes by their timestamps, until the next reset."""
+        """Order updates or attributes by timestamps, until the next reset."""
         self._ask("PUT", "/ordering", content=ordering)
 
     def reset(self) -> None:

@@ -1,19 +1,8 @@
-"""Server: the Track API, the control endpoint and the page, on HTTP.
+"""Server: the Track API on HTTP, with the control endpoint beside it.
 
-Requests come in here and go on as bytes to track.py; what faults.py says about them is done to
-the connection. It listens on loopback only and logs nothing; credentials are compared and never
-kept in a record.
-
-| control endpoint | |
-| --- | --- |
-| `GET /control/people?site_id=&search=&limit=` | the people, the one updated last at the end |
-| `GET /control/requests?limit=` | the requests, oldest first |
-| `GET /control/updates?person=` | what the latest requests said of a person, oldest first |
-| `GET`, `POST`, `DELETE /control/faults` | the faults planned; plan one more; forget them all |
-| `PUT /control/faults` | replace the faults planned by these, and return those as of then |
-| `PUT /control/accounts` | replace the credentials: `{"site id": "API key"}` |
-| `PUT /control/ordering` | what timestamps put in order: `"updates"` or `"attributes"` |
-| `DELETE /control` | forget people, requests and faults; the ordering is that of the start |
+track.py reads the body of a request, faults.py says what goes wrong with it, and this module does
+that to the connection. The server listens on loopback only and logs nothing. Credentials are
+compared and never kept in a record.
 """
 
 from __future__ import annotations
@@ -23,101 +12,68 @@ import hmac
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from importlib import resources
 from typing import TypeAlias
 
 import msgspec
 from aiohttp import BasicAuth, web
 
 from local.fake_customerio import track
-from local.fake_customerio.faults import Fault, FaultKind, Faults, PlannedFault
-from local.fake_customerio.journal import Journal, RequestRecord
-from local.fake_customerio.people import Entity, Ordering, People
+from local.fake_customerio.control import Control
+from local.fake_customerio.faults import Fault, FaultKind
+from local.fake_customerio.journal import RequestRecord
+from local.fake_customerio.people import People
+from local.fake_customerio.state import State
 from local.fake_customerio.track import Answer, Call, Refusal
 
 _HOST = "127.0.0.1"
-# Far above what the API takes, so that the answer to too much is the API's and not aiohttp's.
-_MOST_BYTES = 16_000_000
+# Far above the API's own limit, so that track.py answers a body that is too large, not aiohttp.
+_MAX_BYTES = 16_000_000
 _UNAUTHORIZED = track.fixed(
     track.json_answer(401, {"meta": {"error": "unauthorized"}}, "wrong credentials")
 )
 _NOT_FOUND = track.fixed(track.json_answer(404, {"meta": {"error": "not found"}}, "no such path"))
 _NONSENSE = "<!doctype html><title>Welcome</title><p>Please sign in to use this network.</p>"
 
-# The page is one file and speaks to this server only, whatever people's attributes hold.
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data:; connect-src 'self'"
-)
-
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Reader: TypeAlias = Callable[[web.Request, bytes], Call]
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What a reset forgets; a request under way then still belongs to the state it met."""
+class TrackServer:
+    """The handlers of the Track API."""
 
-    people: People
-    journal: Journal = field(default_factory=Journal)
-    faults: Faults = field(default_factory=Faults)
-
-
-class FakeServer:
-    """The accounts, the state, and the handlers that speak for them."""
-
-    def __init__(self, accounts: Mapping[str, str], region: str, ordering: Ordering) -> None:
-        """Accept these API keys by site id; each site id is a workspace of its own."""
-        self._accounts = dict(accounts)
+    def __init__(self, state: State, region: str) -> None:
+        """Answer for the accounts of this state, all of which are in one region."""
+        self._state = state
         self._region = region
-        self._page = resources.files(__package__).joinpath("page.html").read_text("utf-8")
-        self._ordering = ordering
-        self._state = _State(People(ordering))
 
-    def app(self) -> web.Application:
-        """Return the application with all its routes."""
-        app = web.Application(client_max_size=_MOST_BYTES)
-        app.add_routes(
-            [
-                web.post("/api/v2/batch", self._track(lambda _, body: track.batch(body))),
-                web.post("/api/v2/entity", self._track(lambda _, body: track.entity(body))),
-                web.put("/api/v1/customers/{identifier}", self._track(_identify)),
-                web.delete("/api/v1/customers/{identifier}", self._track(_delete)),
-                web.get("/api/v1/accounts/region", self._track(self._region_of)),
-                web.route("*", "/api/{anything:.*}", self._track(lambda *_: _NOT_FOUND)),
-                web.get("/control/people", self._get_people),
-                web.get("/control/requests", self._get_requests),
-                web.get("/control/updates", self._get_updates),
-                web.get("/control/faults", self._get_faults),
-                web.put("/control/faults", self._replan_faults),
-                web.post("/control/faults", self._plan_fault),
-                web.delete("/control/faults", self._forget_faults),
-                web.put("/control/accounts", self._put_accounts),
-                web.put("/control/ordering", self._put_ordering),
-                web.delete("/control", self._reset),
-                web.get("/", self._get_page),
-            ]
-        )
-        return app
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.post("/api/v2/batch", self._track(lambda _, body: track.batch(body))),
+            web.post("/api/v2/entity", self._track(lambda _, body: track.entity(body))),
+            web.put("/api/v1/customers/{identifier}", self._track(_identify)),
+            web.delete("/api/v1/customers/{identifier}", self._track(_delete)),
+            web.get("/api/v1/accounts/region", self._track(self._region_of)),
+            web.route("*", "/api/{anything:.*}", self._track(lambda *_: _NOT_FOUND)),
+        ]
 
     def _track(self, read: _Reader) -> _Handler:
-        """Return a handler for one Track API call, which `read` makes of the request."""
+        """Return a handler; `read` turns its requests into calls."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            state, arrived, started = self._state, time.time(), time.monotonic()
+            session, arrived, started = self._state.session, time.time(), time.monotonic()
             body = await request.read()
             site_id = self._site_id(request)
             call = read(request, body) if site_id else _UNAUTHORIZED
-            faults = state.faults.take(request.path, call.identifiers()) if site_id else []
+            faults = session.faults.take(request.path, call.identifiers()) if site_id else []
             fault = faults[0] if faults else None
             if fault and fault.delay:
                 await asyncio.sleep(fault.delay)
-            answer, refused = _answer(call, site_id, state.people, faults)
+            answer, refused = _answer(call, site_id, session.people, faults)
             is_dropped = fault is not None and fault.kind in {FaultKind.DROP, FaultKind.DROP_AFTER}
-            state.journal.add(
+            session.journal.add(
                 RequestRecord(
                     time=arrived,
                     method=request.method,
@@ -137,11 +93,11 @@ class FakeServer:
         return handle
 
     def _site_id(self, request: web.Request) -> str:
-        """Return whose credentials these are; empty when they are nobody's."""
+        """Return the site id of a request; empty if its credentials are wrong."""
         with suppress(ValueError):
             auth = BasicAuth.decode(request.headers.get("Authorization", ""), encoding="utf-8")
             site_id: str = auth.login
-            expected = self._accounts.get(site_id, "")
+            expected = self._state.accounts.get(site_id, "")
             if expected and hmac.compare_digest(auth.password.encode(), expected.encode()):
                 return site_id
         return ""
@@ -150,84 +106,17 @@ class FakeServer:
         content = {
             "url": f"http://{request.host}",
             "region": self._region,
-            "environment_id": list(self._accounts).index(self._site_id(request)) + 1,
+            "environment_id": list(self._state.accounts).index(self._site_id(request)) + 1,
         }
         return track.fixed(track.json_answer(200, content))
 
-    async def _get_people(self, request: web.Request) -> web.Response:
-        people = self._state.people.find(
-            request.query.get("site_id"), request.query.get("search", "")
-        )
-        return _json({"total": len(people), "people": people[-_limit(request) :]})
 
-    async def _get_requests(self, request: web.Request) -> web.Response:
-        requests = list(self._state.journal.records)[-_limit(request) :]
-        return _json({"total": self._state.journal.total, "requests": requests})
-
-    async def _get_updates(self, request: web.Request) -> web.Response:
-        person = request.query.get("person", "")
-        updates = [
-            {"request": record, "entity": each}
-            for record, body in self._state.journal.naming(person)
-            for each in track.batch(body).entities
-            if isinstance(each, Entity) and person in each.identifiers.values()
-        ]
-        return _json({"updates": updates})
-
-    async def _get_faults(self, _request: web.Request) -> web.Response:
-        return _json(
-            {"planned": self._state.faults.planned, "applied": self._state.faults.applied}
-        )
-
-    async def _plan_fault(self, request: web.Request) -> web.Response:
-        try:
-            fault = msgspec.json.decode(await request.read(), type=Fault)
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        self._state.faults.planned.append(PlannedFault(fault))
-        return web.Response(status=204)
-
-    async def _replan_faults(self, request: web.Request) -> web.Response:
-        try:
-            faults = msgspec.json.decode(await request.read(), type=list[Fault])
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        before = self._state.faults.planned
-        self._state.faults.planned = [PlannedFault(fault) for fault in faults]
-        return _json({"planned": before, "applied": self._state.faults.applied})
-
-    async def _forget_faults(self, _request: web.Request) -> web.Response:
-        self._state.faults.planned.clear()
-        return web.Response(status=204)
-
-    async def _put_accounts(self, request: web.Request) -> web.Response:
-        try:
-            self._accounts = msgspec.json.decode(await request.read(), type=dict[str, str])
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        return web.Response(status=204)
-
-    async def _put_ordering(self, request: web.Request) -> web.Response:
-        try:
-            ordering = msgspec.json.decode(await request.read(), type=Ordering)
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        self._state.people.ordering = ordering
-        return web.Response(status=204)
-
-    async def _reset(self, _request: web.Request) -> web.Response:
-        self._state = _State(People(self._ordering))
-        return web.Response(status=204)
-
-    async def _get_page(self, _request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": _PAGE_POLICY}
-        return web.Response(text=self._page, content_type="text/html", headers=headers)
-
-
-async def serve(server: FakeServer, port: int) -> None:
-    """Serve on loopback until told to stop; print the address once it listens."""
-    # Requests under way are cut off; a timeout of 0 would wait for them without end.
-    runner = web.AppRunner(server.app(), access_log=None, shutdown_timeout=0.1)
+async def serve(state: State, *, region: str, port: int) -> None:
+    """Serve on loopback until SIGTERM or Ctrl-C; print the address once the server listens."""
+    app = web.Application(client_max_size=_MAX_BYTES)
+    app.add_routes([*TrackServer(state, region).routes(), *Control(state).routes()])
+    # Cut off requests in progress; a timeout of 0 would wait for them forever.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, _HOST, port).start()
@@ -253,9 +142,9 @@ def _delete(request: web.Request, _body: bytes) -> Call:
 def _answer(
     call: Call, site_id: str, people: People, faults: list[Fault]
 ) -> tuple[Answer, dict[int, Refusal]]:
-    """Take the request unless a fault is in the way; return the answer and the refusals."""
+    """Apply the request unless a fault prevents it; return the answer and the refusals."""
     refused: dict[int, Refusal] = {}
-    # A fault that lets the request be taken comes first, and refusals after it.
+    # A fault with which the request is applied comes first, and refusals after it.
     match faults[-1:]:
         case [Fault(kind=FaultKind.STATUS) as fault]:
             answer = Answer(fault.status, fault.body.encode(), fault.headers)
@@ -280,7 +169,7 @@ def _answer(
 async def _respond(
     request: web.Request, answer: Answer, fault: Fault | None
 ) -> web.StreamResponse:
-    """Send the answer, or break the connection where the fault says so."""
+    """Send the answer, or break the connection if the fault asks for it."""
     kind = fault.kind if fault else None
     if kind is FaultKind.TRUNCATE:
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -296,15 +185,3 @@ async def _respond(
 
 def _refusal(fault: Fault) -> Refusal:
     return Refusal(fault.reason, "identifiers", "refused by a planned fault")
-
-
-def _limit(request: web.Request) -> int:
-    """Return how many of the latest are wanted; 0, which slices nothing off, for all."""
-    limit = request.query.get("limit", "0")
-    if not limit.isdecimal():
-        raise web.HTTPBadRequest(text="limit is a number")
-    return int(limit)
-
-
-def _json(content: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(content), content_type="application/json")

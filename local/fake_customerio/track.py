@@ -1,15 +1,15 @@
-"""Track API: what a request asks, whether it keeps to the limits, and how it is answered.
+"""Track API: reads requests, checks the API's limits, and writes answers.
 
-Bytes come in from server.py; entities within the limits go on to people.py. Nothing here knows
-about HTTP beyond a status and a body.
+Bytes come in from server.py; entities within the limits go on to people.py. Of HTTP, this module
+knows only a status and a body.
 
-Where the documentation leaves a choice, this is what is done:
+If the documentation does not say what happens, the fake does this:
 
-* KB means 1,000 bytes, the stricter reading: a batch has fewer than 500,000 and an entity at
-  most 32,000, as sent. A batch that is larger is answered 413, an entity that is larger refused.
-* The 300 attributes are counted per update, not per person.
-* `phone` is not enabled as an identifier, and only people are known, no objects or deliveries.
-* An empty batch is fine.
+* KB means 1,000 bytes, the stricter reading: a batch has fewer than 500,000 bytes and an entity at
+  most 32,000, as sent. A larger batch is answered with 413, and a larger entity is refused.
+* The limit of 300 attributes is for each update, not for each person.
+* `phone` is not an identifier, and only people are known, no objects or deliveries.
+* An empty batch is accepted.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _IDENTIFIERS = {"id", "email", "cio_id"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back to the client."""
+    """The answer to a request."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
-    """Why something was refused, for a person who looks on."""
+    """Why something was refused, for the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a request asks for, and how its answer is worded once it is known who was refused."""
+    """The entities of a request, and a function that writes the answer from the refusals."""
 
     entities: Sequence[Entity | Refusal]
     answer: Callable[[Mapping[int, Refusal]], Answer]
 
     def identifiers(self) -> set[str]:
-        """Return the identifier of everybody in the request."""
+        """Return the identifiers of all people in the request."""
         accepted = (each for each in self.entities if isinstance(each, Entity))
         return {value for each in accepted for value in each.identifiers.values()}
 
@@ -92,7 +92,7 @@ def customer(action: str, identifier: str, body: bytes) -> Call:
 
 
 def fixed(answer: Answer) -> Call:
-    """Return a call that changes nothing and has its answer already."""
+    """Return a call that changes nothing and has a fixed answer."""
     return Call([], lambda _: answer)
 
 
@@ -110,7 +110,7 @@ def refused_whole(status: int, refusal: Refusal) -> Answer:
 def perform(
     call: Call, site_id: str, people: People, refuse: Mapping[str, Refusal]
 ) -> dict[int, Refusal]:
-    """Apply what is acceptable and return, by place in the request, why the rest is not."""
+    """Apply all entities that may be applied; return the refusals, by place in the request."""
     refused = {}
     for index, each in enumerate(call.entities):
         judged = _judged(each, refuse)
@@ -177,7 +177,7 @@ def _read_customer(action: str, identifier: str, body: bytes) -> Entity | Refusa
 
 
 def _refusal(error: msgspec.DecodeError) -> Refusal:
-    """Word what msgspec says as Customer.io would: it names the field at the end, if any."""
+    """Return msgspec's error as Customer.io would write it; a field's name is at its end."""
     message = str(error)
     missing = "missing required field" in message
     field_ = re.search(r"`(?:\$\.)?(\w+)[^`]*`$", message) if "$" in message or missing else None

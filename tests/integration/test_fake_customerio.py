@@ -1,13 +1,11 @@
-"""The fake Customer.io: it answers as documented, and misbehaves as told.
+"""The fake Customer.io: it answers as documented, and fails as planned.
 
-Everything here goes over real HTTP to the fake in a process of its own.
+All requests go over HTTP to a fake in another process.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -87,12 +85,10 @@ def ids(fake: FakeCustomerio) -> list[str]:
     return [person.identifiers["id"] for person in fake.people()]
 
 
-# What is taken
+# Accepted requests
 
 
-def test_a_batch_is_accepted_with_an_empty_object_and_all_its_people_are_known(
-    fake: FakeCustomerio,
-) -> None:
+def test_a_batch_is_accepted_with_an_empty_object_and_all_its_people_are_known(fake) -> None:
     answer = send_batch(fake, identify("p1", plan="basic"), identify("p2", age=7, vip=True))
 
     assert (answer.status, answer.json()) == (200, {})
@@ -102,18 +98,18 @@ def test_a_batch_is_accepted_with_an_empty_object_and_all_its_people_are_known(
     ]
 
 
-def test_an_empty_batch_is_fine(fake: FakeCustomerio) -> None:
+def test_an_empty_batch_is_accepted(fake) -> None:
     assert send_batch(fake).status == 200
 
 
-def test_one_entity_is_identified(fake: FakeCustomerio) -> None:
+def test_one_entity_is_identified(fake) -> None:
     answer = send(fake, ENTITY, identify("p1", timestamp=5, plan="basic"))
 
     assert (answer.status, answer.json()) == (200, {})
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "basic"}, 5, 1)
 
 
-def test_a_deleted_person_is_unknown(fake: FakeCustomerio) -> None:
+def test_a_deleted_person_is_unknown(fake) -> None:
     send_batch(fake, identify("p1"), identify("p2"))
 
     delete = {"type": "person", "action": "delete", "identifiers": {"id": "p1"}}
@@ -128,7 +124,7 @@ def test_a_deleted_person_is_unknown(fake: FakeCustomerio) -> None:
     [("p%2F1", {"id": "p/1"}), ("ann%40example.com", {"email": "ann@example.com"})],
 )
 def test_the_v1_api_identifies_and_deletes_by_the_path(
-    fake: FakeCustomerio, identifier: str, identifiers: dict[str, str]
+    fake, identifier: str, identifiers: dict[str, str]
 ) -> None:
     path = f"/api/v1/customers/{identifier}"
 
@@ -140,17 +136,17 @@ def test_the_v1_api_identifies_and_deletes_by_the_path(
     assert fake.people() == []
 
 
-def test_the_region_is_told_with_the_workspace(fake: FakeCustomerio) -> None:
+def test_the_region_is_answered_with_the_workspace(fake) -> None:
     answer = send(fake, REGION, method="GET", site_id=OTHER_SITE, api_key=OTHER_KEY)
 
     assert answer.status == 200
     assert answer.json() == {"url": fake.url, "region": "eu", "environment_id": 2}
 
 
-# What is known of a person
+# People
 
 
-def test_each_site_id_is_a_workspace_of_its_own(fake: FakeCustomerio) -> None:
+def test_each_site_id_is_a_workspace_of_its_own(fake) -> None:
     send(fake, ENTITY, identify("p1", plan="basic"))
     send(fake, ENTITY, identify("p1", plan="pro"), site_id=OTHER_SITE, api_key=OTHER_KEY)
 
@@ -158,19 +154,19 @@ def test_each_site_id_is_a_workspace_of_its_own(fake: FakeCustomerio) -> None:
     assert [person.attributes for person in fake.people(OTHER_SITE)] == [{"plan": "pro"}]
 
 
-def test_an_update_keeps_the_attributes_it_does_not_name(fake: FakeCustomerio) -> None:
+def test_an_update_keeps_the_attributes_it_does_not_name(fake) -> None:
     send_batch(fake, identify(plan="basic"), identify(age=7))
 
     assert only_person(fake).attributes == {"plan": "basic", "age": 7}
 
 
-def test_null_removes_an_attribute_and_the_empty_string_does_not(fake: FakeCustomerio) -> None:
+def test_null_removes_an_attribute_and_the_empty_string_does_not(fake) -> None:
     send_batch(fake, identify(plan="basic", age=7), identify(plan=None, age=""))
 
     assert only_person(fake).attributes == {"age": ""}
 
 
-def test_an_update_older_than_the_newest_is_answered_200_and_ignored(fake: FakeCustomerio) -> None:
+def test_an_update_older_than_the_newest_is_answered_200_and_ignored(fake) -> None:
     send_batch(fake, identify(timestamp=10, plan="new"))
 
     answer = send_batch(fake, identify(timestamp=9, plan="old", age=7))
@@ -179,7 +175,7 @@ def test_an_update_older_than_the_newest_is_answered_200_and_ignored(fake: FakeC
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new"}, 10, 1)
 
 
-def test_attributes_are_ordered_one_by_one_on_demand(fake: FakeCustomerio) -> None:
+def test_attributes_are_ordered_one_by_one_on_demand(fake) -> None:
     fake.order_by(Ordering.ATTRIBUTES)
 
     send_batch(
@@ -192,43 +188,25 @@ def test_attributes_are_ordered_one_by_one_on_demand(fake: FakeCustomerio) -> No
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "new", "age": 7}, 10, 2)
 
 
-def test_a_reset_brings_back_the_ordering_of_the_start(fake: FakeCustomerio) -> None:
-    newer, older = identify(timestamp=10), identify(timestamp=9, age=7)
-    fake.order_by(Ordering.ATTRIBUTES)
-    fake.reset()
-    send_batch(fake, newer, older)
-    ordered_by_updates = only_person(fake)
-
-    with FakeCustomerio.start({SITE: KEY}, ordering=Ordering.ATTRIBUTES) as other:
-        other.order_by(Ordering.UPDATES)
-        other.reset()
-        send_batch(other, newer, older)
-        ordered_by_attributes = only_person(other)
-
-    assert (ordered_by_updates.attributes, ordered_by_attributes.attributes) == ({}, {"age": 7})
-
-
-def test_an_update_of_the_same_second_is_applied(fake: FakeCustomerio) -> None:
+def test_an_update_of_the_same_second_is_applied(fake) -> None:
     send_batch(fake, identify(timestamp=10, plan="first"), identify(timestamp=10, plan="second"))
 
     assert only_person(fake).attributes == {"plan": "second"}
 
 
-def test_an_update_without_a_timestamp_is_applied_and_leaves_the_newest(
-    fake: FakeCustomerio,
-) -> None:
+def test_an_update_without_a_timestamp_is_applied_and_leaves_the_newest(fake) -> None:
     send_batch(fake, identify(timestamp=10), identify(plan="basic"))
 
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"plan": "basic"}, 10, 2)
 
 
-def test_email_identifiers_are_case_insensitive(fake: FakeCustomerio) -> None:
+def test_email_identifiers_are_case_insensitive(fake) -> None:
     send_batch(fake, identify("Ann@Example.com", age=7), identify("ann@example.COM", age=8))
 
     assert only_person(fake).attributes == {"age": 8}
 
 
-def test_a_person_known_by_id_is_also_known_by_the_email_attribute(fake: FakeCustomerio) -> None:
+def test_a_person_known_by_id_is_also_known_by_the_email_attribute(fake) -> None:
     send_batch(fake, identify("p1", email="ann@example.com"), identify("ann@example.com", age=7))
 
     person = only_person(fake)
@@ -236,21 +214,19 @@ def test_a_person_known_by_id_is_also_known_by_the_email_attribute(fake: FakeCus
     assert person.attributes == {"email": "ann@example.com", "age": 7}
 
 
-def test_a_cleared_email_no_longer_names_the_person(fake: FakeCustomerio) -> None:
+def test_a_cleared_email_no_longer_names_the_person(fake) -> None:
     send_batch(fake, identify("p1", email="ann@example.com"), identify("p1", email=None))
 
     assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {}, updates=2)
 
 
-def test_a_new_id_with_a_known_email_updates_the_person_of_that_email(
-    fake: FakeCustomerio,
-) -> None:
+def test_a_new_id_with_a_known_email_updates_the_person_of_that_email(fake) -> None:
     send_batch(fake, identify("ann@example.com"), identify("p1", email="ann@example.com"))
 
     assert only_person(fake).identifiers == {"id": "p1", "email": "ann@example.com"}
 
 
-def test_an_email_that_belongs_to_another_person_is_dropped_alone(fake: FakeCustomerio) -> None:
+def test_an_email_that_belongs_to_another_person_is_dropped_alone(fake) -> None:
     send_batch(fake, identify("p1", email="ann@example.com"), identify("p2"))
 
     answer = send_batch(fake, identify("p2", email="ann@example.com", age=7))
@@ -259,7 +235,7 @@ def test_an_email_that_belongs_to_another_person_is_dropped_alone(fake: FakeCust
     assert fake.people()[-1] == PersonRecord(SITE, {"id": "p2"}, {"age": 7}, updates=2)
 
 
-def test_a_cio_id_updates_who_it_names_and_is_dropped_when_unknown(fake: FakeCustomerio) -> None:
+def test_a_known_cio_id_updates_its_person_and_an_unknown_one_nobody(fake) -> None:
     send_batch(fake, identify("p1"))
     cio_id = only_person(fake).cio_id
 
@@ -271,14 +247,14 @@ def test_a_cio_id_updates_who_it_names_and_is_dropped_when_unknown(fake: FakeCus
     assert only_person(fake).identifiers == {"id": "p2"}
 
 
-def test_update_only_creates_nobody(fake: FakeCustomerio) -> None:
+def test_update_only_creates_nobody(fake) -> None:
     answer = send_batch(fake, identify("p1", _update=True))
 
     assert answer.status == 200
     assert fake.people() == []
 
 
-# What is refused
+# Refusals
 
 REFUSED = {
     "type": (identify() | {"type": "object"}, "type"),
@@ -306,7 +282,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("entity", "field"), REFUSED.values(), ids=REFUSED)
 def test_a_bad_entity_in_a_batch_is_refused_alone_with_its_place_and_field(
-    fake: FakeCustomerio, entity: object, field: str
+    fake, entity: object, field: str
 ) -> None:
     answer = send_batch(fake, identify("good-1"), entity, identify("good-2"))
 
@@ -318,20 +294,17 @@ def test_a_bad_entity_in_a_batch_is_refused_alone_with_its_place_and_field(
     assert ids(fake) == ["good-1", "good-2"]
 
 
-@pytest.mark.parametrize(("entity", "field"), REFUSED.values(), ids=REFUSED)
-def test_a_bad_entity_alone_is_answered_400(
-    fake: FakeCustomerio, entity: object, field: str
-) -> None:
-    answer = send(fake, ENTITY, entity)
+def test_a_bad_entity_alone_is_answered_400(fake) -> None:
+    answer = send(fake, ENTITY, identify() | {"type": "object"})
 
     assert answer.status == 400
     [error] = answer.json()["errors"]
     assert error.keys() == {"reason", "field", "message"}
-    assert error["field"] == field
+    assert error["field"] == "type"
     assert fake.people() == []
 
 
-def test_all_that_just_keeps_to_the_limits_is_accepted(fake: FakeCustomerio) -> None:
+def test_entities_at_the_limits_are_accepted(fake) -> None:
     answer = send_batch(
         fake,
         identify("é" * 75),
@@ -343,7 +316,7 @@ def test_all_that_just_keeps_to_the_limits_is_accepted(fake: FakeCustomerio) -> 
     assert (answer.status, answer.json()) == (200, {})
 
 
-def test_an_entity_is_measured_as_sent(fake: FakeCustomerio) -> None:
+def test_an_entity_is_measured_as_sent(fake) -> None:
     def padded(size: int) -> bytes:
         entity = json.dumps(identify("p1")).encode()
         return entity[:-1] + b" " * (size - len(entity)) + b"}"
@@ -354,7 +327,7 @@ def test_an_entity_is_measured_as_sent(fake: FakeCustomerio) -> None:
     assert (largest.status, larger.status) == (200, 207)
 
 
-def test_a_batch_of_500_kb_is_answered_413_and_a_smaller_one_taken(fake: FakeCustomerio) -> None:
+def test_a_batch_of_500_kb_is_answered_413_and_a_smaller_one_accepted(fake) -> None:
     body = json.dumps({"batch": [identify("p1")]}).encode()
 
     assert send(fake, BATCH, body.ljust(499_999)).status == 200
@@ -363,7 +336,7 @@ def test_a_batch_of_500_kb_is_answered_413_and_a_smaller_one_taken(fake: FakeCus
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"batch": {}}', b'{"batch": [}]}'])
-def test_a_malformed_batch_is_answered_400_as_a_whole(fake: FakeCustomerio, body: bytes) -> None:
+def test_a_malformed_batch_is_answered_400_as_a_whole(fake, body: bytes) -> None:
     answer = send(fake, BATCH, body)
 
     assert answer.status == 400
@@ -372,7 +345,7 @@ def test_a_malformed_batch_is_answered_400_as_a_whole(fake: FakeCustomerio, body
 
 
 @pytest.mark.parametrize("content", [b"{", [], {"_timestamp": "5"}, {"plan": "x" * 1001}])
-def test_a_bad_v1_update_is_answered_400(fake: FakeCustomerio, content: object) -> None:
+def test_a_bad_v1_update_is_answered_400(fake, content: object) -> None:
     answer = send(fake, "/api/v1/customers/p1", content, method="PUT")
 
     assert answer.status == 400
@@ -384,9 +357,7 @@ def test_a_bad_v1_update_is_answered_400(fake: FakeCustomerio, content: object) 
     ("site_id", "api_key"),
     [(SITE, "guessed-key"), (SITE, OTHER_KEY), (SITE, ""), ("", ""), ("site-c", KEY), ("é", "é")],
 )
-def test_wrong_credentials_are_answered_401(
-    fake: FakeCustomerio, site_id: str, api_key: str
-) -> None:
+def test_wrong_credentials_are_answered_401(fake, site_id: str, api_key: str) -> None:
     content = {"batch": [identify()]}
     answers = [
         send(fake, BATCH, content, site_id=site_id, api_key=api_key),
@@ -399,31 +370,27 @@ def test_wrong_credentials_are_answered_401(
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic %%", "Bearer key-a", "Basic w6k="])
-def test_credentials_that_cannot_be_read_are_answered_401(
-    fake: FakeCustomerio, header: str
-) -> None:
+def test_credentials_that_cannot_be_read_are_answered_401(fake, header: str) -> None:
     answer = urllib3.request("GET", fake.url + REGION, headers={"Authorization": header})
 
     assert answer.status == 401
 
 
-def test_rotated_credentials_replace_the_old_ones(fake: FakeCustomerio) -> None:
+def test_rotated_credentials_replace_the_old_ones(fake) -> None:
     fake.rotate({SITE: "new-key"})
 
     assert send_batch(fake).status == 401
     assert send(fake, BATCH, {"batch": []}, api_key="new-key").status == 200
 
 
-def test_an_unknown_path_is_answered_404(fake: FakeCustomerio) -> None:
+def test_an_unknown_path_is_answered_404(fake) -> None:
     assert send(fake, "/api/v3/batch", {}).status == 404
 
 
 # Faults
 
 
-def test_a_status_fault_answers_with_headers_and_body_and_takes_nothing(
-    fake: FakeCustomerio,
-) -> None:
+def test_a_status_fault_answers_with_headers_and_body_and_accepts_nothing(fake) -> None:
     headers = {"Retry-After": "3", "Location": "https://elsewhere.example"}
     fake.misbehave(Fault(FaultKind.STATUS, status=429, headers=headers, body="slow down"))
 
@@ -434,13 +401,13 @@ def test_a_status_fault_answers_with_headers_and_body_and_takes_nothing(
     assert fake.people() == []
 
 
-def test_a_fault_is_over_after_its_times(fake: FakeCustomerio) -> None:
+def test_a_fault_applies_as_often_as_its_times(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=500, times=2))
 
     assert [send_batch(fake).status for _ in range(3)] == [500, 500, 200]
 
 
-def test_a_fault_without_times_lasts_until_it_is_forgotten(fake: FakeCustomerio) -> None:
+def test_a_fault_without_times_lasts_until_it_is_removed(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, times=None))
     while_planned = [send_batch(fake).status for _ in range(3)]
 
@@ -450,13 +417,13 @@ def test_a_fault_without_times_lasts_until_it_is_forgotten(fake: FakeCustomerio)
     assert send_batch(fake).status == 200
 
 
-def test_faults_are_taken_in_the_order_given(fake: FakeCustomerio) -> None:
+def test_faults_apply_in_the_planned_order(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=500), Fault(FaultKind.STATUS, status=502))
 
     assert [send_batch(fake).status for _ in range(3)] == [500, 502, 200]
 
 
-def test_a_delayed_answer_comes_and_the_request_is_taken(fake: FakeCustomerio) -> None:
+def test_a_delayed_request_is_accepted_and_answered(fake) -> None:
     fake.misbehave(Fault(FaultKind.DELAY, delay=0.2))
 
     answer = send_batch(fake, identify())
@@ -466,14 +433,7 @@ def test_a_delayed_answer_comes_and_the_request_is_taken(fake: FakeCustomerio) -
     assert ids(fake) == ["p1"]
 
 
-def test_a_client_that_does_not_wait_gets_no_answer(fake: FakeCustomerio) -> None:
-    fake.misbehave(Fault(FaultKind.DELAY, delay=60, path=BATCH))
-
-    with pytest.raises(urllib3.exceptions.ReadTimeoutError):
-        send(fake, BATCH, {"batch": [identify()]}, timeout=0.1)
-
-
-def test_a_request_under_way_at_a_reset_leaves_no_trace_after_it(fake: FakeCustomerio) -> None:
+def test_a_request_in_progress_at_a_reset_leaves_no_trace(fake) -> None:
     fake.misbehave(Fault(FaultKind.DELAY, delay=0.3))
     with ThreadPoolExecutor(1) as threads:
         under_way = threads.submit(send_batch, fake, identify())
@@ -486,20 +446,22 @@ def test_a_request_under_way_at_a_reset_leaves_no_trace_after_it(fake: FakeCusto
     assert (fake.people(), fake.requests()) == ([], [])
 
 
-@pytest.mark.parametrize(("kind", "taken"), [(FaultKind.DROP, []), (FaultKind.DROP_AFTER, ["p1"])])
-def test_a_dropped_connection_breaks_before_or_after_the_request_is_taken(
-    fake: FakeCustomerio, kind: FaultKind, taken: list[str]
+@pytest.mark.parametrize(
+    ("kind", "accepted"), [(FaultKind.DROP, []), (FaultKind.DROP_AFTER, ["p1"])]
+)
+def test_a_dropped_connection_breaks_before_or_after_the_request_is_accepted(
+    fake, kind: FaultKind, accepted: list[str]
 ) -> None:
     fake.misbehave(Fault(kind))
 
     with pytest.raises(urllib3.exceptions.ProtocolError):
         send_batch(fake, identify())
 
-    assert ids(fake) == taken
+    assert ids(fake) == accepted
     assert (fake.requests()[-1].status, fake.requests()[-1].fault) == (None, kind)
 
 
-def test_a_truncated_answer_breaks_off_though_the_request_is_taken(fake: FakeCustomerio) -> None:
+def test_an_answer_is_truncated_after_the_request_is_accepted(fake) -> None:
     fake.misbehave(Fault(FaultKind.TRUNCATE))
 
     with pytest.raises(urllib3.exceptions.ProtocolError, match="IncompleteRead"):
@@ -509,9 +471,7 @@ def test_a_truncated_answer_breaks_off_though_the_request_is_taken(fake: FakeCus
 
 
 @pytest.mark.parametrize(("body", "sent"), [("", b"<!doctype html>"), ("{{", b"{{")])
-def test_a_nonsense_answer_is_200_and_nothing_is_taken(
-    fake: FakeCustomerio, body: str, sent: bytes
-) -> None:
+def test_a_nonsense_answer_is_200_and_nothing_is_accepted(fake, body: str, sent: bytes) -> None:
     fake.misbehave(Fault(FaultKind.NONSENSE, body=body))
 
     answer = send_batch(fake, identify())
@@ -521,7 +481,7 @@ def test_a_nonsense_answer_is_200_and_nothing_is_taken(
     assert fake.people() == []
 
 
-def test_a_fault_for_a_person_meets_only_requests_that_hold_them(fake: FakeCustomerio) -> None:
+def test_a_fault_for_a_person_applies_only_to_requests_with_that_person(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, person="p2", times=None))
 
     assert send_batch(fake, identify("p1")).status == 200
@@ -530,14 +490,14 @@ def test_a_fault_for_a_person_meets_only_requests_that_hold_them(fake: FakeCusto
     assert send(fake, "/api/v1/customers/p2", {}, method="PUT").status == 503
 
 
-def test_a_fault_for_a_path_meets_only_requests_there(fake: FakeCustomerio) -> None:
+def test_a_fault_for_a_path_applies_only_to_that_path(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, path="/api/v1/", times=None))
 
     assert send_batch(fake).status == 200
     assert send(fake, REGION, method="GET").status == 503
 
 
-def test_refused_people_are_refused_alone_all_in_one_answer(fake: FakeCustomerio) -> None:
+def test_refused_people_are_refused_alone_all_in_one_answer(fake) -> None:
     fake.misbehave(
         Fault(FaultKind.REFUSE, person="p2", reason="suppressed", times=None),
         Fault(FaultKind.REFUSE, person="p3"),
@@ -553,7 +513,7 @@ def test_refused_people_are_refused_alone_all_in_one_answer(fake: FakeCustomerio
     assert send(fake, ENTITY, identify("p3")).status == 200
 
 
-def test_a_batch_may_be_refused_as_a_whole_for_one_person(fake: FakeCustomerio) -> None:
+def test_a_batch_may_be_refused_as_a_whole_for_one_person(fake) -> None:
     fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="p2", times=None))
 
     answer = send_batch(fake, identify("p1"), identify("p2"))
@@ -566,21 +526,21 @@ def test_a_batch_may_be_refused_as_a_whole_for_one_person(fake: FakeCustomerio) 
 
 @pytest.mark.parametrize("kind", [FaultKind.DELAY, FaultKind.DROP_AFTER, FaultKind.TRUNCATE])
 @pytest.mark.parametrize(
-    ("refusal", "taken"), [(FaultKind.REFUSE, ["p1"]), (FaultKind.REFUSE_BATCH, [])]
+    ("refusal", "accepted"), [(FaultKind.REFUSE, ["p1"]), (FaultKind.REFUSE_BATCH, [])]
 )
-def test_a_refusal_holds_in_a_request_that_is_taken_with_trouble(
-    fake: FakeCustomerio, kind: FaultKind, refusal: FaultKind, taken: list[str]
+def test_a_refusal_applies_together_with_a_fault_that_accepts_the_request(
+    fake, kind: FaultKind, refusal: FaultKind, accepted: list[str]
 ) -> None:
     fake.misbehave(Fault(kind), Fault(refusal, person="p2"))
 
     with suppress(urllib3.exceptions.ProtocolError):
         send_batch(fake, identify("p1"), identify("p2"))
 
-    assert ids(fake) == taken
+    assert ids(fake) == accepted
     assert fake.applied() == {kind: 1, refusal: 1}
 
 
-def test_faults_can_be_replaced_at_once_by_others(fake: FakeCustomerio) -> None:
+def test_planned_faults_can_be_replaced(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, times=3), Fault(FaultKind.DROP))
     send_batch(fake)
 
@@ -592,14 +552,14 @@ def test_faults_can_be_replaced_at_once_by_others(fake: FakeCustomerio) -> None:
     assert send_batch(fake).status == 200
 
 
-def test_a_fault_is_not_spent_on_wrong_credentials(fake: FakeCustomerio) -> None:
+def test_a_fault_does_not_apply_to_wrong_credentials(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS))
 
     assert send(fake, BATCH, {"batch": []}, api_key="wrong").status == 401
     assert send_batch(fake).status == 503
 
 
-def test_each_fault_applied_is_counted_by_kind_even_when_forgotten(fake: FakeCustomerio) -> None:
+def test_applied_faults_are_counted_also_after_they_are_removed(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, times=2), Fault(FaultKind.NONSENSE, times=None))
     for _ in range(5):
         send_batch(fake)
@@ -612,30 +572,10 @@ def test_each_fault_applied_is_counted_by_kind_even_when_forgotten(fake: FakeCus
     assert fake.faults() == []
 
 
-def test_a_refusal_needs_a_person() -> None:
-    with pytest.raises(ValueError, match="names a person"):
-        Fault(FaultKind.REFUSE)
+# Records
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/control/faults"),
-        ("PUT", "/control/faults"),
-        ("PUT", "/control/accounts"),
-        ("GET", "/control/people?limit=x"),
-    ],
-)
-def test_a_control_request_that_makes_no_sense_is_answered_400(
-    fake: FakeCustomerio, method: str, path: str
-) -> None:
-    assert send(fake, path, {"kind": 7}, method=method).status == 400
-
-
-# What can be seen
-
-
-def test_every_request_is_recorded_with_how_it_was_answered(fake: FakeCustomerio) -> None:
+def test_every_request_is_recorded_with_its_answer(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, path=REGION))
     send_batch(fake, identify("p1"), identify(" "))
     send(fake, REGION, method="GET")
@@ -653,7 +593,7 @@ def test_every_request_is_recorded_with_how_it_was_answered(fake: FakeCustomerio
     assert batch.time <= region.time <= unauthorized.time
 
 
-def test_what_was_said_of_a_person_can_be_looked_up(fake: FakeCustomerio) -> None:
+def test_the_updates_of_a_person_are_returned_with_their_requests(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=503))
     send_batch(fake, identify("p1", plan="free"), identify("p2"))
     send_batch(fake, identify("p12"))
@@ -665,7 +605,7 @@ def test_what_was_said_of_a_person_can_be_looked_up(fake: FakeCustomerio) -> Non
     assert [update.entity.attributes for update in updates] == [{"plan": "free"}, {"plan": "gold"}]
 
 
-def test_a_reset_forgets_people_requests_and_faults(fake: FakeCustomerio) -> None:
+def test_a_reset_forgets_people_requests_and_faults(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, path=REGION, times=None))
     send_batch(fake, identify())
     send(fake, REGION, method="GET")
@@ -676,60 +616,9 @@ def test_a_reset_forgets_people_requests_and_faults(fake: FakeCustomerio) -> Non
     assert send(fake, REGION, method="GET").status == 200
 
 
-def test_people_can_be_searched_and_limited_to_the_latest(fake: FakeCustomerio) -> None:
-    send_batch(fake, identify("Ann-1"), identify("bob-1"), identify("ann-2"), identify("ann-3"))
-
-    found = send(fake, "/control/people?search=%20ANN&limit=2", method="GET").json()
-
-    assert found["total"] == 3
-    assert [person["identifiers"]["id"] for person in found["people"]] == ["ann-2", "ann-3"]
-
-
-def test_the_page_is_served_and_asks_nothing_of_other_hosts(fake: FakeCustomerio) -> None:
+def test_the_page_is_served_and_asks_nothing_of_other_hosts(fake) -> None:
     page = send(fake, "/", method="GET")
 
     assert page.headers["Content-Type"].startswith("text/html")
     policy = page.headers["Content-Security-Policy"].split("; ")
     assert {"default-src 'none'", "connect-src 'self'"} <= set(policy)
-
-
-def test_another_process_can_talk_to_one_that_runs(fake: FakeCustomerio) -> None:
-    send_batch(fake, identify())
-
-    assert ids(FakeCustomerio.at(fake.url + "/")) == ["p1"]
-
-
-def test_it_is_quiet_and_ends_with_status_0_when_told_to() -> None:
-    command = [sys.executable, "-m", "local.fake_customerio", f"--account={SITE}:{KEY}"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe) as process:
-        assert process.stdout
-        fake = FakeCustomerio.at(json.loads(process.stdout.readline())["url"])
-        fake.misbehave(Fault(FaultKind.DROP), Fault(FaultKind.TRUNCATE))
-        for _ in range(2):
-            with pytest.raises(urllib3.exceptions.HTTPError):
-                send_batch(fake)
-        send_batch(fake, 7)
-        process.terminate()
-        printed = process.communicate(timeout=30)
-
-    assert (printed, process.returncode) == ((b"", b""), 0)
-
-
-@pytest.mark.parametrize("account", ["no-separator", ":key", "site:"])
-def test_an_account_that_cannot_be_read_is_refused_without_showing_it(account: str) -> None:
-    command = [sys.executable, "-m", "local.fake_customerio", f"--account={account}"]
-
-    ended = subprocess.run(command, capture_output=True, check=False)
-
-    assert ended.returncode == 2
-    assert b"SITE_ID:API_KEY" in ended.stderr
-    assert account.encode() not in ended.stderr
-
-
-def test_a_fake_that_cannot_start_says_so() -> None:
-    with (
-        pytest.raises(RuntimeError, match="ended with status 2"),
-        FakeCustomerio.start({"site": ""}),
-    ):
-        pass  # pragma: no cover - never reached
