@@ -1,8 +1,8 @@
-"""Events: the sample events in events/, and what each expects to become of it.
+"""Events: the sample events in events/, and their expected results.
 
-Each file is a complete SQS event, or in events/firehose a request of mParticle's to the ingress,
-and says beside what it shows and what is to come of it. Lambda and the functions ignore what they
-do not know, so a file can be given to its function as it is.
+Each file is a complete SQS event, or in events/firehose a request of mParticle to the ingress. Two
+more fields have a description and the expected results. Lambda and the functions ignore them, so
+a file can be passed to its function unchanged.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from local.fake_customerio.people import PersonRecord
 
 FOLDER: Final = Path(__file__).parents[1] / "events"
 
-# Quotes are escaped once in a body, and twice in a body inside an SNS notification.
+# Quotes are escaped once in a body, and twice in a body in an SNS notification.
 _TIMESTAMP: Final = re.compile(r'("timestamp_ms\\*"\s*:\s*)(\d+)')
 
 
 class SetAside(msgspec.Struct, frozen=True, rename="pascal"):
-    """A message in the dead-letter queue; one that SQS put there itself has no reason."""
+    """A message in the dead-letter queue; if SQS itself moved it, it has no reason."""
 
     error_type: str = ""
     error_message: str = ""
@@ -35,21 +35,21 @@ class SetAside(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class ExpectedPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A person as Customer.io is to hold them."""
+    """A person as expected in Customer.io."""
 
     identifier: dict[str, str]
     attributes: dict[str, Any]
 
 
 class ExpectedSetAside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
-    """A message that is to be in the dead-letter queue."""
+    """A message expected in the dead-letter queue."""
 
     error_type: str
     source_message_id: str
 
 
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to become of an event, nothing more and nothing less."""
+    """All expected results of an event."""
 
     people: list[ExpectedPerson]
     set_aside: list[ExpectedSetAside]
@@ -63,7 +63,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SampleEvent(msgspec.Struct, frozen=True):
-    """One file of events/: records for the queue, or a request for the ingress, as its type."""
+    """One file of events/: records for the queue, or with a `type` a request for the ingress."""
 
     description: str
     expected: Expected
@@ -73,12 +73,12 @@ class SampleEvent(msgspec.Struct, frozen=True):
 
     @property
     def is_request(self) -> bool:
-        """Tell whether it goes in at the ingress."""
+        """Tell whether the event is a request for the ingress."""
         return bool(self.type)
 
 
 def read(path: Path) -> SampleEvent:
-    """Return the event in a file, as of now. Raises FailedError where it holds none."""
+    """Return the event in a file, moved to now. Raises FailedError if there is none."""
     text = as_of(time.time(), text_of(path))
     try:
         event = msgspec.json.decode(text, type=SampleEvent)
@@ -90,7 +90,7 @@ def read(path: Path) -> SampleEvent:
 
 
 def text_of(path: Path) -> str:
-    """Return what is in a file. Raises FailedError where it cannot be read."""
+    """Return the text of a file. Raises FailedError if it cannot be read."""
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -98,13 +98,13 @@ def text_of(path: Path) -> str:
 
 
 def as_of(now: float, text: str) -> str:
-    """Return an event moved in time, so that its newest message was sent a minute before.
+    """Return an event moved in time, so that its newest message was sent a minute ago.
 
-    The files have fixed dates, and an exit is remembered for 30 days only.
+    The files have fixed dates, and the function remembers exits for only 30 days.
     """
     newest = int((now - 60) * 1000)
-    shift = newest - max((int(found[2]) for found in _TIMESTAMP.finditer(text)), default=newest)
-    return _TIMESTAMP.sub(lambda found: f"{found[1]}{int(found[2]) + shift}", text)
+    shift = newest - max((int(match[2]) for match in _TIMESTAMP.finditer(text)), default=newest)
+    return _TIMESTAMP.sub(lambda match: f"{match[1]}{int(match[2]) + shift}", text)
 
 
 def all_files() -> list[Path]:
@@ -117,53 +117,54 @@ def all_requests() -> list[Path]:
     return sorted(FOLDER.glob("firehose/*.json"))
 
 
-def touched(before: Sequence[PersonRecord], after: Sequence[PersonRecord]) -> list[PersonRecord]:
-    """Return the people that something was posted of in between."""
+def updated(before: Sequence[PersonRecord], after: Sequence[PersonRecord]) -> list[PersonRecord]:
+    """Return the people who were updated in between."""
     updates = {person.cio_id: person.updates for person in before}
     return [person for person in after if person.updates != updates.get(person.cio_id)]
 
 
-def surprises(
+def differences(
     event: SampleEvent,
     *,
     people: Sequence[PersonRecord],
     set_aside: Sequence[SetAside],
     message_ids: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Tell, in a sentence each, where what became of an event is not what it expects.
+    """Return a sentence for each result of an event that differs from the expected one.
 
-    `message_ids` are those that SQS gave the event's records, where they went through it.
+    `message_ids` are the ids that SQS gave to the event's records, if they were sent to it.
     """
     renamed = dict(
         zip((record.message_id for record in event.records), message_ids, strict=bool(message_ids))
     )
-    yield from _people_surprises(event.expected.people, people)
-    wanted = Counter(
+    yield from _people_differences(event.expected.people, people)
+    expected = Counter(
         (entry.error_type, renamed.get(entry.source_message_id, entry.source_message_id))
         for entry in event.expected.set_aside
     )
-    found = Counter((entry.error_type, entry.source_message_id) for entry in set_aside)
-    for error_type, message_id in (wanted - found).elements():
+    actual = Counter((entry.error_type, entry.source_message_id) for entry in set_aside)
+    for error_type, message_id in (expected - actual).elements():
         yield f"{error_type} of message {message_id} was not set aside"
-    for error_type, message_id in (found - wanted).elements():
+    for error_type, message_id in (actual - expected).elements():
         yield f"{error_type or 'something'} of message {message_id} was set aside"
 
 
-def _people_surprises(
+def _people_differences(
     expected: Sequence[ExpectedPerson], people: Sequence[PersonRecord]
 ) -> Iterator[str]:
-    left = list(people)
-    for wanted in expected:
-        found = next((one for one in left if _is(one.identifiers, wanted.identifier)), None)
-        if found is None:
-            yield f"nothing was posted of {wanted.identifier}"
+    unexpected = list(people)
+    for each in expected:
+        matches = (person for person in unexpected if _has(person.identifiers, each.identifier))
+        person = next(matches, None)
+        if person is None:
+            yield f"{each.identifier} was not updated"
             continue
-        left.remove(found)
-        if found.attributes != wanted.attributes:
-            yield f"{wanted.identifier} has {found.attributes}, not {wanted.attributes}"
-    for person in left:
-        yield f"something was posted of {person.identifiers}"
+        unexpected.remove(person)
+        if person.attributes != each.attributes:
+            yield f"{each.identifier} has {person.attributes}, not {each.attributes}"
+    for person in unexpected:
+        yield f"{person.identifiers} was updated"
 
 
-def _is(identifiers: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return wanted.items() <= identifiers.items()
+def _has(identifiers: Mapping[str, str], expected: Mapping[str, str]) -> bool:
+    return expected.items() <= identifiers.items()

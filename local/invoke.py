@@ -1,7 +1,7 @@
 """Invoke: `make invoke EVENT=events/join.json`. Invokes the deployed function with an event file.
 
-A file of events/firehose is for the ingress, and any other for the function that forwards. It uses
-the stack that `make local` keeps up, or else brings one up for this one call.
+A file of events/firehose goes to the ingress, and any other to the forwarder. The command uses the
+stack that `make local` runs, or else starts one for this call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from local.serve import running_stack
 from local.stack import Stack
 
 _SECONDS_TO_FORWARD: Final = 15.0
-"""What is not through by then is tried again later."""
+"""How long to wait for a request's changes; later ones are still retried."""
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     console = Console(highlight=False)
     emulator.isolate(os.environ)
     if running := running_stack():
-        console.print("Invoking the function of the stack that `make local` keeps up.")
+        console.print("Invoking the function of the stack that `make local` runs.")
         return _invoke(console, running, event, is_request=is_request)
     with console.status("Starting") as status:
 
@@ -47,7 +47,7 @@ def main() -> int:
 
         with stack.running(tell) as running:
             status.stop()
-            console.print("`make local` keeps no stack up, so this one is for this call only.")
+            console.print("`make local` is not running, so this stack is for this call only.")
             return _invoke(console, running, event, is_request=is_request)
 
 
@@ -60,8 +60,8 @@ def _invoke(console: Console, running: Stack, event: bytes, *, is_request: bool)
         try:
             running.wait_until_drained(_SECONDS_TO_FORWARD)
         except TimeoutError as error:
-            console.print(f"{error}, to be tried again later")
-    for person in events.touched(before, running.customerio.people()):
+            console.print(f"{error}; they are retried later")
+    for person in events.updated(before, running.customerio.people()):
         console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
     if waiting := running.dead_letters():
         console.print(f"Messages in the dead-letter queue: {waiting}")

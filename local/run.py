@@ -1,6 +1,6 @@
-"""Run: `make run`. Sends the sample events through the whole stack, and shows what became of them.
+"""Run: `make run`. Sends the sample events through the whole stack, and shows the results.
 
-Ends with status 0 when all went as each event file expects.
+The exit status is 0 if all results are as the event files expect.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _ALL: Final = [*events.all_files(), *events.all_requests()]
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of one event."""
+    """The results of one event."""
 
     name: str
     people: Sequence[PersonRecord]
     set_aside: Sequence[SetAside]
-    surprises: Sequence[str]
+    differences: Sequence[str]
     is_drained: bool
 
 
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path, default=_ALL)
     files: list[Path] = parser.parse_args().files
     samples = {_name(file): events.read(file) for file in files}
-    # Where nobody watches, it does not matter how wide the terminal is.
+    # Without a terminal, the width is fixed.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     started = time.monotonic()
     with console.status("Starting") as status:
@@ -64,7 +64,10 @@ def main() -> int:
                 _show_outcome(console, outcome)
                 outcomes.append(outcome)
                 if not outcome.is_drained:
-                    console.print("Giving up: what is left would muddle the rest.", style="red")
+                    console.print(
+                        "Stopping here: these messages would mix with those of the next event.",
+                        style="red",
+                    )
                     break
             people = running.customerio.people()
     _show_people(console, people, outcomes)
@@ -79,25 +82,25 @@ def _name(file: Path) -> str:
 def _forward(running: Stack, name: str, sample: SampleEvent) -> _Outcome:
     before = running.customerio.people()
     message_ids: list[str] = []
-    surprises = []
+    differences = []
     if sample.is_request:
         succeeded, answer = running.ask(sample.text.encode())
         if not succeeded or answer["type"] != sample.type.replace("_request", "_response"):
-            surprises.append(f"the ingress answered {answer}")
+            differences.append(f"the ingress answered {answer}")
     else:
         message_ids = running.send([record.body for record in sample.records])
     is_drained = True
     try:
         running.wait_until_drained()
     except TimeoutError as error:
-        surprises.append(str(error))
+        differences.append(str(error))
         is_drained = False
-    people = events.touched(before, running.customerio.people())
+    people = events.updated(before, running.customerio.people())
     set_aside = running.take_set_aside()
-    surprises += events.surprises(
+    differences += events.differences(
         sample, people=people, set_aside=set_aside, message_ids=message_ids
     )
-    return _Outcome(name, people, set_aside, surprises, is_drained)
+    return _Outcome(name, people, set_aside, differences, is_drained)
 
 
 def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
@@ -111,7 +114,7 @@ def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
 
 
 def _summary(body: str) -> str:
-    """Return what a message is, in a line."""
+    """Describe a message in one line."""
     try:
         content = json.loads(body)
         if "Message" in content:
@@ -123,9 +126,9 @@ def _summary(body: str) -> str:
             for audience in profile["audiences"]
         ]
     except (ValueError, KeyError, TypeError):
-        return f"{len(body)} bytes that are no message: {body[:60]}"
-    said = ", ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
-    return f"{content.get('type')}, profiles: {len(profiles)}{f' ({said})' if said else ''}"
+        return f"not a message, {len(body)} characters: {body[:60]}"
+    shown = ", ".join(changes[:4]) + (f" and {len(changes) - 4} more" if len(changes) > 4 else "")
+    return f"{content.get('type')}, profiles: {len(profiles)}{f' ({shown})' if shown else ''}"
 
 
 def _show_outcome(console: Console, outcome: _Outcome) -> None:
@@ -135,9 +138,9 @@ def _show_outcome(console: Console, outcome: _Outcome) -> None:
     for message in outcome.set_aside:
         console.print(Text(f"  ← set aside: {message.error_type}"), style="yellow")
     if not (outcome.people or outcome.set_aside):
-        console.print("  ← nothing to do, and nothing done", style="green")
-    for surprise in outcome.surprises:
-        console.print(Text(f"  ✗ {surprise}"), style="bold red")
+        console.print("  ← nothing changed", style="green")
+    for difference in outcome.differences:
+        console.print(Text(f"  ✗ {difference}"), style="bold red")
 
 
 def _show_people(
@@ -174,7 +177,7 @@ def _show_set_aside(console: Console, outcomes: Sequence[_Outcome]) -> None:
 
 
 def _verdict(console: Console, outcomes: Sequence[_Outcome], seconds: float) -> int:
-    failed = [outcome.name for outcome in outcomes if outcome.surprises]
+    failed = [outcome.name for outcome in outcomes if outcome.differences]
     console.print()
     if failed:
         console.print(Text(f"Not as expected: {', '.join(failed)}"), style="bold red")

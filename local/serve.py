@@ -1,4 +1,4 @@
-"""Serve: `make local`. Keeps the whole stack up until Ctrl-C, and says how to use it."""
+"""Serve: `make local`. Runs the whole stack until Ctrl-C, and shows how to use it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from local.command import run
 from local.stack import INGRESS_TOKEN, Address, Stack
 
 _NOTE: Final = Path(__file__).parents[1] / ".tools/local.json"
-"""Where the stack is that `make local` keeps up, for `make invoke`."""
+"""The addresses of the stack that `make local` runs, for `make invoke`."""
 
 _ANOTHER_KEY: Final = "another-key"
-"""The API key that Customer.io takes once it was told to refuse the function's."""
+"""The API key of the example in which Customer.io refuses the function's key."""
 
 
 def main() -> int:
-    """Bring the stack up, say how to use it, and wait to be stopped."""
+    """Start the stack, show how to use it, and wait for Ctrl-C."""
     console = Console(highlight=False)
     with console.status("Starting") as status:
 
@@ -43,13 +43,13 @@ def main() -> int:
 
 
 def running_stack() -> Stack | None:
-    """Return the stack that `make local` keeps up, if it does."""
+    """Return the stack that `make local` runs, or None."""
     try:
         address = msgspec.json.decode(_NOTE.read_bytes(), type=Address)
     except (OSError, msgspec.DecodeError):
         return None
-    found = emulator.Emulator(address.emulator_url, Path(address.emulator_directory))
-    return Stack.at(address) if found.answers() else None
+    running = emulator.Emulator(address.emulator_url, Path(address.emulator_directory))
+    return Stack.at(address) if running.answers() else None
 
 
 @contextmanager
@@ -59,7 +59,9 @@ def _noted(address: Address) -> Iterator[None]:
     try:
         yield
     finally:
-        if _NOTE.exists() and _NOTE.read_bytes() == note:  # Not that of another `make local`.
+        if (
+            _NOTE.exists() and _NOTE.read_bytes() == note
+        ):  # It may be that of another `make local`.
             _NOTE.unlink()
 
 
@@ -78,30 +80,28 @@ def _explain(console: Console, running: Stack) -> None:
     console.print()
     for name, value in facts.items():
         console.print(f"{name:20}[bold]{value}[/]", soft_wrap=True)
-    console.print("\nIn another terminal, say once where all this is:\n")
+    console.print("\nIn another terminal, set these variables once:\n")
     console.print(Text(_export(running)), soft_wrap=True)
-    console.print(
-        "\nThen see how it is, send a sample event, and see what could not be forwarded:\n"
-    )
+    console.print("\nThen see the status, send a sample event, and list what was set aside:\n")
     for command in ("status", "send events/bad_profile.json", "dlq list", "--help"):
         console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)
-    console.print("\nOr hand one in as mParticle does, at the ingress, or at its URL:\n")
+    console.print("\nOr send one as mParticle does, to the ingress or to its URL:\n")
     console.print("make invoke EVENT=events/firehose/join.json\n")
     console.print(Text(_invoke_command(running)), soft_wrap=True)
     console.print()
     console.print(Text(_post_command(running)), soft_wrap=True)
-    console.print("\nHave Customer.io take another API key, so that it refuses the function's:\n")
+    console.print("\nGive Customer.io another API key, so that it refuses the function's:\n")
     console.print(Text(_rotate_command(running)), soft_wrap=True)
-    console.print(f"\nMend it: put that key, which is `{_ANOTHER_KEY}`, into the secret:\n")
+    console.print(f"\nFix it: put that key, `{_ANOTHER_KEY}`, into the secret:\n")
     console.print(Text(f".venv/bin/ops credentials put --site-id {stack.SITE_ID}"), soft_wrap=True)
-    console.print("\n`make invoke EVENT=events/join.json` invokes this stack's function itself.")
+    console.print("\n`make invoke EVENT=events/join.json` invokes the function of this stack.")
     console.print("Ctrl-C stops everything.")
 
 
 def _invoke_command(running: Stack) -> str:
-    # A file is taken as it is by every version of the AWS CLI; a text is base64 for version 2.
+    # Every version of the AWS CLI passes a file unchanged; version 2 reads a text as base64.
     return (
         f"printf %s {shlex.quote(json.dumps(_example()))} \\\n"
         f"  | aws lambda invoke --function-name {running.ingress_arn} \\\n"
@@ -132,7 +132,7 @@ def _export(running: Stack) -> str:
 
 
 def _send_command(running: Stack) -> str:
-    # Version 1 of the AWS CLI has an address of its own for SQS, whatever the environment says.
+    # Version 1 of the AWS CLI ignores the address in the environment for SQS.
     return (
         f"aws sqs send-message --endpoint-url {running.emulator.url} \\\n"
         f"  --queue-url {running.queue_url} \\\n"

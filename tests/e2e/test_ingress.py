@@ -26,7 +26,7 @@ def test_a_request_ends_as_it_says(clean, path):
     assert succeeded
     assert misfits(answer, SHAPES[sample.type.replace("_request", "_response")]) == []
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
-    assert not list(events.surprises(sample, people=people, set_aside=set_aside))
+    assert not list(events.differences(sample, people=people, set_aside=set_aside))
 
 
 def test_a_large_request_is_delivered_whole(clean):

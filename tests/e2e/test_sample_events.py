@@ -20,7 +20,7 @@ def test_a_sample_event_ends_as_it_says(clean, path):
 
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
     assert not list(
-        events.surprises(sample, people=people, set_aside=set_aside, message_ids=message_ids)
+        events.differences(sample, people=people, set_aside=set_aside, message_ids=message_ids)
     )
 
 
@@ -31,4 +31,4 @@ def test_an_event_file_invokes_the_function_as_it_is(clean, path):
     assert succeeded
     assert answer == {"batchItemFailures": []}
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
-    assert not list(events.surprises(events.read(path), people=people, set_aside=set_aside))
+    assert not list(events.differences(events.read(path), people=people, set_aside=set_aside))

@@ -44,14 +44,14 @@ def test_an_event_without_times_stays_as_it_is():
     assert events.as_of(1_000.0, "nonsense") == "nonsense"
 
 
-def test_nothing_surprises_when_all_is_as_expected():
+def test_expected_results_have_no_differences():
     wanted = event(
         people=[ExpectedPerson(ADA, IN_ONE)],
         set_aside=[ExpectedSetAside("NoIdentity", "in the file")],
     )
 
     assert not list(
-        events.surprises(
+        events.differences(
             wanted,
             people=[person(ADA | {"email": "ada@example.com"})],
             set_aside=[SetAside("NoIdentity", "why", "from SQS")],
@@ -61,11 +61,11 @@ def test_nothing_surprises_when_all_is_as_expected():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "people", "set_aside", "surprise"),
+    ("wanted", "people", "set_aside", "text"),
     [
-        (event([ExpectedPerson(ADA, IN_ONE)]), [], [], "nothing was posted of"),
+        (event([ExpectedPerson(ADA, IN_ONE)]), [], [], "was not updated"),
         (event([ExpectedPerson(ADA, IN_ONE)]), [person(ADA, {})], [], "not {"),
-        (event(), [person(ADA)], [], "something was posted of"),
+        (event(), [person(ADA)], [], "was updated"),
         (event(), [], [SetAside("NoIdentity")], "NoIdentity of message  was set aside"),
         (event(), [], [SetAside()], "something of message  was set aside"),
         (
@@ -76,17 +76,17 @@ def test_nothing_surprises_when_all_is_as_expected():
         ),
     ],
 )
-def test_what_differs_is_told(wanted, people, set_aside, surprise):
-    (told,) = events.surprises(wanted, people=people, set_aside=set_aside)
+def test_a_difference_is_described(wanted, people, set_aside, text):
+    (difference,) = events.differences(wanted, people=people, set_aside=set_aside)
 
-    assert surprise in told
+    assert text in difference
 
 
-def test_only_those_are_touched_of_whom_something_was_posted():
+def test_only_people_with_a_new_update_are_updated():
     before = [person(ADA), person({"id": "ben"})]
     after = [person(ADA), person({"id": "ben"}, updates=2), person({"id": "chloe"})]
 
-    assert events.touched(before, after) == after[1:]
+    assert events.updated(before, after) == after[1:]
 
 
 @pytest.mark.parametrize("path", events.all_files(), ids=lambda path: path.stem)
