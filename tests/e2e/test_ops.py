@@ -275,7 +275,7 @@ def secret(stack):
     yield name
     stack.customerio.rotate({SITE_ID: API_KEY})
     stack.secrets.put_secret_value(SecretId=name, SecretString=text)
-    start_afresh(stack)  # it may keep what the secret held
+    start_afresh(stack)  # it may have kept the content of the secret
     stack.functions.get_waiter("function_active_v2").wait(
         FunctionName=stack.function_name, WaiterConfig={"Delay": 1}
     )
