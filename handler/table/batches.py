@@ -53,7 +53,7 @@ class Batches:
         What the call does not answer is asked again. `to` says what it is for, in errors.
         """
 
-        def ask(batch: Sequence[_Key]) -> dict[_Key, _Answer | RetryableError]:
+        def ask_batch(batch: Sequence[_Key]) -> dict[_Key, _Answer | RetryableError]:
             answers: dict[_Key, _Answer | RetryableError] = {}
             waiting = batch
             failure: RetryableError = OutOfTimeError(f"no time left to {to}")
@@ -71,7 +71,7 @@ class Batches:
                 failure = UnavailableError(f"DynamoDB was too busy to {to}: throttled")
             return answers | dict.fromkeys(waiting, failure)
 
-        answered = side_by_side(self.executor, ask, slices(keys, size))
+        answered = side_by_side(self.executor, ask_batch, slices(keys, size))
         return {key: answer for answers in answered for key, answer in answers.items()}
 
     def _rounds(self, deadline: Deadline) -> Iterator[int]:
