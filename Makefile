@@ -74,7 +74,7 @@ fuzz: tools .tools/fuzz/.done ## fuzz the function from record to outcome: FUZZ_
 	@mkdir -p .fuzz
 	PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies .fuzz/corpus \
 	  -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -artifact_prefix=.fuzz/ -print_final_stats=1 $(FUZZ_FLAGS)
-	HYPOTHESIS_PROFILE=deep $(VENV)/pytest --numprocesses auto -k test_any tests/unit/test_bad_input.py
+	HYPOTHESIS_PROFILE=deep $(VENV)/pytest --numprocesses auto -k test_any tests/fuzz/test_bad_input.py
 
 fmt: .venv/.done ## format the code, and fix what can be fixed
 	$(VENV)/ruff check --fix-only .

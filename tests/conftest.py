@@ -1,4 +1,4 @@
-"""What holds for all tests: markers by folder, no sockets in unit tests, nobody's AWS account."""
+"""What holds for all tests: markers by folder, sockets for some, nobody's AWS account."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ _TESTS = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         match item.path.relative_to(_TESTS).parts[0]:
-            case "unit":
+            case "unit" | "model" | "simulation" | "fuzz":
                 item.add_marker(pytest.mark.disable_socket)
             case "integration":
                 item.add_marker(pytest.mark.integration)

@@ -1,7 +1,7 @@
 """DynamoDB JSON: msgspec writes the requests and reads the answers of the two batch operations.
 
 botocore looks up the shape of every value, which takes 20 times as long. The results are the same
-as botocore's: tests/unit/test_dynamodb_json.py compares them.
+as botocore's: tests/unit/handler/aws/test_dynamodb_json.py compares them.
 """
 
 from __future__ import annotations

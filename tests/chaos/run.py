@@ -23,9 +23,9 @@ from local.events import SetAside
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.people import PersonRecord
 from local.stack import ACCOUNT_IDS, API_KEY, SITE_ID, Stack
-from tests import relay
 from tests.chaos import model
 from tests.chaos.changes import ACCOUNTS, HUSH, Account, Sent, Story, story
+from tests.stand_ins import relay
 
 SECRET: Final = "customerio/credentials"
 SECONDS_TO_DRAIN: Final = 480.0

@@ -15,10 +15,21 @@ import psutil
 import pytest
 
 from local.fake_customerio.faults import Fault, FaultKind
-from tests import relay
 from tests.e2e.function import start_afresh
 from tests.e2e.messages import address, join, memberships, new_mpid, of_profile, somebody
-from tests.relay import DELAY, LOAD, MOVE, POST, QUERY, SAVE, SECRET, SET_ASIDE, VERSIONS, Moment
+from tests.stand_ins import relay
+from tests.stand_ins.relay import (
+    DELAY,
+    LOAD,
+    MOVE,
+    POST,
+    QUERY,
+    SAVE,
+    SECRET,
+    SET_ASIDE,
+    VERSIONS,
+    Moment,
+)
 
 BEFORE, AFTER = Moment.BEFORE, Moment.AFTER
 POINTS = [

@@ -13,7 +13,7 @@ from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, memberships, somebody
 from tests.firehose_shapes import SHAPES, misfits
-from tests.unit.test_queue import record
+from tests.unit.handler.test_queue import record
 
 
 @pytest.mark.parametrize("path", events.all_requests(), ids=lambda path: path.stem)

@@ -15,12 +15,12 @@ from botocore.exceptions import ClientError
 
 from handler.table.keys import account_key
 from handler.table.suspensions import Suspensions
-from tests import relay
 from tests.builders import deadline
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, somebody
 from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
 from tests.stack_template import ingress_statements
+from tests.stand_ins import relay
 
 ROLE = "IngressRole"
 SUSPENDED = 4711

@@ -27,7 +27,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.stack import API_KEY, SITE_ID
-from tests import relay
 from tests.e2e.function import start_afresh
 from tests.e2e.messages import (
     address,
@@ -39,8 +38,19 @@ from tests.e2e.messages import (
     somebody,
 )
 from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
-from tests.relay import DELAY, LOAD, MOVE, QUERY, SAVE, SECRET, SET_ASIDE, SUSPEND, VERSIONS
 from tests.stack_template import role_statements
+from tests.stand_ins import relay
+from tests.stand_ins.relay import (
+    DELAY,
+    LOAD,
+    MOVE,
+    QUERY,
+    SAVE,
+    SECRET,
+    SET_ASIDE,
+    SUSPEND,
+    VERSIONS,
+)
 
 ROLE = "ForwarderRole"
 ON_CHANGES, ON_RETRIES = "of changes", "of retries"

@@ -29,7 +29,7 @@ from handler.errors import (
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.process import FakeCustomerio
 from tests.builders import deadline
-from tests.fakes import RecordingTelemetry
+from tests.stand_ins.ports import RecordingTelemetry
 
 WORKSPACE = Workspace("site-a", "key-a")
 

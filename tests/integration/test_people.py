@@ -12,7 +12,7 @@ from handler.domain.update import Identifier
 from handler.errors import UnavailableError, VersionConflictError
 from handler.table.people import People
 from tests.builders import NOW, deadline, state
-from tests.fakes import MemoryPeople
+from tests.stand_ins.ports import MemoryPeople
 
 PLENTY = {"deadline": deadline()}
 

@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from ops.dead_letter_queue import DeadLetterQueue
-from tests.unit.ops.stand_ins import STACK, text_attributes
+from tests.unit.ops.builders import STACK, text_attributes
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from botocore.stub import Stubber
 
 from ops.checks import Checks
 from ops.stack import Ingress
-from tests.unit.ops.stand_ins import QUEUE_ARNS, STACK, mapping
+from tests.unit.ops.builders import QUEUE_ARNS, STACK, mapping
 
 
 def check_mappings(*existing):

@@ -5,8 +5,8 @@ import pytest
 from handler.domain.workspace import Workspace
 from handler.errors import UnusableCredentialsError
 from ops.credentials_secret import text, with_credentials, without_account, workspaces_in
-from tests.unit.ops.stand_ins import CREDENTIALS as OLD
-from tests.unit.ops.stand_ins import OTHER_CREDENTIALS as OTHER
+from tests.unit.ops.builders import CREDENTIALS as OLD
+from tests.unit.ops.builders import OTHER_CREDENTIALS as OTHER
 
 NEW = Workspace("site-a", "new-key", "eu")
 ENTRY = {"site_id": "site-a", "api_key": "new-key", "region": "eu"}

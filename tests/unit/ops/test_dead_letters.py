@@ -10,7 +10,7 @@ from ops.dead_letters import (
     to_line,
 )
 from tests.builders import body
-from tests.unit.ops.stand_ins import letter, text_attributes
+from tests.unit.ops.builders import letter, text_attributes
 
 
 def test_a_group_has_the_reason_and_the_time_of_its_oldest_letter() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ops.cli import run
 from ops.commands.context import Context
-from tests.unit.ops.stand_ins import SECRET
+from tests.unit.ops.builders import SECRET
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ops.commands.context import ABORTED, OK, PROBLEM, USAGE
-from tests.unit.ops.stand_ins import CREDENTIALS, SECRET, UNUSABLE
+from tests.unit.ops.builders import CREDENTIALS, SECRET, UNUSABLE
 
 PUT = ("credentials", "put", "--untested", "--api-key", "new-key", "--site-id")
 REMOVE = ("credentials", "remove", "--account")

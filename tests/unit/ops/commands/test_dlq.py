@@ -6,7 +6,7 @@ import pytest
 
 from ops.commands.context import ABORTED, OK, PROBLEM, USAGE
 from ops.dead_letters import to_line
-from tests.unit.ops.stand_ins import letter
+from tests.unit.ops.builders import letter
 
 ALL_COMMANDS = ("list", "show", "redrive --yes", "redrive --dry-run", "save {file}", "purge --yes")
 

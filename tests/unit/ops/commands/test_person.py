@@ -8,7 +8,7 @@ from handler.domain.state_codec import pack
 from handler.domain.update import Identifier, person_key
 from ops.commands.context import ABORTED, OK, PROBLEM
 from tests.builders import profile_of, state
-from tests.unit.ops.stand_ins import STACK
+from tests.unit.ops.builders import STACK
 from tools.template import table_schema
 
 OF_SITE_A = ("--site-id", "site-a", "--id", "42")

@@ -7,7 +7,7 @@ import pytest
 from botocore.stub import Stubber
 
 from ops.commands.context import OK, PROBLEM
-from tests.unit.ops.stand_ins import QUEUE_ARNS, mapping, mapping_uuid
+from tests.unit.ops.builders import QUEUE_ARNS, mapping, mapping_uuid
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import OutOfTimeError
 from tests.builders import audience, profile
 from tests.firehose_shapes import SHAPES, misfits
-from tests.ingress_house import TOKEN, IngressHouse
-from tests.unit.test_firehose import REGISTRATION, change
+from tests.stand_ins.ingress import TOKEN, IngressHouse
+from tests.unit.handler.domain.test_firehose import REGISTRATION, change
 
 SECRETS = {"apiKey": "hush-key", "Site ID": "hush-site"}
 WITH_SECRETS = {"account_id": 1001, "account_settings": SECRETS}

@@ -10,7 +10,7 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 from handler.customerio.transport import Transport
 from handler.errors import OutOfTimeError, UnavailableError
 from tests.builders import deadline
-from tests.fakes import RecordingTelemetry
+from tests.stand_ins.ports import RecordingTelemetry
 
 URL = "https://track.customer.io/api/v2/batch"
 NOTHING: Any = None

@@ -17,8 +17,8 @@ from handler.errors import MalformedMessageError, UnavailableError
 from handler.sender import Sender
 from tests.builders import deadline, profile
 from tests.firehose_shapes import SHAPES, misfits
-from tests.ingress_house import IngressHouse
-from tests.unit.test_firehose import REGISTRATION, SUBSCRIPTION, change
+from tests.stand_ins.ingress import IngressHouse
+from tests.unit.handler.domain.test_firehose import REGISTRATION, SUBSCRIPTION, change
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.worlds import ends
+from tests.model.worlds import ends
 
 # The tracing of coverage would double the time that these take.
 pytestmark = pytest.mark.no_cover

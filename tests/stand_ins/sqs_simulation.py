@@ -36,7 +36,7 @@ from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
 from tests.builders import NOW, body, profile
-from tests.fakes import AtOnce, FixedCredentials, MemoryPeople, RecordingTelemetry
+from tests.stand_ins.ports import AtOnce, FixedCredentials, MemoryPeople, RecordingTelemetry
 
 HOUR: Final = 3600.0
 DAY: Final = 86_400.0

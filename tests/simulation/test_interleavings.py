@@ -31,7 +31,7 @@ from tests.builders import (
     profile_of,
     update,
 )
-from tests.fakes import MemoryPeople, MemoryQueue, RecordingCustomerIo, forwarder
+from tests.stand_ins.ports import MemoryPeople, MemoryQueue, RecordingCustomerIo, forwarder
 
 # The tracing of coverage would double the time that these take.
 pytestmark = pytest.mark.no_cover

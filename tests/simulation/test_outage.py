@@ -1,6 +1,6 @@
 """What an outage of Customer.io does to the queues, shown by a simulation of days of it.
 
-Each test logs what it saw: pytest -n0 --log-cli-level=INFO tests/unit/test_outage.py
+Each test logs what it saw: pytest -n0 --log-cli-level=INFO tests/simulation/test_outage.py
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.sqs_simulation import DAY, DOWN, HOUR, IN_FLIGHT_LIMIT, QUIET, Simulation
+from tests.stand_ins.sqs_simulation import DAY, DOWN, HOUR, IN_FLIGHT_LIMIT, QUIET, Simulation
 
 # The tracing of coverage would double the time that these take.
 pytestmark = pytest.mark.no_cover

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from handler.errors import MisconfiguredError, OutOfTimeError, RetryableError, UnavailableError
 from handler.secret import RETRY_AFTER_S, USABLE_S, Secret
 from tests.builders import NOW, deadline
-from tests.ingress_house import MemorySecrets
+from tests.stand_ins.ingress import MemorySecrets
 
 KEPT_S = 300
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "hush"}}, "Get")

@@ -38,7 +38,7 @@ from tests.builders import (
     profile_of,
     update,
 )
-from tests.fakes import (
+from tests.stand_ins.ports import (
     RETRY_FOR_S,
     FixedCredentials,
     MemoryPeople,
