@@ -76,6 +76,17 @@ def message(
     )
 
 
+def record(**fields: Any) -> dict[str, Any]:
+    """Return a record of an SQS event."""
+    return {
+        "messageId": "m-1",
+        "receiptHandle": "handle-m-1",
+        "body": "{}",
+        "attributes": {"ApproximateReceiveCount": "3"},
+        **fields,
+    }
+
+
 def change(audience_id: int, *, joined: bool = True, name: str | None = None) -> MembershipChange:
     return MembershipChange(audience_id, name or f"Audience {audience_id}", joined)
 

@@ -10,10 +10,10 @@ from botocore.exceptions import ClientError
 from handler.table.keys import account_key
 from local import events
 from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
+from tests.builders import record
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, memberships, somebody
-from tests.firehose_shapes import SHAPES, misfits
-from tests.unit.handler.test_queue import record
+from tests.firehose import SHAPES, misfits
 
 
 @pytest.mark.parametrize("path", events.all_requests(), ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ import atheris  # type: ignore[import-untyped]  # in an environment of its own
 with atheris.instrument_imports(include=["handler"]):
     from tests import hostile
     from tests.fuzz.oracle import judge
-    from tests.fuzz.walk import NOT_FOR_SQS
+    from tests.stand_ins.aws import NOT_FOR_SQS
 
 LARGEST_SEED = 20_000
 

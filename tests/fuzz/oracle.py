@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from handler.errors import PermanentError
 from tests.builders import audience, body, profile
-from tests.fuzz.walk import NOT_FOR_SQS, Refusal, Walk
+from tests.fuzz.walk import Walk
 from tests.hostile import API_KEY, PLANTED, SITE_ID
+from tests.stand_ins.aws import NOT_FOR_SQS
+from tests.stand_ins.customerio import Refusal
 
 ERROR_TYPES: Final = {error.error_type for error in PermanentError.__subclasses__()}
 LONGEST_REASON: Final = 400

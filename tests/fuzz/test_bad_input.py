@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests import hostile
 from tests.builders import audience, body, profile
 from tests.fuzz.oracle import check_letter, check_privacy, is_read_by_json, judge
-from tests.fuzz.walk import Walk, check_entity
+from tests.fuzz.walk import Walk
+from tests.stand_ins.customerio import check_entity
 
 SECRETS = (hostile.API_KEY, hostile.SITE_ID)
 BODIES = hostile.bodies()

@@ -17,8 +17,7 @@ from handler.clock import now
 from handler.errors import MisconfiguredError
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.process import FakeCustomerio
-from tests.builders import audience, body, profile
-from tests.unit.handler.test_queue import record
+from tests.builders import audience, body, profile, record
 
 # The function keeps its connections as long as its environment lives; here that is one test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

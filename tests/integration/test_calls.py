@@ -14,7 +14,7 @@ from handler.customerio.client import TrackApi
 from handler.table.people import People
 from local.fake_customerio.process import FakeCustomerio
 from tests.builders import NOW, WORKSPACE, audience, body, deadline, message, profile
-from tests.stand_ins import ports
+from tests.stand_ins import forwarder as stand_ins
 from tests.stand_ins.ports import RecordingTelemetry
 
 PEOPLE = 1000
@@ -46,7 +46,7 @@ def forwarder(aws, fake, calls, table):
 
         dynamodb.meta.events.register("before-send.dynamodb", count)
         telemetry = RecordingTelemetry()
-        yield ports.forwarder(
+        yield stand_ins.forwarder(
             people=People(dynamodb, table, threads, backoff=lambda _: 0.0, sleep=lambda _: None),
             customerio=TrackApi(
                 pool,

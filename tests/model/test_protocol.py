@@ -4,7 +4,8 @@ The model has one person, and workers that each deliver one message about them: 
 save by compare-and-set, post, verify, post again. A post travels: it is sent in one step and
 arrives in a later one. A worker may crash between any two steps, with its post on the way, and its
 message is then delivered again. A clock ticks now and then. Every state that can be reached is
-visited once. test_interleavings.py plays the real forwarder through what this covers in theory.
+visited once. tests/simulation/test_interleavings.py plays the real forwarder through what this
+covers in theory.
 """
 
 from __future__ import annotations

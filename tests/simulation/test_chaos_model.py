@@ -19,7 +19,8 @@ from tests.builders import NOW, deadline, message
 from tests.chaos import model
 from tests.chaos.changes import ACCOUNTS, story
 from tests.chaos.run import SMALL, name_of
-from tests.stand_ins.ports import FixedCredentials, MemoryPeople, forwarder
+from tests.stand_ins.forwarder import forwarder
+from tests.stand_ins.ports import FixedCredentials, MemoryPeople
 
 
 class QuietCustomerIo:

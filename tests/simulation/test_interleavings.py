@@ -31,7 +31,8 @@ from tests.builders import (
     profile_of,
     update,
 )
-from tests.stand_ins.ports import MemoryPeople, MemoryQueue, RecordingCustomerIo, forwarder
+from tests.stand_ins.forwarder import forwarder
+from tests.stand_ins.ports import MemoryPeople, MemoryQueue, RecordingCustomerIo
 
 # The tracing of coverage would double the time that these take.
 pytestmark = pytest.mark.no_cover

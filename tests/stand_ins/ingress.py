@@ -1,11 +1,10 @@
-"""An ingress with everything around it in memory."""
+"""A real ingress, with stand-ins for everything around it."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-import math
 import uuid
 from typing import Any
 
@@ -16,43 +15,10 @@ from handler.http.url_endpoint import UrlEndpoint
 from handler.jobs.receive import Receiver
 from handler.secret import Secret
 from tests.builders import NOW, deadline
+from tests.stand_ins.aws import MemorySecrets
+from tests.stand_ins.ports import MemorySender, MemorySuspensions
 
 TOKEN = "a-token-of-mparticle"
-
-
-class MemorySender:
-    def __init__(self) -> None:
-        self.bodies: list[str] = []
-        self.error: Exception | None = None
-
-    def send(self, bodies, *, account_id, deadline) -> None:
-        if self.error:
-            raise self.error
-        self.bodies += bodies
-
-
-class MemorySuspensions:
-    def __init__(self) -> None:
-        self.accounts: set[int] = set()
-
-    def is_suspended(self, account_id, *, now, deadline) -> bool:
-        return account_id in self.accounts
-
-
-class MemorySecrets:
-    """Secrets Manager, which fails with `error` until it was asked `passes_after` times."""
-
-    def __init__(self) -> None:
-        self.text: str | None = TOKEN
-        self.error: Exception | None = None
-        self.passes_after: float = math.inf
-        self.reads = 0
-
-    def get_secret_value(self, *, SecretId):  # noqa: N803
-        self.reads += 1
-        if self.error and self.reads <= self.passes_after:
-            raise self.error
-        return {} if self.text is None else {"SecretString": self.text}
 
 
 class IngressHouse:
@@ -61,7 +27,7 @@ class IngressHouse:
     def __init__(self) -> None:
         self.sender = MemorySender()
         self.suspensions = MemorySuspensions()
-        self.secrets = MemorySecrets()
+        self.secrets = MemorySecrets(TOKEN)
         self.now = NOW
         self.log = io.StringIO()
         secrets: Any = self.secrets

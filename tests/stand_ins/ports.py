@@ -1,16 +1,14 @@
-"""What stands for the outside in unit tests: kept in memory, and made to fail on demand."""
+"""Stand-ins for the ports of handler/jobs/ports.py: kept in memory, and made to fail on demand."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from typing import Any
 
 from handler.clock import Deadline
 from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
-from handler.domain.options import AttributeOptions
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier
@@ -21,11 +19,8 @@ from handler.errors import (
     UnknownAccountError,
     VersionConflictError,
 )
-from handler.jobs.deliver import Deliverer
-from handler.jobs.forward import Forwarder
-from handler.jobs.run import Outside
 from handler.table.keys import is_in_workspace
-from tests.builders import NOW, WORKSPACE
+from tests.builders import WORKSPACE
 
 
 class MemoryPeople:
@@ -198,16 +193,17 @@ class MemoryQueue:
             yield letter, not self.is_broken
 
 
-class AtOnce(Executor):
-    """Calls at once, in the thread of whoever submits."""
+class MemorySender:
+    """Remembers the bodies that it was to send, or fails with `error`."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **how: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **how))
-        except BaseException as error:  # noqa: BLE001 - as any executor does
-            future.set_exception(error)
-        return future
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+        self.error: Exception | None = None
+
+    def send(self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline) -> None:
+        if self.error:
+            raise self.error
+        self.bodies += bodies
 
 
 class RecordingTelemetry:
@@ -230,48 +226,3 @@ class RecordingTelemetry:
         (args,) = self.named("batch_done")
         report: Report = args[0]
         return report
-
-
-RETRY_FOR_S = 7 * 86_400.0
-
-
-def forwarder(
-    *,
-    people: Any,
-    customerio: Any,
-    credentials: Any = None,
-    queue: Any = None,
-    telemetry: Any = None,
-    executor: Executor | None = None,
-    now: Callable[[], float] = lambda: NOW,
-    sleep: Callable[[float], None] = lambda _: None,
-    backoff: Callable[[int], float] = float,
-    one_attribute_per_audience: bool = False,
-    options: AttributeOptions | None = None,
-    suspensions: Any = None,
-) -> Forwarder:
-    """A forwarder with these rooms around it, and stand-ins for the others."""
-    credentials = credentials or FixedCredentials()
-    telemetry = telemetry or RecordingTelemetry()
-    return Forwarder(
-        deliverer=Deliverer(
-            Outside(
-                people=people,
-                credentials=credentials,
-                customerio=customerio,
-                telemetry=telemetry,
-                executor=executor or AtOnce(),
-                now=now,
-                sleep=sleep,
-                backoff=backoff,
-                options=options or AttributeOptions(),
-            )
-        ),
-        credentials=credentials,
-        queue=queue or MemoryQueue(),
-        telemetry=telemetry,
-        now=now,
-        one_attribute_per_audience=one_attribute_per_audience,
-        retry_for_s=RETRY_FOR_S,
-        suspensions=suspensions,
-    )

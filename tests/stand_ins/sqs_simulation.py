@@ -36,7 +36,9 @@ from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
 from tests.builders import NOW, body, profile
-from tests.stand_ins.ports import AtOnce, FixedCredentials, MemoryPeople, RecordingTelemetry
+from tests.stand_ins.customerio import Answer
+from tests.stand_ins.executors import AtOnce
+from tests.stand_ins.ports import FixedCredentials, MemoryPeople, RecordingTelemetry
 
 HOUR: Final = 3600.0
 DAY: Final = 86_400.0
@@ -292,24 +294,10 @@ class CustomerIo(urllib3.PoolManager):
             raise ReadTimeoutError(None, url, "hangs")  # type: ignore[arg-type]
         self._clock.sleep(REQUEST_S)
         if outage:
-            return _Answer(int(outage))
+            return Answer(int(outage), {})
         for entity in json.loads(sent["body"])["batch"]:
             self.visible_at.setdefault(entity["identifiers"]["id"], self._clock.now)
-        return _Answer(200)
-
-
-class _Answer:
-    headers: Mapping[str, str] = {}
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        self._parts = [b"{}"]
-
-    def read1(self, amount: int) -> bytes:
-        return self._parts.pop() if self._parts else b""
-
-    def release_conn(self) -> None:
-        """Keep nothing."""
+        return Answer(200, {})
 
 
 class _Silent(RecordingTelemetry):

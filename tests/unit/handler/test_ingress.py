@@ -12,8 +12,8 @@ import pytest
 
 from handler import ingress as room
 from handler.errors import MisconfiguredError
+from tests.firehose import REGISTRATION
 from tests.stand_ins.ingress import posted
-from tests.unit.handler.domain.test_firehose import REGISTRATION
 
 CONTEXT: Any = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 30_000)
 

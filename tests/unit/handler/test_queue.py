@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,22 +14,13 @@ from handler import queue
 from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.errors import MisconfiguredError, NoIdentityError, UnavailableError
-from tests.builders import NOW, NOW_MS, body, deadline, message, profile
+from tests.builders import NOW, NOW_MS, body, deadline, message, profile, record
+from tests.stand_ins.aws import ScriptedSqs, taken
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 RETRY_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/retries"
-
-
-def record(**fields: Any) -> dict[str, Any]:
-    return {
-        "messageId": "m-1",
-        "receiptHandle": "handle-m-1",
-        "body": "{}",
-        "attributes": {"ApproximateReceiveCount": "3"},
-        **fields,
-    }
 
 
 def test_messages_are_read_from_the_event() -> None:
@@ -107,22 +99,7 @@ def test_the_delay_is_jittered_by_a_quarter_either_way(receives, chance) -> None
     assert 0.75 * expected - 1 <= delay <= 1.25 * expected
 
 
-class RecordingSqs:
-    def __init__(self) -> None:
-        self.requests: list[Any] = []
-
-    def change_message_visibility_batch(self, **request: Any) -> dict[str, Any]:
-        self.requests.append(request)
-        return {}
-
-    def send_message_batch(self, **request: Any) -> dict[str, Any]:
-        """Take all but the first."""
-        self.requests.append(request)
-        taken = [{"Id": entry["Id"]} for entry in request["Entries"][1:]]
-        return {"Failed": [{"Id": "0"}], "Successful": taken}
-
-
-def queue_of(sqs: RecordingSqs, executor: ThreadPoolExecutor) -> queue.Queue:
+def queue_of(sqs: ScriptedSqs, executor: ThreadPoolExecutor) -> queue.Queue:
     return queue.Queue(
         cast("SQSClient", sqs),
         executor,
@@ -133,9 +110,13 @@ def queue_of(sqs: RecordingSqs, executor: ThreadPoolExecutor) -> queue.Queue:
     )
 
 
+def all_but_the_first(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return taken(entries, entries[0]["Id"])
+
+
 @pytest.fixture
 def sqs():
-    return RecordingSqs()
+    return ScriptedSqs(itertools.repeat(all_but_the_first))
 
 
 @pytest.fixture
@@ -195,7 +176,7 @@ SIZES = st.lists(st.integers(0, 300_000), max_size=30)
 
 @given(SIZES)
 def test_letters_go_in_requests_that_sqs_takes_and_none_is_lost(sizes) -> None:
-    sqs = RecordingSqs()
+    sqs = ScriptedSqs(itertools.repeat(all_but_the_first))
     letters = [letter("x" * size) for size in sizes]
     with ThreadPoolExecutor(1) as executor:
         results = list(queue_of(sqs, executor).set_aside(letters, **PLENTY))

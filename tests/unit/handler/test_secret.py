@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from handler.errors import MisconfiguredError, OutOfTimeError, RetryableError, UnavailableError
 from handler.secret import RETRY_AFTER_S, USABLE_S, Secret
 from tests.builders import NOW, deadline
-from tests.stand_ins.ingress import MemorySecrets
+from tests.stand_ins.aws import MemorySecrets
 
 KEPT_S = 300
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "hush"}}, "Get")
@@ -26,8 +26,7 @@ ERRORS = [DENIED, GONE, THROTTLED, UNREACHED]
 
 class Room:
     def __init__(self) -> None:
-        self.secrets = MemorySecrets()
-        self.secrets.text = "first"
+        self.secrets = MemorySecrets("first")
         self.now = NOW
         self.reported: list[str] = []
         secrets: Any = self.secrets
@@ -178,7 +177,7 @@ class WaitingSecrets(MemorySecrets):
     """Answers once everybody has come to the lock."""
 
     def __init__(self, all_came: threading.Event) -> None:
-        super().__init__()
+        super().__init__("a text")
         self.all_came = all_came
         self.asked = threading.Event()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -15,39 +15,10 @@ from hypothesis import strategies as st
 from handler.errors import OutOfTimeError, UnavailableError
 from handler.sender import Sender
 from tests.builders import deadline
+from tests.stand_ins.aws import ScriptedSqs, taken
+from tests.stand_ins.executors import AtOnce
 
 SIZES = st.lists(st.integers(0, 300_000), max_size=30)
-
-
-class ScriptedSqs:
-    """Takes what it is told to take; each answer is a function of the request's entries."""
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-        self.sent: list[list[str]] = []
-
-    def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> dict[str, Any]:  # noqa: N803
-        self.sent.append([entry["MessageBody"] for entry in Entries])
-        answer = self.answers.pop(0) if self.answers else taken
-        if isinstance(answer, Exception):
-            raise answer
-        return cast("dict[str, Any]", answer(Entries))
-
-
-def taken(entries: Any, *failed: str) -> dict[str, Any]:
-    return {
-        "Successful": [{"Id": one["Id"]} for one in entries if one["Id"] not in failed],
-        "Failed": [{"Id": place, "Code": "InternalError"} for place in failed],
-    }
-
-
-class AtOnce(Executor):
-    """Does what it is given before it returns, one thing after the other."""
-
-    def submit(self, do: Any, /, *args: Any, **fields: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(do(*args, **fields))
-        return done
 
 
 def sender(sqs, slept=None, executor=None) -> Sender:
@@ -70,20 +41,20 @@ def test_bodies_go_in_requests_that_sqs_takes_in_order(sizes) -> None:
 
     sender(sqs).send(["x" * size for size in sizes], account_id=1001, deadline=deadline(30.0))
 
-    assert [len(body) for request in sqs.sent for body in request] == sizes
-    assert all(len(request) <= 10 for request in sqs.sent)
-    assert all(len(request) == 1 or sum(map(len, request)) <= 256_000 for request in sqs.sent)
+    assert [len(body) for request in sqs.bodies for body in request] == sizes
+    assert all(len(request) <= 10 for request in sqs.bodies)
+    assert all(len(request) == 1 or sum(map(len, request)) <= 256_000 for request in sqs.bodies)
 
 
 def test_bodies_that_sqs_did_not_take_are_sent_again_and_no_others() -> None:
     sqs = ScriptedSqs(
-        lambda entries: taken(entries, "1"), EndpointConnectionError(endpoint_url="q")
+        [lambda entries: taken(entries, "1"), EndpointConnectionError(endpoint_url="q")]
     )
     slept: list[float] = []
 
     sender(sqs, slept).send(["a", "b", "c"], account_id=1001, deadline=deadline(30.0))
 
-    assert sqs.sent == [["a", "b", "c"], ["b"], ["b"]]
+    assert sqs.bodies == [["a", "b", "c"], ["b"], ["b"]]
     assert slept == [0.1, 0.2]
 
 
@@ -101,13 +72,13 @@ def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, pla
     # Three requests to a round, one of which is never answered as it should be.
     answers = [taken, taken, taken, answer, answer, answer]
     answers[place] = answer
-    sqs = ScriptedSqs(*answers)
+    sqs = ScriptedSqs(answers)
 
     with pytest.raises(UnavailableError, match=code) as caught:
         sender(sqs).send(["x" * 25_000] * 30, account_id=1001, deadline=deadline(30.0))
 
     assert "hush" not in str(caught.value)
-    assert len(sqs.sent) > 4
+    assert len(sqs.bodies) > 4
 
 
 @pytest.mark.parametrize(
@@ -122,21 +93,21 @@ def test_a_body_that_is_never_taken_is_an_error_wherever_it_is(answer, code, pla
 def test_what_sending_again_does_not_help_is_an_error_at_once(code, place) -> None:
     answers: list[Any] = [refused("RequestThrottled")] * 3
     answers[place] = refused(code)
-    sqs = ScriptedSqs(*answers)
+    sqs = ScriptedSqs(answers)
     slept: list[float] = []
 
     with pytest.raises(UnavailableError, match=f"30 of 30 messages: {code}"):
         sender(sqs, slept).send(["x" * 25_000] * 30, account_id=1001, deadline=deadline(30.0))
 
-    assert len(sqs.sent) == 3
+    assert len(sqs.bodies) == 3
     assert slept == []
 
 
 class MeetingSqs(ScriptedSqs):
     """Answers no request before as many as are expected are there; tells their threads."""
 
-    def __init__(self, expected: int, *answers: Any) -> None:
-        super().__init__(*answers)
+    def __init__(self, expected: int) -> None:
+        super().__init__()
         self.meeting = threading.Barrier(expected, timeout=30)
         self.threads: list[int] = []
 
@@ -154,7 +125,7 @@ def test_requests_are_sent_side_by_side() -> None:
             ["x" * 250_000] * 8, account_id=1001, deadline=deadline(30.0)
         )
 
-    assert len(sqs.sent) == 8
+    assert len(sqs.bodies) == 8
 
 
 def test_one_request_needs_no_thread() -> None:
@@ -166,12 +137,12 @@ def test_one_request_needs_no_thread() -> None:
 
 
 def test_what_one_of_several_requests_left_is_sent_again_and_no_other() -> None:
-    sqs = ScriptedSqs(taken, EndpointConnectionError(endpoint_url="q"))
+    sqs = ScriptedSqs([taken, EndpointConnectionError(endpoint_url="q")])
     bodies = [letter * 250_000 for letter in "abc"]
 
     sender(sqs).send(bodies, account_id=1001, deadline=deadline(30.0))
 
-    assert sqs.sent == [[body] for body in [*bodies, bodies[1]]]
+    assert sqs.bodies == [[body] for body in [*bodies, bodies[1]]]
 
 
 def test_time_that_runs_out_in_the_middle_is_an_error() -> None:
@@ -182,7 +153,7 @@ def test_time_that_runs_out_in_the_middle_is_an_error() -> None:
     with pytest.raises(OutOfTimeError):
         sender(sqs).send(["x" * 250_000] * 3, account_id=1001, deadline=soon)
 
-    assert len(sqs.sent) == 2
+    assert len(sqs.bodies) == 2
 
 
 def test_no_request_is_sent_without_time_for_its_answer() -> None:
@@ -191,7 +162,7 @@ def test_no_request_is_sent_without_time_for_its_answer() -> None:
     with pytest.raises(OutOfTimeError):
         sender(sqs).send(["a"], account_id=1001, deadline=deadline(3.9))
 
-    assert sqs.sent == []
+    assert sqs.bodies == []
 
 
 def test_nothing_to_send_is_sent_at_once() -> None:
@@ -199,4 +170,4 @@ def test_nothing_to_send_is_sent_at_once() -> None:
 
     sender(sqs).send([], account_id=1001, deadline=deadline(0.0))
 
-    assert sqs.sent == []
+    assert sqs.bodies == []

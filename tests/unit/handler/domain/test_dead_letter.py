@@ -14,7 +14,7 @@ from handler.domain.message import read_fields, read_message
 from handler.domain.profile import read_profile
 from handler.errors import MalformedMessageError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
-from tests.fuzz.walk import NOT_FOR_SQS
+from tests.stand_ins.aws import NOT_FOR_SQS
 from tests.strategies import JSON
 
 

@@ -22,24 +22,9 @@ from handler.domain.message import read_message
 from handler.domain.profile import read_profile
 from handler.errors import MalformedMessageError, MalformedProfileError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
-from tests.firehose_shapes import SHAPES, misfits
+from tests.firehose import REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
 
-REGISTRATION = {"type": "module_registration_request", "id": "r", "timestamp_ms": NOW_MS}
-SUBSCRIPTION = {
-    "type": "audience_subscription_request",
-    "id": "s",
-    "timestamp_ms": NOW_MS,
-    "firehose_version": "3.1.0",
-    "account": {"account_id": 1001, "account_settings": {"apiKey": "hush", "Colour": "red"}},
-    "audience_id": 7,
-    "action": "add",
-}
 ANSWER_ID = "0b5e5a3e-92a8-4fd7-9b7c-0d4b8f6b1a55"
-
-
-def change(*profiles: Any, **fields: Any) -> dict[str, Any]:
-    request: dict[str, Any] = json.loads(body(*profiles, **fields))
-    return request
 
 
 VERSION = "v1.2.0-3-gabc1234"

@@ -7,8 +7,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
 from tests.builders import deadline
+from tests.firehose import change
 from tests.stand_ins.ingress import TOKEN, IngressHouse, posted
-from tests.unit.handler.domain.test_firehose import change
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import OutOfTimeError
 from tests.builders import audience, profile
-from tests.firehose_shapes import SHAPES, misfits
+from tests.firehose import REGISTRATION, SHAPES, change, misfits
 from tests.stand_ins.ingress import TOKEN, IngressHouse
-from tests.unit.handler.domain.test_firehose import REGISTRATION, change
 
 SECRETS = {"apiKey": "hush-key", "Site ID": "hush-site"}
 WITH_SECRETS = {"account_id": 1001, "account_settings": SECRETS}

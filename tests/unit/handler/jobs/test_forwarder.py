@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from handler.domain.membership import PersonState, merge
-from handler.domain.options import AttributeOptions
 from handler.domain.update import person_key
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -38,62 +37,9 @@ from tests.builders import (
     profile_of,
     update,
 )
-from tests.stand_ins.ports import (
-    RETRY_FOR_S,
-    FixedCredentials,
-    MemoryPeople,
-    MemoryQueue,
-    MemorySuspensions,
-    RecordingCustomerIo,
-    RecordingTelemetry,
-    forwarder,
-)
+from tests.stand_ins.forwarder import RETRY_FOR_S, House
 
 KEY = person_key("site-a", profile_of(mpid=-7))
-
-
-class House:
-    """A forwarder and all it talks to."""
-
-    def __init__(self, **settings) -> None:
-        self.people = MemoryPeople()
-        self.customerio = RecordingCustomerIo()
-        self.credentials = FixedCredentials()
-        self.queue = MemoryQueue()
-        self.suspensions = MemorySuspensions()
-        self.telemetry = RecordingTelemetry()
-        self.now = NOW
-        self.slept: list[float] = []
-        self.forwarder = forwarder(
-            people=self.people,
-            customerio=self.customerio,
-            credentials=self.credentials,
-            queue=self.queue,
-            telemetry=self.telemetry,
-            executor=settings.get("executor"),
-            now=lambda: self.now,
-            sleep=self.slept.append,
-            one_attribute_per_audience=settings.get("one_attribute", False),
-            options=settings.get("attribute_options", AttributeOptions()),
-            suspensions=self.suspensions if settings.get("suspends") else None,
-        )
-
-    def process(self, *bodies, seconds=60.0):
-        batch = [message(text, f"m-{place}") for place, text in enumerate(bodies)]
-        return self.forwarder.process(batch, deadline=deadline(seconds))
-
-    def process_retried(self, *bodies, since=NOW):
-        """Process messages as they come from the retry queue."""
-        batch = [
-            message(text, f"m-{place}", retried_since=since) for place, text in enumerate(bodies)
-        ]
-        return self.forwarder.process(batch, deadline=deadline())
-
-    def set_aside(self) -> list[tuple[str, str, int]]:
-        return [
-            (letter.outcome.message.source_id, letter.error.error_type, letter.profiles)
-            for letter in self.queue.letters
-        ]
 
 
 @pytest.fixture

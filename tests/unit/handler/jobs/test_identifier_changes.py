@@ -7,7 +7,7 @@ import pytest
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, UnavailableError
 from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, profile
-from tests.unit.handler.jobs.test_forwarder import House
+from tests.stand_ins.forwarder import House
 
 
 @pytest.fixture

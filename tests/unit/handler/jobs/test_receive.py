@@ -16,9 +16,9 @@ from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import MalformedMessageError, UnavailableError
 from handler.sender import Sender
 from tests.builders import deadline, profile
-from tests.firehose_shapes import SHAPES, misfits
+from tests.firehose import REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
+from tests.stand_ins.aws import ScriptedSqs
 from tests.stand_ins.ingress import IngressHouse
-from tests.unit.handler.domain.test_firehose import REGISTRATION, SUBSCRIPTION, change
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_each_answer_has_an_id_of_its_own(house) -> None:
 
 
 def test_audiences_of_a_suspended_account_are_suspended_and_what_came_is_kept(house) -> None:
-    house.suspensions.accounts = {1001}
+    house.suspensions.suspended = [1001]
 
     assert house.receive(change(profile()))["suspend_subscription"] is True
     assert len(house.sender.bodies) == 1
@@ -126,23 +126,12 @@ def test_any_body_is_on_the_queue_or_an_error(body) -> None:
         assert not re.search("[\ud800-\udfff\ufffe\uffff]", sent)
 
 
-class RecordingSqs:
-    """Takes everything, and keeps the entries."""
-
-    def __init__(self) -> None:
-        self.entries: list[dict[str, Any]] = []
-
-    def send_message_batch(self, *, QueueUrl, Entries):  # noqa: N803
-        self.entries += Entries
-        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
-
-
 @pytest.mark.parametrize(
     ("account", "group"),
     [({"account_id": 1001}, "1001"), ({"account_id": "-7"}, "-7"), ({}, "none"), (None, "none")],
 )
 def test_messages_of_an_account_are_a_group_of_the_queue(house, account, group) -> None:
-    sqs: Any = RecordingSqs()
+    sqs: Any = ScriptedSqs()
     executor: Any = None
     sender = Sender(sqs, executor, queue_url="q", draw=lambda low, _: low, sleep=lambda _: None)
     profiles = [profile(note="x" * 40_000)] * 3
@@ -151,4 +140,6 @@ def test_messages_of_an_account_are_a_group_of_the_queue(house, account, group) 
         change(*profiles, account=account), deadline=deadline(30.0)
     )
 
-    assert [entry.get("MessageGroupId") for entry in sqs.entries] == [group] * 3
+    assert [
+        entry["MessageGroupId"] for request in sqs.requests for entry in request["Entries"]
+    ] == [group] * 3

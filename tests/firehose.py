@@ -1,12 +1,33 @@
-"""The shapes that mParticle expects of a partner's answers, said compactly.
+"""mParticle's requests to a partner, and the shapes that it expects of the answers.
 
-A dict is an object: its keys are all it may have, those with "?" optional. A set is the values
-allowed, a list with one shape any number of that, a type a value of it, and a compiled pattern a
-text that matches.
+Of the shapes a dict is an object: its keys are all it may have, those with "?" optional. A set is
+the values allowed, a list with one shape any number of that, a type a value of it, and a compiled
+pattern a text that matches.
 """
 
+import json
 import re
 from typing import Any
+
+from tests.builders import NOW_MS, body
+
+REGISTRATION = {"type": "module_registration_request", "id": "r", "timestamp_ms": NOW_MS}
+SUBSCRIPTION = {
+    "type": "audience_subscription_request",
+    "id": "s",
+    "timestamp_ms": NOW_MS,
+    "firehose_version": "3.1.0",
+    "account": {"account_id": 1001, "account_settings": {"apiKey": "hush", "Colour": "red"}},
+    "audience_id": 7,
+    "action": "add",
+}
+
+
+def change(*profiles: Any, **fields: Any) -> dict[str, Any]:
+    """Return a request with changes of audience memberships."""
+    request: dict[str, Any] = json.loads(body(*profiles, **fields))
+    return request
+
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ENCODINGS = {"raw", "md5", "sha1", "sha256"}
