@@ -16,7 +16,13 @@ from tests.builders import message
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE
 from tools import docs
 
-PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        *PROJECT.glob("*.md"),
+        *(PROJECT / "docs").rglob("*.md"),
+        *(PROJECT / "tests").rglob("*.md"),
+    ]
+)
 GENERATED = docs.tables(TEMPLATE)
 CODE = sorted(
     [
@@ -191,6 +197,12 @@ def test_every_link_leads_somewhere(path):
         assert target.exists(), link
         if place:
             assert place in anchors(target.read_text("utf-8")), link
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_every_file_of_tests_that_a_page_names_is_there(path):
+    for name in re.findall(r"`(tests/[\w/.]+)", path.read_text("utf-8")):
+        assert (PROJECT / name).exists(), name
 
 
 @pytest.mark.parametrize("path", CODE, ids=named)
