@@ -106,7 +106,7 @@ def caller(call):
 
 
 @pytest.mark.parametrize(("name", "moment"), POINTS)
-def test_a_crash_changes_nothing_of_how_it_ends(stack, between, name, moment):
+def test_a_crash_at_any_call_loses_nothing(stack, between, name, moment):
     known, new = somebody(), somebody()
     stack.send([join(known, 30001)])
     stack.wait_until_drained()
@@ -127,7 +127,7 @@ def test_a_crash_changes_nothing_of_how_it_ends(stack, between, name, moment):
 
 @pytest.mark.parametrize("name", [MOVE, DELAY])
 @pytest.mark.parametrize("moment", [BEFORE, AFTER])
-def test_nor_does_a_crash_while_a_retry_is_put_off(stack, between, name, moment):
+def test_a_crash_while_a_retry_is_delayed_loses_nothing(stack, between, name, moment):
     new = somebody()
     stack.customerio.misbehave(Fault(FaultKind.STATUS, status=404, times=None))
     between.rewrite = sooner
@@ -150,7 +150,7 @@ def test_nor_does_a_crash_while_a_retry_is_put_off(stack, between, name, moment)
 
 @pytest.mark.parametrize("name", [QUERY, POST])
 @pytest.mark.parametrize("moment", [BEFORE, AFTER])
-def test_nor_does_a_crash_while_a_former_identifier_is_cleared(stack, between, name, moment):
+def test_a_crash_while_a_former_identifier_is_cleared_loses_nothing(stack, between, name, moment):
     mpid, before, after = new_mpid(), address(), address()
     stack.send([of_profile(mpid, before, 30001)])
     stack.wait_until_drained()
@@ -165,7 +165,7 @@ def test_nor_does_a_crash_while_a_former_identifier_is_cleared(stack, between, n
     assert stack.take_set_aside() == []
 
 
-def test_nor_does_a_crash_of_the_redelivery_which_finds_nothing_left_to_write(stack, between):
+def test_a_crash_of_the_redelivery_too_loses_nothing(stack, between):
     new = somebody()
     crashes = [between.cut(SAVE, AFTER, kill), between.cut(POST, AFTER, kill)]
 
@@ -179,7 +179,7 @@ def test_nor_does_a_crash_of_the_redelivery_which_finds_nothing_left_to_write(st
 
 
 @pytest.mark.timeout(120)
-def test_nor_does_running_out_of_time_after_customerio_took_it(stack, between, short_of_time):
+def test_running_out_of_time_after_the_post_loses_nothing(stack, between, short_of_time):
     new = somebody()
     crash = between.cut(POST, AFTER, freeze)
 

@@ -51,7 +51,7 @@ def test_a_bad_message_does_not_hold_up_its_neighbours(clean):
     assert len(clean.take_set_aside()) == 2
 
 
-def test_rotated_credentials_are_found_at_once(clean, rotate):
+def test_rotated_credentials_are_used_at_once(clean, rotate):
     before, after = somebody(), somebody()
     clean.send([join(before)])
     clean.wait_until_drained()

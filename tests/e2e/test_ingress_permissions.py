@@ -132,7 +132,7 @@ def forget_the_token(stack):
     start_afresh(stack, stack.physical_name("IngressFunction"))
 
 
-def test_with_all_policies_all_works_and_each_of_their_actions_is_used(deployed, act_out, between):
+def test_with_all_policies_everything_works_and_every_action_is_used(deployed, act_out, between):
     forget_the_token(deployed)
 
     assert act_out() == Done()
@@ -145,7 +145,7 @@ def test_with_all_policies_all_works_and_each_of_their_actions_is_used(deployed,
 
 
 @pytest.mark.parametrize("action", WITHOUT)
-def test_without_an_action_one_thing_is_not_done_and_no_other(act_out, put, action):
+def test_without_an_action_exactly_what_needs_it_fails(act_out, put, action):
     without = {action} | BATCHES.get(action, set())
     for policy, statement in ingress_statements():
         if action in actions(statement):
@@ -155,7 +155,7 @@ def test_without_an_action_one_thing_is_not_done_and_no_other(act_out, put, acti
 
 
 @pytest.mark.parametrize(("policy", "statement"), STATEMENTS)
-def test_without_a_statement_what_it_allows_is_not_done(act_out, put, policy, statement):
+def test_without_a_statement_what_it_allows_fails(act_out, put, policy, statement):
     put(policy, lambda one: None if one["Sid"] == statement["Sid"] else one)
 
     lacking = [WITHOUT[action] for action in actions(statement)]
@@ -203,7 +203,7 @@ NOTHING: set[str] = set()
         ("iam", "own", NOTHING),
     ],
 )
-def test_of_all_calls_that_a_service_has_the_role_may_make_these_only(
+def test_the_role_may_make_these_calls_of_a_service_only(
     deployed, request, service, whose, allowed
 ):
     about = request.getfixturevalue(whose).get(service, {})

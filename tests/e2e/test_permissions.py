@@ -281,9 +281,7 @@ def enable_mappings(stack, *, enabled):
         stack.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
 
 
-def test_with_all_policies_all_works_and_each_of_their_actions_is_used(
-    paused, between, aws_lambda
-):
+def test_with_all_policies_everything_works_and_every_action_is_used(paused, between, aws_lambda):
     assert aws_lambda.act_out() == (0, "'30001'")
 
     assert aws_lambda.refused == set()
@@ -403,9 +401,7 @@ def dead_letters(paused):
         ("kms", "own", NOTHING),
     ],
 )
-def test_of_all_calls_that_a_service_has_the_role_may_make_these_only(
-    paused, request, service, whose, allowed
-):
+def test_the_role_may_make_these_calls_of_a_service_only(paused, request, service, whose, allowed):
     about = request.getfixturevalue(whose).get(service, {})
 
     may = allowed_calls(paused, ROLE, service, about)
@@ -423,7 +419,7 @@ def test_of_all_calls_that_a_service_has_the_role_may_make_these_only(
         ("sts", "assume_role", {"RoleArn": "another" * 3, "RoleSessionName": "another"}),
     ],
 )
-def test_nor_may_it_look_around(paused, service, call, arguments):
+def test_the_role_is_refused_calls_that_the_function_never_makes(paused, service, call, arguments):
     client = boto3.client(service, **credentials(paused, ROLE))
 
     with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):

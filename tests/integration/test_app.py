@@ -82,7 +82,7 @@ def test_an_event_ends_as_attributes_and_the_metrics_are_written(fake, environ, 
     assert metrics["PeopleDelivered"] == [1.0]
 
 
-def test_the_rooms_are_wired_once(environ) -> None:
+def test_the_forwarder_is_wired_once(environ) -> None:
     assert app.forwarder() is app.forwarder()
 
 

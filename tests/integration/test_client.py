@@ -106,7 +106,7 @@ def test_200_all_are_accepted(fake, caller) -> None:
     assert set(held(fake)) == {"42", "43"}
 
 
-def test_whoever_is_only_to_be_updated_is_not_created(fake, caller) -> None:
+def test_an_update_only_person_is_not_created(fake, caller) -> None:
     caller.deliver(someone("42"))
     update_only = {"update_only": True}
 
@@ -118,7 +118,7 @@ def test_whoever_is_only_to_be_updated_is_not_created(fake, caller) -> None:
     assert held(fake) == {"42": {"SegmentMembership": "'11'", "first_name": "Ann"}}
 
 
-def test_nobody_takes_no_request(fake, caller) -> None:
+def test_an_empty_delivery_sends_no_request(fake, caller) -> None:
     assert caller.deliver() == []
     assert fake.requests() == []
 
@@ -216,7 +216,7 @@ def test_404_is_a_wrong_address(fake) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_passing_error_is_retried(fake, caller, status) -> None:
+def test_a_transient_error_is_retried(fake, caller, status) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=status, times=2))
 
     assert caller.deliver(someone()) == [None]
@@ -313,7 +313,7 @@ def trickling_server():
             thread.join()
 
 
-def test_nothing_starts_without_time(fake, caller) -> None:
+def test_no_request_starts_without_time(fake, caller) -> None:
     caller.seconds = 0.5
 
     (outcome,) = caller.deliver(someone())
@@ -322,7 +322,7 @@ def test_nothing_starts_without_time(fake, caller) -> None:
     assert fake.requests() == []
 
 
-def test_nobody_there_is_retryable() -> None:
+def test_a_refused_connection_is_retryable() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         caller = Caller(f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -491,7 +491,7 @@ def test_after_a_pause_one_request_is_tried_once(fake, caller) -> None:
     assert caller.api.paused(WORKSPACE)
 
 
-def test_whatever_else_there_is_goes_out_if_the_first_request_succeeds(fake, caller) -> None:
+def test_after_a_pause_all_others_are_sent_once_the_first_request_succeeds(fake, caller) -> None:
     go_down(fake, caller)
     caller.now += 15
 
@@ -529,14 +529,14 @@ def test_the_region_is_asked_for_as_the_one_request_after_a_pause(fake) -> None:
     assert caller.api.paused(workspace)
 
 
-def test_an_error_that_a_retry_cures_pauses_nothing(fake, caller) -> None:
+def test_an_error_that_a_retry_fixes_pauses_nothing(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=4))
 
     assert caller.deliver(someone()) == [None]
     assert caller.api.paused(WORKSPACE) is None
 
 
-def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
+def test_running_out_of_time_pauses_nothing(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.DELAY, delay=30, times=None))
     caller.seconds = 1.2
 
@@ -548,7 +548,7 @@ def test_our_own_time_running_out_pauses_nothing(fake, caller) -> None:
     assert caller.api.paused(WORKSPACE) is None
 
 
-def test_time_that_runs_out_after_an_error_pauses_the_workspace(fake) -> None:
+def test_running_out_of_time_after_an_error_pauses_the_workspace(fake) -> None:
     caller = Caller(fake.url, requests_per_second=0.1)
     caller.seconds = 10.0
     fake.misbehave(Fault(FaultKind.STATUS, status=503, times=1))
@@ -559,7 +559,7 @@ def test_time_that_runs_out_after_an_error_pauses_the_workspace(fake) -> None:
     assert isinstance(caller.api.paused(WORKSPACE), UnavailableError)
 
 
-def test_nobody_to_deliver_ends_no_pause(fake, caller) -> None:
+def test_an_empty_delivery_ends_no_pause(fake, caller) -> None:
     go_down(fake, caller)
     caller.now += 15
 

@@ -79,7 +79,7 @@ def test_many_letters_and_large_ones_all_arrive(sqs, urls, queue) -> None:
     assert sources == {one.outcome.message.source_id for one in letters}
 
 
-def test_letters_that_do_not_get_there_are_told(sqs, urls, queue) -> None:
+def test_letters_that_sqs_does_not_take_are_reported(sqs, urls, queue) -> None:
     sqs.delete_queue(QueueUrl=urls[2])
     lost = [letter(), letter(error=MalformedMessageError("$: no"))]
 
@@ -120,7 +120,7 @@ def test_delayed_messages_are_taken_by_sqs_ten_at_a_time(sqs, urls, queue) -> No
     assert hidden(sqs, urls[0]) == 12
 
 
-def test_a_delay_that_cannot_be_told_is_left_to_the_queue(sqs, urls, queue) -> None:
+def test_errors_of_sqs_while_delaying_are_ignored(sqs, urls, queue) -> None:
     queue.delay([ReceivedMessage("m", "b", "no such handle", 1, "m")], **PLENTY)
     sqs.delete_queue(QueueUrl=urls[0])
 

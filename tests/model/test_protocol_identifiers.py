@@ -420,7 +420,7 @@ def test_the_newest_identifier_shows_the_newest_state_and_a_former_one_nothing(s
 
 
 @pytest.mark.parametrize("scene", CROWDED)
-def test_of_three_workers_as_well(scene) -> None:
+def test_three_workers_end_with_the_newest_state_under_the_newest_identifier(scene) -> None:
     assert not stale(CROWDED[scene], Rules())
 
 
@@ -449,7 +449,7 @@ def test_a_first_post_that_arrives_after_its_identifier_was_dropped_must_be_clea
     ],
     ids=["slow posts", "slow writes", "lagging index", "timestamps ahead of the clock"],
 )
-def test_the_protocol_takes_for_granted_no_more_than_it_needs(scene, rules) -> None:
+def test_each_assumption_of_the_protocol_is_needed(scene, rules) -> None:
     """Each of these is a limit of the promise, within seconds of a takeover or a crash."""
     assert stale(scene, rules, crashes=len(scene.messages) == 2)
 

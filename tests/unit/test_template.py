@@ -384,7 +384,7 @@ def test_the_accounts_may_invoke_the_alias_and_nobody_else(number):
         assert permission["Action"] == "lambda:InvokeFunction"
 
 
-def test_anybody_else_comes_by_the_url_only_and_only_if_there_is_a_secret():
+def test_others_invoke_the_ingress_by_its_url_only_and_only_if_there_is_a_secret():
     of_url = OPEN | {*of_type("AWS::Lambda::Url")}
 
     assert not existing(**ACCOUNTS) & of_url

@@ -40,7 +40,7 @@ def test_registration_needs_nothing_but_the_settings(environ) -> None:
     assert room.receiver().suspensions is None
 
 
-def test_suspensions_are_wired_where_they_are_asked_for(environ, monkeypatch) -> None:
+def test_suspensions_are_wired_if_the_setting_asks_for_them(environ, monkeypatch) -> None:
     monkeypatch.setenv("SUSPEND_ON_REFUSED_CREDENTIALS", "true")
 
     assert room.receiver().suspensions is not None
@@ -67,7 +67,7 @@ def test_any_other_event_is_a_request_itself(event) -> None:
     assert not room._came_over_http(event)
 
 
-def test_it_imports_nothing_that_only_the_forwarder_needs() -> None:
+def test_the_ingress_imports_nothing_that_only_the_forwarder_needs() -> None:
     program = (
         "import sys; import handler.ingress; print(*[name for name in sys.modules if name in "
         "('handler.app', 'handler.jobs.forward', 'handler.table.people', 'handler.credentials', "

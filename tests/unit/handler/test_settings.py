@@ -67,7 +67,7 @@ def test_an_unreadable_switch_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", ["true", "True "])
-def test_the_switch_is_read(value) -> None:
+def test_a_switch_is_read(value) -> None:
     environ = {**ENVIRON, "ONE_ATTRIBUTE_PER_AUDIENCE": value}
 
     assert Settings.from_environ(environ).one_attribute_per_audience
@@ -114,7 +114,7 @@ def test_a_url_that_would_leak_or_cannot_be_is_refused_without_quoting_it(url) -
     ["MAX_RETRY_HOURS", "MAXIMUM_CONCURRENCY", "REQUESTS_PER_SECOND", "RETRY_CONCURRENCY"],
 )
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "10000", "\u0663"])
-def test_a_number_that_is_none_is_named(name, value) -> None:
+def test_a_setting_that_is_not_a_number_is_named(name, value) -> None:
     with pytest.raises(MisconfiguredError, match=f"setting {name} must be a whole number"):
         Settings.from_environ({**ENVIRON, name: value})
 

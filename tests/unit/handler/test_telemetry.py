@@ -72,7 +72,7 @@ def test_a_secret_that_could_not_be_read_is_an_error_with_its_reason(told) -> No
     assert line["reason"] == "secret s cannot be read: Throttled"
 
 
-def test_what_is_set_aside_is_told_and_counted_by_type(told) -> None:
+def test_what_is_set_aside_is_logged_and_counted_by_type(told) -> None:
     outcome = MessageOutcome(message("secret body", "m-1"))
     outcome.opened = read_message(body(profile()), now=NOW)
     error = NoIdentityError("$.user_identities: none")
@@ -128,7 +128,7 @@ def test_a_message_that_is_not_retried_is_not_logged_as_such(told) -> None:
     assert told.lines() == []
 
 
-def test_a_message_that_asks_for_nothing_is_told(told) -> None:
+def test_a_message_without_profiles_is_logged(told) -> None:
     told.telemetry.message_accepted(message("x"), read_message(body(), now=NOW))
 
     assert told.lines()[0]["type"] == "audience_membership_change_request"
@@ -146,7 +146,7 @@ def test_an_overflow_and_a_name_left_out_name_the_person_by_hash(told) -> None:
     assert told.metrics()["NamesLeftOut"] == [2.0]
 
 
-def test_an_ordinary_person_is_not_worth_a_line(told) -> None:
+def test_an_ordinary_person_is_not_logged(told) -> None:
     identifier = Identifier(is_id=True, set_at_ms=1, value="42")
 
     told.telemetry.person_delivered(
@@ -156,7 +156,7 @@ def test_an_ordinary_person_is_not_worth_a_line(told) -> None:
     assert told.lines() == []
 
 
-def test_the_most_audiences_of_a_person_are_told_once_for_a_batch(told) -> None:
+def test_the_most_audiences_of_a_person_are_a_metric_of_the_batch(told) -> None:
     identifier = Identifier(is_id=True, set_at_ms=1, value="42")
     for count in (20, 260, 0, 30):
         told.telemetry.person_delivered(

@@ -59,17 +59,17 @@ def test_an_answer_that_trickles_is_read_until_the_time_is_over(seconds, error) 
     assert answer.is_closed
 
 
-def test_no_answer_in_time_enough_is_an_error_of_customer_io() -> None:
+def test_no_answer_within_the_full_timeout_is_an_error_of_customer_io() -> None:
     with pytest.raises(UnavailableError, match="ReadTimeoutError"):
         request(ReadTimeoutError(NOTHING, URL, "late"), deadline(4.7))
 
 
-def test_no_answer_in_less_time_is_our_own_lack_of_it() -> None:
+def test_no_answer_within_a_shortened_timeout_is_our_own_lack_of_time() -> None:
     with pytest.raises(OutOfTimeError):
         request(ReadTimeoutError(NOTHING, URL, "late"), deadline(4.5))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 60.0])
-def test_nobody_there_is_an_error_of_customer_io_at_any_time(seconds) -> None:
+def test_a_refused_connection_is_an_error_of_customer_io_at_any_time(seconds) -> None:
     with pytest.raises(UnavailableError, match="NewConnectionError"):
         request(NewConnectionError(NOTHING, "nobody"), deadline(seconds))

@@ -69,7 +69,7 @@ def test_attributes_spread_over_entities_within_the_limits_and_none_is_lost(some
     assert [item for part in parts for item in part["attributes"].items()] == [*attributes.items()]
 
 
-def test_whoever_is_only_to_be_updated_is_never_created() -> None:
+def test_each_entity_of_an_update_only_person_is_update_only() -> None:
     many = {f"In {number}": True for number in range(700)}
 
     parts = [json.loads(part) for part in entities(someone(many, update_only=True))]
@@ -122,7 +122,7 @@ def test_a_body_is_a_batch_of_entities() -> None:
     assert [e["attributes"] for e in json.loads(chunk.body)["batch"]] == [{"a": "b"}, {"c": "d"}]
 
 
-def test_halves_together_are_the_whole() -> None:
+def test_the_halves_of_a_chunk_have_all_of_its_entities() -> None:
     (chunk,) = chunks([[b"1"], [b"2"], [b"3"]])
 
     first, second = chunk.halves()
@@ -202,7 +202,7 @@ def test_400_and_413_refuse_the_request_as_a_whole(status, body, reason) -> None
         (204, UnavailableError),
     ],
 )
-def test_other_answers_are_retryable_each_in_its_way(status, error) -> None:
+def test_each_other_status_is_an_error_of_its_own_type(status, error) -> None:
     with pytest.raises(error):
         read_answer(status, b"{}", count=1)
     with pytest.raises(error):
@@ -229,7 +229,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_over_there(status, body) -> N
 
 
 @pytest.mark.parametrize("region", ["us", "eu"])
-def test_the_region_is_read(region) -> None:
+def test_the_region_of_an_account_is_read(region) -> None:
     assert read_region(200, json.dumps({"region": region, "url": "x"}).encode()) == region
 
 
@@ -276,12 +276,12 @@ def test_field_and_reason_of_a_refusal_are_shown(error, shown) -> None:
         ({}, "no reason given"),
     ],
 )
-def test_what_is_not_plain_words_is_not_shown(error, shown) -> None:
+def test_text_that_is_not_plain_words_is_not_shown(error, shown) -> None:
     assert reason_shown(**error) == shown
 
 
 @given(st.text(), st.text(), st.text())
-def test_whatever_a_refusal_says_the_reason_is_short_and_plain(field, reason, message) -> None:
+def test_the_reason_shown_of_any_refusal_is_short_and_plain(field, reason, message) -> None:
     shown = reason_shown(field=field, reason=reason, message=message)
 
     assert len(shown) <= 400

@@ -44,7 +44,7 @@ def test_a_continuation_no_longer_needed_is_cleared() -> None:
     assert sent["SegmentMembership 3"] is None
 
 
-def test_one_attribute_per_audience_tells_what_is_true_now_of_each_audience_named() -> None:
+def test_an_attribute_of_an_audience_is_the_current_membership_of_it() -> None:
     late = update(change(11), change(12, joined=False), at_ms=NOW_MS - 1, one_attribute=True)
     known = state(12, 13, left=(11,))
 
@@ -55,7 +55,7 @@ def test_one_attribute_per_audience_tells_what_is_true_now_of_each_audience_name
 
 
 @pytest.mark.parametrize("joined", [11, 12])
-def test_of_audiences_that_share_a_name_one_is_enough(joined) -> None:
+def test_an_attribute_is_true_if_the_person_is_in_any_audience_of_that_name(joined) -> None:
     told = update(
         *(change(key, joined=key == joined, name="VIP") for key in (11, 12)), one_attribute=True
     )
@@ -104,7 +104,7 @@ def test_audiences_with_a_dot_in_their_name_are_noted_if_it_is_sent() -> None:
     assert noted(one_attribute=False) == ()
 
 
-def test_without_that_setting_there_is_no_attribute_per_audience() -> None:
+def test_without_the_setting_there_is_no_attribute_per_audience() -> None:
     assert list(attributes(state(11), update(change(11)))) == ["SegmentMembership"]
 
 
@@ -140,7 +140,7 @@ def test_clearing_wins_on_equal_times_and_the_larger_of_two_values() -> None:
     assert attributes(merged(*both), *both)["first_name"] == "Bo"
 
 
-def test_a_name_over_1000_bytes_is_left_out_and_told() -> None:
+def test_a_name_over_1000_bytes_is_left_out_and_reported() -> None:
     told = update(names={"first_name": "é" * 501, "last_name": "é" * 500})
 
     held = person(merged(told), [told])

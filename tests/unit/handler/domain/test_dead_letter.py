@@ -43,7 +43,7 @@ def test_the_chosen_profiles_alone_make_a_message_that_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("value", [True, False, None, "maybe"])
-def test_the_one_setting_that_is_read_travels_and_no_other(value) -> None:
+def test_the_setting_that_is_read_is_kept_and_no_other(value) -> None:
     settings = {"apiKey": "s3cret", "Create One User Attribute per Segment": value}
     opened = read_message(body(account={"account_settings": settings}), now=NOW)
 

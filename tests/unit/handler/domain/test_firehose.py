@@ -52,7 +52,7 @@ NO_REQUESTS = [
 
 
 @pytest.mark.parametrize("request_", NO_REQUESTS)
-def test_anything_else_is_no_request_of_ours(request_) -> None:
+def test_anything_else_has_no_request_type(request_) -> None:
     assert firehose.request_type(request_) is None
 
 
@@ -68,12 +68,12 @@ def test_anything_else_is_no_request_of_ours(request_) -> None:
         ("1001", None),
     ],
 )
-def test_the_account_is_found_where_there_is_one(account, account_id) -> None:
+def test_the_account_id_is_read_if_it_is_a_number(account, account_id) -> None:
     assert firehose.account_id({"account": account}) == account_id
 
 
 @pytest.mark.parametrize("request_", [None, [], "text"])
-def test_what_is_no_object_names_no_account(request_) -> None:
+def test_a_request_that_is_not_an_object_has_no_account_id(request_) -> None:
     assert firehose.account_id(request_) is None
 
 
@@ -97,7 +97,7 @@ def test_a_small_request_is_one_message() -> None:
         {name: value for name, value in change().items() if name != "user_profiles"},
     ],
 )
-def test_nothing_to_do_is_no_message(request_) -> None:
+def test_a_request_without_profiles_is_no_message(request_) -> None:
     assert firehose.parts(request_).bodies == []
 
 
@@ -114,7 +114,7 @@ def test_a_subscription_is_one_message_of_the_fields_that_are_read() -> None:
 
 
 @pytest.mark.parametrize("profiles", [{}, "text", {"a": 1}, 0, False])
-def test_what_is_no_list_of_profiles_is_left_to_the_forwarder_to_refuse(profiles) -> None:
+def test_profiles_that_are_not_a_list_are_left_to_the_forwarder_to_refuse(profiles) -> None:
     (part,) = firehose.parts(change(user_profiles=profiles)).bodies
 
     with pytest.raises(MalformedMessageError, match="user_profiles"):
@@ -168,7 +168,7 @@ def test_no_part_has_a_secret_wherever_in_the_settings_it_was(name, account, pro
 
 
 @pytest.mark.parametrize("account_id", [1001, "1001", 1001.0])
-def test_the_account_is_told_whatever_its_settings_are(account_id) -> None:
+def test_the_account_id_is_kept_whatever_the_settings_are(account_id) -> None:
     account = {"account_id": account_id, "account_settings": None, "Account_Settings": "hush"}
 
     (part,) = firehose.parts(change(profile(), account=account)).bodies
@@ -189,7 +189,7 @@ def test_an_account_that_is_refused_is_still_refused_without_its_secrets(account
     ("value", "read"),
     [(True, True), ("TRUE", True), (" false ", False), ("hush", None), ({"a": "hush"}, None)],
 )
-def test_the_one_setting_that_is_read_is_kept_where_it_is_a_switch(value, read) -> None:
+def test_the_setting_that_is_read_is_kept_if_it_is_true_or_false(value, read) -> None:
     account = {"account_settings": {ONE_ATTRIBUTE: value}}
 
     (part,) = firehose.parts(change(profile(), account=account)).bodies
@@ -218,7 +218,7 @@ def test_a_large_profile_goes_alone() -> None:
 LARGE = "x" * MAX_MESSAGE_BYTES
 
 
-def test_what_no_message_can_hold_is_refused_whole_with_its_place() -> None:
+def test_a_request_too_large_for_a_message_is_refused_with_the_place() -> None:
     with pytest.raises(MalformedMessageError) as refused:
         firehose.parts(change(user_profiles=LARGE))
 
@@ -226,7 +226,7 @@ def test_what_no_message_can_hold_is_refused_whole_with_its_place() -> None:
 
 
 @pytest.mark.parametrize("field", ["id", "note", "at_ms", "account_id"])
-def test_a_large_field_beside_the_profiles_does_not_travel(field) -> None:
+def test_a_large_field_beside_the_profiles_is_left_out(field) -> None:
     request = change(profile(), **{field: LARGE})
 
     (part,) = firehose.parts(request).bodies
@@ -235,7 +235,7 @@ def test_a_large_field_beside_the_profiles_does_not_travel(field) -> None:
     assert json.loads(part)["user_profiles"] == [profile()]
 
 
-def test_a_profile_that_no_message_can_hold_is_refused_without_the_others() -> None:
+def test_a_profile_too_large_for_a_message_is_refused_without_the_others() -> None:
     profiles = [profile(note=note) for note in ("a", LARGE, "b", LARGE)]
 
     parts = firehose.parts(change(*profiles))
@@ -265,7 +265,7 @@ def test_nesting_without_end_cannot_be_written() -> None:
 
 
 @pytest.mark.parametrize("request_", NO_REQUESTS)
-def test_what_is_no_request_of_ours_is_one_message(request_) -> None:
+def test_an_unsupported_request_is_one_message(request_) -> None:
     (part,) = firehose.parts(request_).bodies
 
     assert whole_body(part) == part
@@ -379,7 +379,7 @@ def test_no_two_neighbouring_parts_would_have_been_one(profiles) -> None:
         (None, None),
     ],
 )
-def test_what_is_no_request_of_ours_has_an_answer_too(request_, name) -> None:
+def test_an_unsupported_request_is_answered_too(request_, name) -> None:
     assert answer(request_) == {
         "id": ANSWER_ID,
         "timestamp_ms": NOW_MS,
@@ -411,7 +411,7 @@ def test_an_answer_has_the_shape_that_mparticle_expects(request_, suspended) -> 
         ("blue", {"red"}),
     ],
 )
-def test_a_misfit_is_seen(value, shape) -> None:
+def test_an_answer_of_another_shape_is_noticed(value, shape) -> None:
     assert misfits(value, shape)
 
 

@@ -94,7 +94,7 @@ def test_a_newer_join_undoes_an_exit() -> None:
     assert is_member(kept.memberships[11])
 
 
-def test_news_raises_the_version_by_one_and_the_timestamp_past_the_last() -> None:
+def test_a_change_raises_the_version_by_one_and_the_timestamp_past_the_last() -> None:
     known = state(11, at_ms=NOW_MS - 1, version=7, timestamp=int(NOW) + 5)
 
     kept = merge(known, [update(change(12))], now=NOW)
@@ -108,7 +108,7 @@ def test_the_timestamp_is_now_where_the_last_is_older() -> None:
     assert kept.timestamp == int(NOW)
 
 
-def test_an_older_word_leaves_the_state_as_it_is() -> None:
+def test_an_older_change_leaves_the_state_as_it_is() -> None:
     known = state(11)
 
     assert merge(known, [update(change(11, joined=False), at_ms=NOW_MS - 1)], now=NOW) is known
@@ -129,7 +129,7 @@ def test_the_order_within_a_batch_does_not_matter_even_for_exits_of_long_ago(
     assert folded([shuffled]).memberships == folded([updates]).memberships
 
 
-def test_exits_older_than_thirty_days_are_forgotten_with_the_next_news() -> None:
+def test_exits_older_than_thirty_days_are_forgotten_with_the_next_change() -> None:
     long_ago = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1
     known = state(11, left=(12,), at_ms=long_ago)
 
@@ -138,7 +138,7 @@ def test_exits_older_than_thirty_days_are_forgotten_with_the_next_news() -> None
     assert set(kept.memberships) == {11, 13}
 
 
-def test_an_exit_of_long_ago_from_an_unknown_audience_is_no_news() -> None:
+def test_an_old_exit_from_an_unknown_audience_changes_nothing() -> None:
     known = state(11)
     long_ago = NOW_MS - TOMBSTONE_LIFE_S * 1000 - 1
 
@@ -318,7 +318,7 @@ def test_membership_values_are_quoted_and_ascending() -> None:
     assert membership_values(state(11036, 11034, left=(5,)).memberships) == ["'11034','11036'"]
 
 
-def test_no_membership_is_one_empty_value() -> None:
+def test_a_person_in_no_audience_has_one_empty_value() -> None:
     assert membership_values(state(left=(5,)).memberships) == [""]
 
 

@@ -169,7 +169,7 @@ def test_another_type_is_unsupported_and_named(name) -> None:
         "_secret",
     ],
 )
-def test_a_type_that_is_no_plain_word_is_told_by_its_length(name) -> None:
+def test_of_a_type_that_is_not_a_plain_word_only_the_length_is_shown(name) -> None:
     with pytest.raises(UnsupportedMessageError) as refused:
         read_message(body(type=name), now=NOW)
 
@@ -187,21 +187,23 @@ def test_a_type_that_is_no_plain_word_is_told_by_its_length(name) -> None:
         ("Something Else", "true", None),
     ],
 )
-def test_the_one_attribute_setting_is_found_under_any_spelling(name, value, meaning) -> None:
+def test_the_setting_one_attribute_per_audience_is_read_in_any_spelling(
+    name, value, meaning
+) -> None:
     account = {"account_id": 1, "account_settings": {"apiKey": [1], name: value}}
 
     assert read_message(body(account=account), now=NOW).one_attribute_per_audience is meaning
 
 
 @pytest.mark.parametrize("settings", [None, 7, "text", ["true"], {"\ud83d": float("nan")}])
-def test_settings_that_cannot_be_read_say_nothing(settings) -> None:
+def test_settings_that_cannot_be_read_are_ignored(settings) -> None:
     opened = read_message(body(account={"account_settings": settings}), now=NOW)
 
     assert opened.one_attribute_per_audience is None
 
 
 @pytest.mark.parametrize("value", ["maybe", 7, [], {"a": 1}, None])
-def test_an_unreadable_one_attribute_setting_says_nothing(value) -> None:
+def test_an_unreadable_setting_one_attribute_per_audience_is_ignored(value) -> None:
     account = {"account_settings": {"One Attribute per Audience": value}}
 
     assert read_message(body(account=account), now=NOW).one_attribute_per_audience is None
@@ -286,7 +288,7 @@ def test_an_identifier_over_150_bytes_is_invalid(kind) -> None:
     "raw",
     ["NaN", "-Infinity", "1e400", r'"\ud83d"', "7" * 5000, "[" * 500 + "]" * 500, '"\x01"'],
 )
-def test_what_json_reads_refuses_only_the_profile_that_holds_it(raw) -> None:
+def test_a_value_that_only_a_lenient_parser_reads_fails_its_profile_alone(raw) -> None:
     text = body(profile(mpid="@"), profile(customer_id="\ud83d"), profile(customer_id="43"))
 
     opened = read_message(text.replace('"@"', raw), now=NOW)
@@ -298,7 +300,7 @@ def test_what_json_reads_refuses_only_the_profile_that_holds_it(raw) -> None:
 
 
 @pytest.mark.parametrize("raw", ["nope", r'"\x"', "[1,]", "[" * 5000 + "]" * 5000])
-def test_what_json_does_not_read_refuses_the_whole_message(raw) -> None:
+def test_a_value_that_no_parser_reads_fails_the_whole_message(raw) -> None:
     text = body(profile(mpid="@"), profile(customer_id="43"))
 
     with pytest.raises(MalformedMessageError):
@@ -308,16 +310,16 @@ def test_what_json_does_not_read_refuses_the_whole_message(raw) -> None:
 @pytest.mark.parametrize(
     "text", ["{]", '{"a":1}}', '{"a":NaN,}', '{"a" NaN}', "[NaN]", '{"a":"NaN']
 )
-def test_what_is_no_json_object_is_malformed(text) -> None:
+def test_anything_but_a_json_object_is_malformed(text) -> None:
     with pytest.raises(MalformedMessageError):
         read_message(text, now=NOW)
 
 
-def test_mpid_zero_is_nobody() -> None:
+def test_mpid_zero_is_no_mpid() -> None:
     assert only_profile(mpid="0").mpid is None
 
 
-def test_of_two_words_on_one_audience_the_later_stands() -> None:
+def test_of_two_changes_of_one_audience_the_later_wins() -> None:
     read = only_profile(audience(11, "add"), audience(12), audience(11, "delete"))
 
     assert set(read.changes) == {change(11, joined=False), change(12)}
@@ -358,7 +360,7 @@ def test_first_and_last_name_come_from_the_shared_attributes() -> None:
         {"key": "$FirstName", "action": "explode", "value": "Ann"},
     ],
 )
-def test_a_name_that_is_no_text_says_nothing(attribute) -> None:
+def test_a_name_that_is_not_text_is_ignored(attribute) -> None:
     assert only_profile(audience(11, user_attributes=[attribute])).names == {}
 
 

@@ -32,7 +32,7 @@ def customers(letter) -> list[str]:
     return [one["user_identities"][0]["value"] for one in profiles]
 
 
-def test_nothing_wrong_is_no_letter(outcome) -> None:
+def test_an_outcome_without_errors_has_no_letter(outcome) -> None:
     assert list(outcome.letters()) == []
 
 
@@ -72,7 +72,7 @@ def test_a_body_that_is_no_json_object_is_set_aside_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("at_ms", [-1, NOW_MS])
-def test_no_field_travels_that_is_not_read(at_ms) -> None:
+def test_only_fields_that_are_read_are_kept(at_ms) -> None:
     account = {"account_id": 1, "accountSettings": "s3cret", "account_settings": {"x": "s3cret"}}
     text = body(profile(), at_ms=at_ms, account=account, key="s3cret", user="s3cret\\")
 

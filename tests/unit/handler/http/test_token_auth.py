@@ -66,7 +66,7 @@ def test_a_token_that_may_be_newer_than_what_was_read_is_to_be_sent_again(house)
     assert with_token(house, NEW_TOKEN) == 200
 
 
-def test_strangers_have_the_secret_read_every_few_seconds_at_most(house) -> None:
+def test_unknown_tokens_cause_a_read_of_the_secret_every_five_seconds_at_most(house) -> None:
     with_token(house, TOKEN)
     answers = []
     for _ in range(100):
@@ -90,7 +90,7 @@ def test_a_known_token_is_let_in_however_often_others_are_tried(house) -> None:
 @pytest.mark.parametrize(
     ("error", "reads"), [(EndpointConnectionError(endpoint_url="hush"), 3), (None, 2)]
 )
-def test_no_token_is_said_to_be_wrong_while_the_secret_cannot_be_read(house, error, reads) -> None:
+def test_no_token_is_answered_401_while_the_secret_cannot_be_read(house, error, reads) -> None:
     with_token(house, TOKEN)
     house.secrets.error = error
     house.secrets.text = None

@@ -172,7 +172,7 @@ def test_no_request_with_a_token_is_lost(body, method, token) -> None:
 @pytest.mark.parametrize(
     "authorization", ["", "Token of-somebody-else", f"Token {TOKEN}", "Basic YTpi"]
 )
-def test_registration_needs_no_token_and_minds_none(house, authorization) -> None:
+def test_registration_is_answered_with_any_token_or_none(house, authorization) -> None:
     answer = house.post(REGISTRATION, headers={"authorization": authorization})
 
     assert answer["statusCode"] == 200

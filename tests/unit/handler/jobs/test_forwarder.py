@@ -117,7 +117,7 @@ def test_a_connection_check_and_a_subscription_do_nothing(house) -> None:
     assert len(house.telemetry.named("message_accepted")) == 2
 
 
-def test_the_stacks_setting_holds_where_the_message_has_none() -> None:
+def test_the_stacks_setting_applies_if_the_message_has_none() -> None:
     house = House(one_attribute=True)
     off = {"account_settings": {"Create One User Attribute per Segment": "false"}}
 
@@ -342,7 +342,7 @@ def test_after_a_pause_one_person_is_delivered_before_the_others_are_read(house)
     assert len(house.customerio.people) == 100
 
 
-def test_a_trial_that_fails_before_its_post_is_followed_by_another(house) -> None:
+def test_after_a_pause_another_person_is_tried_if_the_first_cannot_be_read(house) -> None:
     house.customerio.trials.add(WORKSPACE)
     unreadable = person_key("site-a", profile_of(mpid=3))
     house.people.failing[unreadable] = UnavailableError("DynamoDB: Throttling")
@@ -361,7 +361,7 @@ def test_a_trial_that_fails_before_its_post_is_followed_by_another(house) -> Non
     assert house.queue.moved == ["m-3"]
 
 
-def test_credentials_found_by_a_trial_serve_the_others_too() -> None:
+def test_credentials_refreshed_for_the_first_person_after_a_pause_serve_the_others() -> None:
     house = House(suspends=True)
     rotated = Workspace("site-a", "key-b")
     house.credentials.fresh[1001] = rotated
@@ -470,7 +470,7 @@ def test_a_failed_verifying_read_keeps_the_message(house) -> None:
     assert house.queue.moved == ["m-0"]
 
 
-def test_refused_credentials_are_read_afresh_once_and_tried_again(house) -> None:
+def test_refused_credentials_are_refreshed_once_and_tried_again(house) -> None:
     rotated = Workspace("site-a", "key-b")
     house.credentials.fresh[1001] = rotated
     house.customerio.refuses = lambda workspace: (
@@ -530,7 +530,7 @@ def test_a_workspace_that_moved_is_left_to_the_next_delivery(house) -> None:
     assert house.customerio.credentials == [WORKSPACE]
 
 
-def test_a_workspace_in_trouble_does_not_hold_up_another(house) -> None:
+def test_a_failing_workspace_does_not_hold_up_another(house) -> None:
     other = Workspace("site-b", "key-b")
     house.credentials.accounts = {1001: WORKSPACE, 1002: other}
     house.customerio.refuses = lambda workspace: (
@@ -572,7 +572,7 @@ def test_a_join_older_than_exits_are_remembered_is_set_aside_instead_of_counted(
     assert house.set_aside() == [("m-0", "TooOld", 1)]
 
 
-def test_an_error_nobody_foresaw_keeps_the_message_and_its_neighbours_are_delivered(house) -> None:
+def test_an_unexpected_error_keeps_the_message_and_its_neighbours_are_delivered(house) -> None:
     load = house.people.load
 
     def surprising(keys, **how):
@@ -596,7 +596,7 @@ def replace_identifier(known: PersonState):
     return PersonState(version=known.version, memberships=None)  # type: ignore[arg-type]
 
 
-def test_the_oldest_change_tells_the_age(house) -> None:
+def test_the_report_has_the_age_of_the_oldest_change(house) -> None:
     house.process(body(profile(), at_ms=NOW_MS - 90_000), body(profile()))
 
     assert house.telemetry.report.oldest_change_s == 90.0
@@ -610,7 +610,7 @@ def test_the_oldest_change_tells_the_age(house) -> None:
         '{"\\ud800": 1}',
     ],
 )
-def test_what_reading_passes_over_can_be_set_aside(house, poison) -> None:
+def test_a_message_with_strange_fields_that_are_not_read_can_be_set_aside(house, poison) -> None:
     house.credentials.accounts[None] = WORKSPACE
     text = body(profile(customer_id=None))[:-1] + f", {poison[1:]}"
 
@@ -716,11 +716,11 @@ def test_a_store_that_uses_all_its_time_leaves_enough_to_settle(house, slow) -> 
     assert house.queue.seconds_left >= SETTLING_S - 0.5
 
 
-def test_an_empty_batch_is_done(house) -> None:
+def test_an_empty_batch_has_no_failures(house) -> None:
     assert house.process() == []
 
 
-def test_many_people_go_in_slices(house) -> None:
+def test_people_are_loaded_a_thousand_at_a_time(house) -> None:
     people = [profile(customer_id=str(n), mpid=n) for n in range(1, 2502)]
 
     assert house.process(body(*people)) == []

@@ -68,7 +68,7 @@ def kept(house):
     return state
 
 
-def test_once_it_is_cleared_the_former_identifier_is_forgotten(house) -> None:
+def test_a_former_identifier_is_forgotten_once_it_is_cleared(house) -> None:
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
 
     house.process(body(profile(**known_as(email="new@example.com"))))
@@ -77,7 +77,7 @@ def test_once_it_is_cleared_the_former_identifier_is_forgotten(house) -> None:
     assert kept(house).identifier.text == "email:new@example.com"
 
 
-def test_what_clears_it_creates_nobody(house) -> None:
+def test_clearing_a_former_identifier_creates_nobody(house) -> None:
     house.customerio.refuses = lambda _: UnavailableError("503")
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
     house.customerio.refuses = lambda _: None
@@ -89,7 +89,7 @@ def test_what_clears_it_creates_nobody(house) -> None:
     assert cleared.identifier.value == "old@example.com"
 
 
-def test_until_it_is_cleared_the_message_is_retried_and_the_identifier_kept(house) -> None:
+def test_until_a_former_identifier_is_cleared_it_is_kept_and_the_message_retried(house) -> None:
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
     house.customerio.answers["old@example.com"] = UnavailableError("503")
     change = body(profile(audience(12), **known_as(email="new@example.com")))
@@ -153,7 +153,7 @@ def test_the_former_email_goes_first_while_the_message_with_the_newest_is_retrie
     assert house.customerio.posted[0].attributes["email"] == "old@example.com"
 
 
-def test_an_introduction_that_is_rejected_still_leaves_the_former_email(house) -> None:
+def test_a_rejected_post_that_joins_id_and_email_still_clears_the_former_email(house) -> None:
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
     house.customerio.answers["42"] = PersonRejectedError("suppressed")
     left = profile(audience(11, "delete"), customer_id="42", email="new@example.com")
@@ -207,7 +207,7 @@ def test_an_identifier_that_somebody_else_has_now_is_delivered_as_theirs(house) 
     assert [state.former for state in house.people.items.values()] == [{}, {}]
 
 
-def test_who_has_it_now_in_another_workspace_does_not_count(house) -> None:
+def test_somebody_in_another_workspace_does_not_own_the_identifier(house) -> None:
     other = Workspace("site-b", "key-b")
     house.credentials.accounts = {1001: WORKSPACE, 1002: other}
     old = known_as(email="old@example.com")
@@ -221,7 +221,7 @@ def test_who_has_it_now_in_another_workspace_does_not_count(house) -> None:
     assert cleared == ["old@example.com"]
 
 
-def test_if_it_cannot_be_said_who_has_it_now_nothing_is_cleared(house) -> None:
+def test_nothing_is_cleared_while_it_is_unknown_who_has_the_identifier_now(house) -> None:
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
     house.people.failing["email:old@example.com"] = UnavailableError("DynamoDB: Throttling")
 
@@ -231,7 +231,7 @@ def test_if_it_cannot_be_said_who_has_it_now_nothing_is_cleared(house) -> None:
     assert not any(one.update_only for one in house.customerio.posted)
 
 
-def test_whoever_waits_for_a_successor_that_fails_is_retried(house) -> None:
+def test_a_message_is_retried_if_the_new_owner_of_the_identifier_fails(house) -> None:
     house.process(body(profile(mpid=1, **known_as(email="a@example.com")), at_ms=NOW_MS - 30))
     house.process(body(profile(mpid=2, **known_as(email="a@example.com")), at_ms=NOW_MS - 20))
     house.customerio.answers["a@example.com"] = UnavailableError("503")
@@ -288,7 +288,7 @@ def test_a_successor_that_is_rejected_is_not_emptied_and_the_rejection_explained
     assert house.set_aside() == [("m-0", "RejectedByCustomerIo", 1)]
 
 
-def test_whoever_is_rejected_under_a_new_identifier_leaves_under_the_old_one_all_the_same(house):
+def test_a_person_rejected_under_a_new_identifier_still_leaves_under_the_old_one(house):
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
     house.customerio.answers["new@example.com"] = PersonRejectedError("email: invalid")
 

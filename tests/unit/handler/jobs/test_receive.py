@@ -42,7 +42,7 @@ def test_what_is_not_on_the_queue_is_not_acknowledged(house) -> None:
 
 
 @pytest.mark.parametrize("request_", [REGISTRATION, change(), change(user_profiles=None)])
-def test_what_brings_nothing_is_answered_without_a_message(house, request_) -> None:
+def test_a_request_without_changes_is_answered_and_nothing_is_enqueued(house, request_) -> None:
     told = house.receive(request_)
 
     assert misfits(told, SHAPES[told["type"]]) == []
