@@ -17,7 +17,6 @@ from handler.domain.workspace import Workspace
 from handler.errors import (
     MisconfiguredError,
     OutOfTimeError,
-    RetryableError,
     UnavailableError,
     UnknownAccountError,
     UnusableCredentialsError,
@@ -68,16 +67,6 @@ def test_several_workspaces_are_chosen_by_account(credentials, secret) -> None:
 
     assert credentials.workspace(1001, **PLENTY).site_id == "s1te"
     assert credentials.workspace(1002, **PLENTY) == Workspace("other", "k3y", "us")
-
-
-def test_an_entry_that_cannot_be_used_fails_its_own_account_alone(credentials, secret) -> None:
-    wrong = {**OTHER, "region": "mars"}
-    secret.put(json.dumps({"accounts": {"1001": ONE, "1002": wrong, "1003": {}}}))
-
-    assert credentials.workspace(1001, **PLENTY).site_id == "s1te"
-    for account_id in (1002, 1003):
-        with pytest.raises(RetryableError, match=f"{secret.name}.*{account_id}"):
-            credentials.workspace(account_id, **PLENTY)
 
 
 def test_an_unknown_account_is_looked_for_in_a_secret_read_again(credentials, secret) -> None:
@@ -169,6 +158,7 @@ def test_an_unreadable_secret_names_itself_and_what_is_wrong(
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
+        ({}, "missing required field `site_id`"),
         ({"site_id": "s3cret"}, "missing required field `api_key`"),
         ({"site_id": "s3cret", "api_key": "k", "region": "moon"}, "expected us, eu or auto"),
     ],

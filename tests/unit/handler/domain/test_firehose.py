@@ -57,24 +57,22 @@ def test_anything_else_has_no_request_type(request_) -> None:
 
 
 @pytest.mark.parametrize(
-    ("account", "account_id"),
+    ("request_", "account_id"),
     [
-        ({"account_id": 1001}, 1001),
-        ({"account_id": "1001"}, 1001),
-        ({"account_id": True}, None),
-        ({"account_id": "many"}, None),
-        ({}, None),
+        ({"account": {"account_id": 1001}}, 1001),
+        ({"account": {"account_id": "1001"}}, 1001),
+        ({"account": {"account_id": True}}, None),
+        ({"account": {"account_id": "many"}}, None),
+        ({"account": {}}, None),
+        ({"account": None}, None),
+        ({"account": "1001"}, None),
+        ([], None),
+        ("text", None),
         (None, None),
-        ("1001", None),
     ],
 )
-def test_the_account_id_is_read_if_it_is_a_number(account, account_id) -> None:
-    assert firehose.account_id({"account": account}) == account_id
-
-
-@pytest.mark.parametrize("request_", [None, [], "text"])
-def test_a_request_that_is_not_an_object_has_no_account_id(request_) -> None:
-    assert firehose.account_id(request_) is None
+def test_the_account_id_is_read_if_it_is_a_number(request_, account_id) -> None:
+    assert firehose.account_id(request_) == account_id
 
 
 # --- what goes on the queue ---

@@ -81,24 +81,20 @@ def test_a_redelivered_message_is_delivered_again_without_a_write(house) -> None
     assert house.customerio.posted[0] == house.customerio.posted[1]
 
 
-def test_a_state_delivered_again_after_a_while_is_a_new_version_as_of_now(house) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "timestamp", "version"),
+    [(NEW_VERSION_AFTER_S, int(NOW), 1), (3600, int(NOW) + 3600, 2)],
+)
+def test_a_state_delivered_again_is_a_new_version_as_of_now_after_a_while_only(
+    house, seconds, timestamp, version
+) -> None:
     house.process(body(profile()))
-    house.now += 3600
-
-    house.process(body(profile()))
-
-    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), int(NOW) + 3600]
-    assert [state.version for state in house.people.items.values()] == [2]
-
-
-def test_a_state_delivered_again_at_once_is_the_same_version_of_the_same_time(house) -> None:
-    house.process(body(profile()))
-    house.now += NEW_VERSION_AFTER_S
+    house.now += seconds
 
     house.process(body(profile()))
 
-    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), int(NOW)]
-    assert [state.version for state in house.people.items.values()] == [1]
+    assert [one.timestamp for one in house.customerio.posted] == [int(NOW), timestamp]
+    assert [state.version for state in house.people.items.values()] == [version]
 
 
 def test_a_late_message_posts_what_is_true_now(house) -> None:
@@ -136,15 +132,6 @@ def test_one_bad_profile_is_set_aside_alone(house) -> None:
     assert set(house.customerio.people) == {"42", "43"}
     assert house.set_aside() == [("m-0", "NoIdentity", 1)]
     assert json.loads(house.queue.letters[0].body)["user_profiles"] == [bad]
-
-
-def test_profiles_refused_for_one_reason_go_together_and_others_apart(house) -> None:
-    nobody = profile(customer_id=None)
-    broken = profile(audience("x"))
-
-    house.process(body(nobody, broken, nobody))
-
-    assert house.set_aside() == [("m-0", "NoIdentity", 2), ("m-0", "MalformedProfile", 1)]
 
 
 def test_a_poison_message_is_set_aside_as_it_came(house) -> None:
@@ -432,45 +419,24 @@ def test_a_person_erased_meanwhile_is_left_alone(house) -> None:
     assert house.process(body(profile())) == []
 
 
-def test_an_unreadable_item_keeps_only_its_message(house) -> None:
-    house.people.failing[KEY] = UnavailableError("DynamoDB: Throttling")
-
-    assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == []
-
-    assert house.queue.moved == ["m-0"]
-    assert set(house.customerio.people) == {"43"}
-
-
-def test_a_failed_write_keeps_only_its_message(house) -> None:
-    save = house.people.save
-
-    def failing(states, **how):
-        failures = {KEY: UnavailableError("DynamoDB: Throttling")} if KEY in states else {}
-        rest = {key: state for key, state in states.items() if key not in failures}
-        return {**save(rest, **how), **failures}
-
-    house.people.save = failing
-
-    assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == []
-
-    assert house.queue.moved == ["m-0"]
-    assert set(house.customerio.people) == {"43"}
-
-
-def test_a_failed_verifying_read_keeps_the_message(house) -> None:
-    versions = house.people.versions
+@pytest.mark.parametrize("call", ["load", "save", "versions"])
+def test_a_call_to_the_table_that_fails_for_a_person_keeps_only_their_message(house, call) -> None:
+    real = getattr(house.people, call)
 
     def failing(keys, **how):
-        return {**versions(keys, **how), KEY: UnavailableError("DynamoDB: Throttling")}
+        results = real(keys, **how)
+        return results | {key: UnavailableError("DynamoDB: Throttling") for key in {KEY} & {*keys}}
 
-    house.people.versions = failing
+    setattr(house.people, call, failing)
 
     assert house.process(body(profile()), body(profile(customer_id="43", mpid=8))) == []
 
     assert house.queue.moved == ["m-0"]
+    assert set(house.customerio.people) == ({"42", "43"} if call == "versions" else {"43"})
 
 
-def test_refused_credentials_are_refreshed_once_and_tried_again(house) -> None:
+def test_refused_credentials_are_refreshed_once_and_tried_again_and_suspend_nobody() -> None:
+    house = House(suspends=True)
     rotated = Workspace("site-a", "key-b")
     house.credentials.fresh[1001] = rotated
     house.customerio.refuses = lambda workspace: (
@@ -481,9 +447,14 @@ def test_refused_credentials_are_refreshed_once_and_tried_again(house) -> None:
 
     assert house.credentials.refreshes == [WORKSPACE]
     assert house.customerio.credentials == [WORKSPACE, rotated]
+    assert house.suspensions.suspended == []
 
 
-def test_credentials_still_refused_keep_the_messages(house) -> None:
+@pytest.mark.parametrize(("suspends", "suspended"), [(True, [1001]), (False, [])])
+def test_credentials_still_refused_keep_the_messages_and_may_suspend_the_account(
+    suspends, suspended
+) -> None:
+    house = House(suspends=suspends)
     house.customerio.refuses = lambda _: CredentialsRefusedError("401")
 
     house.process(body(profile()))
@@ -492,6 +463,7 @@ def test_credentials_still_refused_keep_the_messages(house) -> None:
     assert house.credentials.refreshes == [WORKSPACE]
     assert house.telemetry.named("credentials_refused") == [()]
     assert house.queue.letters == []
+    assert house.suspensions.suspended == suspended
 
 
 def test_a_person_of_two_accounts_is_delivered_with_the_credentials_that_work(house) -> None:
@@ -505,19 +477,21 @@ def test_a_person_of_two_accounts_is_delivered_with_the_credentials_that_work(ho
     assert house.customerio.people["42"] == {"SegmentMembership": "'11','12'"}
 
 
-def test_a_secret_that_cannot_be_read_again_says_nothing_of_the_credentials(house) -> None:
+def test_credentials_are_not_called_refused_while_the_secret_cannot_be_read_again() -> None:
+    house = House(suspends=True)
     house.customerio.refuses = lambda _: CredentialsRefusedError("401")
 
     def failing(workspace, *, deadline):
         raise UnavailableError("Secrets Manager: down")
 
-    house.credentials.refreshed = failing
+    house.credentials.refreshed = failing  # type: ignore[method-assign]
 
     house.process(body(profile()))
 
     ((outcome,),) = house.telemetry.named("message_retried")
     assert str(outcome.retry) == "Secrets Manager: down"
     assert house.telemetry.named("credentials_refused") == []
+    assert house.suspensions.suspended == []
 
 
 def test_a_workspace_that_moved_is_left_to_the_next_delivery(house) -> None:
@@ -736,44 +710,6 @@ def test_retried_messages_are_reported_with_their_reason(house) -> None:
 
     ((outcome,),) = house.telemetry.named("message_retried")
     assert (outcome.message.id, str(outcome.retry)) == ("m-0", "Customer.io is in trouble: 503")
-
-
-# --- accounts whose credentials are refused ---
-
-
-@pytest.mark.parametrize(("suspends", "suspended"), [(True, [1001]), (False, [])])
-def test_an_account_is_suspended_if_refreshed_credentials_are_refused(suspends, suspended):
-    house = House(suspends=suspends)
-    house.customerio.refuses = lambda _: CredentialsRefusedError("refused")
-
-    house.process(body(profile()))
-
-    assert house.suspensions.suspended == suspended
-
-
-def test_an_account_is_not_suspended_while_the_secret_cannot_be_read() -> None:
-    house = House(suspends=True)
-    house.customerio.refuses = lambda _: CredentialsRefusedError("refused")
-
-    def unreadable(workspace, *, deadline):
-        raise UnavailableError("Secrets Manager: down")
-
-    house.credentials.refreshed = unreadable  # type: ignore[method-assign]
-    house.process(body(profile()))
-
-    assert house.suspensions.suspended == []
-
-
-def test_an_account_is_not_suspended_for_credentials_that_were_rotated() -> None:
-    house = House(suspends=True)
-    house.credentials.fresh = {1001: Workspace("site-a", "key-b")}
-    house.customerio.refuses = lambda workspace: (
-        CredentialsRefusedError("refused") if workspace.api_key == "key-a" else None
-    )
-
-    assert house.process(body(profile())) == []
-
-    assert house.suspensions.suspended == []
 
 
 def test_a_message_without_an_account_suspends_nobody() -> None:
