@@ -16,7 +16,7 @@ from handler import clock
 from handler.domain.membership import PersonState, stamp
 from handler.domain.profile import read_profile
 from handler.domain.update import Update, person_key
-from handler.table.people import People
+from handler.table.table import open_table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -27,7 +27,14 @@ NO_DEADLINE = clock.Deadline(math.inf, clock.now)
 def keep(dynamodb: DynamoDBClient, table: str, site_id: str, shape: Shape, stored: int) -> None:
     """Write everybody of a shape with `stored` audiences, none of which is in its events."""
     with ThreadPoolExecutor(4) as executor:
-        people = People(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
+        people = open_table(
+            dynamodb,
+            table,
+            executor,
+            backoff=lambda _: 0.0,
+            now=clock.now,
+            sleep=lambda _: None,
+        ).people
         states = _states(site_id, shape, stored)
         while part := dict(islice(states, 1000)):
             failures = people.save(part, now=0.0, deadline=NO_DEADLINE)

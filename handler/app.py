@@ -22,8 +22,8 @@ from handler.jobs.post import WORKSPACES_AT_A_TIME
 from handler.jobs.run import Outside
 from handler.secret import Secret
 from handler.settings import Settings
-from handler.table.people import People
 from handler.table.suspensions import Suspensions
+from handler.table.table import open_table
 from handler.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -75,11 +75,19 @@ def forwarder() -> Forwarder:
             on_failure=telemetry().secret_unread,
         )
     )
+    table = open_table(
+        dynamodb,
+        settings().table_name,
+        aws_threads,
+        backoff=backoff,
+        now=clock.now,
+        sleep=clock.sleep,
+        on_full=telemetry().catalogue_full,
+    )
     deliverer = Deliverer(
         Outside(
-            people=People(
-                dynamodb, settings().table_name, aws_threads, backoff=backoff, sleep=clock.sleep
-            ),
+            people=table.people,
+            audiences=table.audiences,
             credentials=credentials,
             customerio=TrackApi(
                 pool,
@@ -96,7 +104,7 @@ def forwarder() -> Forwarder:
             now=clock.now,
             sleep=clock.sleep,
             backoff=backoff,
-            options=settings().attribute_options,
+            options=settings().delivery_options,
         )
     )
     wired = Forwarder(

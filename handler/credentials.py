@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Protocol
 
 import msgspec
 
 from handler.clock import Deadline
+from handler.domain.attribute_mapping import mapping_of
 from handler.domain.workspace import Workspace
 from handler.errors import MisconfiguredError, UnknownAccountError, UnusableCredentialsError
 
@@ -29,6 +30,9 @@ class _Entry(msgspec.Struct):
     site_id: Annotated[str, msgspec.Meta(pattern=_SITE_ID)]
     api_key: Annotated[str, msgspec.Meta(pattern=_TEXT)]
     region: str = "us"
+    create_people: bool | None = None
+    membership_events: bool | None = None
+    attribute_mapping: dict[str, str] | None = None
 
 
 class _Several(msgspec.Struct):
@@ -67,8 +71,9 @@ class Credentials:
                 other = self._workspace(name, entries[name])
             except UnusableCredentialsError:
                 continue
-            if other.site_id == workspace.site_id and other != workspace:
-                return other
+            refreshed = replace(workspace, api_key=other.api_key, region=other.region)
+            if other.site_id == workspace.site_id and refreshed != workspace:
+                return refreshed
         return None
 
     def _find(self, text: str, account_id: int | None) -> Workspace:
@@ -80,16 +85,10 @@ class Credentials:
 
     def _workspace(self, name: str, raw: msgspec.Raw) -> Workspace:
         try:
-            entry = msgspec.json.decode(raw, type=_Entry)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            reason = str(error)
-        else:
-            match entry.region:
-                case "us" | "eu" | "auto":
-                    return Workspace(entry.site_id, entry.api_key, entry.region)
-                case _:
-                    reason = "region: expected us, eu or auto"
-        raise UnusableCredentialsError(f"secret {self.secret.name}: entry {name}: {reason}")
+            return _read(raw)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            reason = f"secret {self.secret.name}: entry {name}: {error}"
+            raise UnusableCredentialsError(reason) from None
 
     def _entries(self, text: str) -> dict[str, msgspec.Raw]:
         try:
@@ -104,3 +103,26 @@ class Credentials:
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise MisconfiguredError(f"secret {self.secret.name}: {error}") from None
         return accounts
+
+
+def _read(raw: msgspec.Raw) -> Workspace:
+    entry = msgspec.json.decode(raw, type=_Entry)
+    match entry.region:
+        case "us" | "eu" | "auto" as region:
+            pass
+        case _:
+            raise ValueError("region: expected us, eu or auto")
+    mapping = None
+    if entry.attribute_mapping is not None:
+        try:
+            mapping = mapping_of(entry.attribute_mapping)
+        except ValueError as error:
+            raise ValueError(f"attribute_mapping: {error}") from None
+    return Workspace(
+        entry.site_id,
+        entry.api_key,
+        region,
+        create_people=entry.create_people,
+        membership_events=entry.membership_events,
+        attribute_mapping=mapping,
+    )

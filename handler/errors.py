@@ -18,6 +18,7 @@
     - InvalidIdentityError      a customer id or email that Customer.io cannot hold
     - UnknownAccountError       the credentials secret does not know the account
     - PersonRejectedError       Customer.io refused this person
+    - EventRejectedError        Customer.io refused an event of this person, and took the rest
     - TooOldError               a join from before the time that exits are remembered
     - RetriesExhaustedError     what could be retried was, for as long as the stack allows
   - MisconfiguredError          stop the whole batch; a human must act
@@ -116,6 +117,12 @@ class PersonRejectedError(PermanentError):
     """Customer.io rejected this person."""
 
     error_type = "RejectedByCustomerIo"
+
+
+class EventRejectedError(PermanentError):
+    """Customer.io took the person's attributes, and refused an event."""
+
+    error_type = "EventRejected"
 
 
 class TooOldError(PermanentError):

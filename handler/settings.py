@@ -10,7 +10,8 @@ from typing import Final
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from handler.domain.options import AttributeOptions
+from handler.domain.attribute_mapping import AttributeMapping, read_mapping
+from handler.domain.options import DeliveryOptions
 from handler.errors import MisconfiguredError
 
 KEEP: Final = "keep"
@@ -33,7 +34,7 @@ class Settings:
     one_attribute_per_audience: bool
     track_api_url: str
     retry_for_s: float
-    attribute_options: AttributeOptions
+    delivery_options: DeliveryOptions
     requests_per_second: int
     maximum_concurrency: int
     retry_concurrency: int
@@ -65,9 +66,12 @@ class Settings:
             retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
             version=version(environ),
-            attribute_options=AttributeOptions(
+            delivery_options=DeliveryOptions(
                 clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
                 dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
+                create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
+                membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
+                attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
             ),
         )
 
@@ -113,9 +117,9 @@ def _number(environ: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def _switch(environ: Mapping[str, str], name: str) -> bool:
+def _switch(environ: Mapping[str, str], name: str, *, default: str = "false") -> bool:
     try:
-        return _SWITCH[environ.get(name, "false").strip().lower()]
+        return _SWITCH[environ.get(name, default).strip().lower()]
     except KeyError:
         raise MisconfiguredError(f"setting {name} must be true or false") from None
 
@@ -128,6 +132,13 @@ def _dot_replacement(environ: Mapping[str, str], name: str) -> str | None:
             f"setting {name} must be {KEEP}, or up to 10 letters, digits, underscores and hyphens"
         )
     return None if value == KEEP else value
+
+
+def _mapping(environ: Mapping[str, str], name: str) -> AttributeMapping:
+    try:
+        return read_mapping(environ.get(name, ""))
+    except ValueError as error:
+        raise MisconfiguredError(f"setting {name}: {error}") from None
 
 
 def _url(environ: Mapping[str, str], name: str) -> str:

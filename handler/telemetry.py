@@ -53,6 +53,7 @@ class MetricName(Enum):
     SetAsideTooOld = "profiles set aside: a join from before the time that exits are remembered"
     SetAsideRetriesExhausted = "profiles set aside: not delivered for as long as they are retried"
     SetAsideRejectedByCustomerIo = "profiles set aside: Customer.io refused the person"
+    SetAsideEventRejected = "profiles set aside: Customer.io refused an event, and took the person"
     CustomerIoRequests = "requests to Customer.io"
     CustomerIoLatency = "milliseconds from a request to the end of its answer"
     CustomerIoRetries = "requests retried after an error or throttling"
@@ -60,7 +61,7 @@ class MetricName(Enum):
     CustomerIoFailures = "requests without an answer, or answered with an error (5xx)"
     CredentialsRefused = "deliveries without credentials that Customer.io accepts"
     MembershipListOverflows = "people in more audiences than one attribute value holds"
-    NamesLeftOut = "first or last names too long for Customer.io"
+    AttributesLeftOut = "user attributes too long for Customer.io"
     AudiencesOfAPerson = (
         "most audiences of one person in the batch that take an attribute, as far as remembered"
     )
@@ -134,8 +135,8 @@ class Telemetry:
         if person.overflowing:
             self._count(MetricName.MembershipListOverflows)
             self._logger.warning("membership_list.overflow", extra={"person": _hash(key)})
-        if person.names_left_out:
-            self._count(MetricName.NamesLeftOut, person.names_left_out)
+        if person.attributes_left_out:
+            self._count(MetricName.AttributesLeftOut, person.attributes_left_out)
             self._logger.warning("name.left_out", extra={"person": _hash(key)})
         if person.audience_count:
             self._keep_largest(MetricName.AudiencesOfAPerson, person.audience_count)
@@ -146,6 +147,10 @@ class Telemetry:
         """Report that Customer.io refused even fresh credentials."""
         self._count(MetricName.CredentialsRefused)
         self._logger.error("credentials.refused")
+
+    def catalogue_full(self, audiences: int) -> None:
+        """Report a workspace whose names of audiences are too many to keep."""
+        self._logger.warning("catalogue.full", extra={"audiences": audiences})
 
     def secret_unread(self, error: MisconfiguredError | UnavailableError) -> None:
         """Report that a secret could not be read; the text read last may still be used."""

@@ -85,7 +85,7 @@ class Checks:
         for workspace, names in accounts.items():
             of = f"of account {', '.join(names)}"
             yield from _check_customerio(workspace, of, self.settings.track_api_url)
-        if self.settings.attribute_options.dot_replacement is None:
+        if self.settings.delivery_options.dot_replacement is None:
             yield from self.of_audience_names()
 
     def of_mappings(self) -> Iterator[Check]:

@@ -53,7 +53,7 @@ def _profile(raw: RawProfile) -> dict[str, Any] | str:
     values = {"customer id": profile.customer_id, "email": profile.email, "MPID": profile.mpid}
     return {
         "identified by": [name for name, value in values.items() if value is not None],
-        "names": sorted(profile.names),
+        "attributes": sorted(profile.attributes),
         "audiences": [
             {
                 "audience_id": change.audience_id,

@@ -13,13 +13,16 @@ import msgspec
 
 from handler.customerio import wire
 from handler.domain.attributes import build_person, former_persons
+from handler.domain.audience import Catalogue
+from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.membership import PersonState
-from handler.domain.options import AttributeOptions
+from handler.domain.options import DeliveryOptions
 from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
 from handler.table.keys import is_in_workspace
 from handler.table.people import People
+from handler.table.table import open_table
 from ops.stack import NO_DEADLINE
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ class Query:
 
     def keys(self, site_ids: Iterable[str]) -> list[str]:
         """Return the keys that the person's item would have in each workspace."""
-        profile = Profile(self.mpid, self.customer_id, self.email, changes=(), names={})
+        profile = Profile(self.mpid, self.customer_id, self.email, changes=(), attributes={})
         return [person_key(site_id, profile) for site_id in site_ids]
 
     @property
@@ -108,9 +111,15 @@ def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool
 @contextmanager
 def _people(aws: Aws, stack: Stack) -> Iterator[People]:
     with ThreadPoolExecutor(1) as executor:
-        yield People(
-            aws.dynamodb, stack.table_name, executor, backoff=lambda _: 1.0, sleep=time.sleep
+        table = open_table(
+            aws.dynamodb,
+            stack.table_name,
+            executor,
+            backoff=lambda _: 1.0,
+            now=time.time,
+            sleep=time.sleep,
         )
+        yield table.people
 
 
 def would_be_sent(state: PersonState) -> list[Any]:
@@ -121,6 +130,7 @@ def would_be_sent(state: PersonState) -> list[Any]:
     old, the function would use the time of the request as timestamp.
     """
     # The options apply to changes in a message, and here is no message.
-    person = build_person(state, [], AttributeOptions())
-    persons = [person, *former_persons(state, state.former, [], AttributeOptions())]
-    return [msgspec.json.decode(entity) for each in persons for entity in wire.entities(each)]
+    audiences = AudienceAttributes(Catalogue(), DeliveryOptions())
+    person = build_person(state, [], audiences)
+    persons = [person, *former_persons(state, state.former, [], audiences)]
+    return [msgspec.json.decode(entity.body) for each in persons for entity in wire.entities(each)]

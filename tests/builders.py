@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from handler.clock import Deadline, Now
+from handler.domain.attribute_mapping import NO_ATTRIBUTES, AttributeMapping
 from handler.domain.membership import PersonState, stamp
 from handler.domain.outcome import ReceivedMessage
-from handler.domain.profile import MembershipChange, Profile
+from handler.domain.profile import AttributeValue, MembershipChange, Profile
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
 
@@ -97,11 +98,14 @@ def update(
     mpid: int | None = 7,
     customer_id: str | None = "42",
     email: str | None = None,
-    names: dict[str, str | None] | None = None,
+    shared: dict[str, AttributeValue | None] | None = None,
     one_attribute: bool = False,
+    mapping: AttributeMapping = NO_ATTRIBUTES,
 ) -> Update:
-    said = profile_of(*changes, mpid=mpid, customer_id=customer_id, email=email, names=names)
-    return Update.of(said, at_ms=at_ms, one_attribute_per_audience=one_attribute)
+    profile = profile_of(*changes, mpid=mpid, customer_id=customer_id, email=email, shared=shared)
+    return Update.of(
+        profile, at_ms=at_ms, one_attribute_per_audience=one_attribute, mapping=mapping
+    )
 
 
 def profile_of(
@@ -109,9 +113,9 @@ def profile_of(
     mpid: int | None = 7,
     customer_id: str | None = "42",
     email: str | None = None,
-    names: dict[str, str | None] | None = None,
+    shared: dict[str, AttributeValue | None] | None = None,
 ) -> Profile:
-    return Profile(mpid, customer_id, email, changes, names or {})
+    return Profile(mpid, customer_id, email, changes, shared or {})
 
 
 def state(

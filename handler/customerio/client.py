@@ -24,6 +24,7 @@ from handler.customerio.transport import Telemetry, Transport
 from handler.domain.attributes import Person
 from handler.domain.workspace import Workspace
 from handler.errors import (
+    EventRejectedError,
     OutOfTimeError,
     PersonRejectedError,
     RetryableError,
@@ -43,8 +44,8 @@ SHORTEST_TRY_S: Final = 1.0
 CHUNKS_IN_FLIGHT: Final = 4
 """Chunks of one delivery that are posted at a time."""
 
-Outcome = PersonRejectedError | RetryableError | None
-"""What became of one person: None when Customer.io took them."""
+Outcome = PersonRejectedError | EventRejectedError | RetryableError | None
+"""What became of one person: None when Customer.io took everything of them."""
 
 _Answer = TypeVar("_Answer")
 
@@ -166,8 +167,8 @@ class TrackApi:
             return self._post(session, first) + self._post(session, second)
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
         return [
-            (owner, PersonRejectedError(refusals[place]) if place in refusals else None)
-            for place, owner in enumerate(chunk.owners)
+            (owner, _rejected(entity, refusals[place]) if place in refusals else None)
+            for place, (owner, entity) in enumerate(zip(chunk.owners, chunk.entities, strict=True))
         ]
 
     def _region_url(self, session: _Session) -> str:
@@ -280,6 +281,22 @@ class _Session:
         return self.aborted_by
 
 
+def _rejected(entity: wire.Entity, reason: str) -> PersonRejectedError | EventRejectedError:
+    return EventRejectedError(reason) if entity.is_event else PersonRejectedError(reason)
+
+
 def _worse(first: Outcome, second: Outcome) -> Outcome:
-    """Return the outcome that counts for a person of several entities: retry, then reject."""
-    return second if isinstance(second, RetryableError) or first is None else first
+    """Return what counts of a person of several entities: retry, then the person, then events."""
+    return max(first, second, key=_severity)
+
+
+def _severity(outcome: Outcome) -> int:
+    match outcome:
+        case None:
+            return 0
+        case EventRejectedError():
+            return 1
+        case PersonRejectedError():
+            return 2
+        case _:
+            return 3

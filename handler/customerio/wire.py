@@ -41,16 +41,23 @@ _OPENING: Final = b'{"batch":['
 _CLOSING: Final = b"]}"
 
 
+class Entity(msgspec.Struct, frozen=True):
+    """One entity of a person, encoded."""
+
+    body: bytes
+    is_event: bool = False
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """The entities of one request, and whose they are: the places of the persons given."""
 
-    entities: Sequence[bytes]
+    entities: Sequence[Entity]
     owners: Sequence[int]
 
     @property
     def body(self) -> bytes:
         """The request's body."""
-        return _OPENING + b",".join(self.entities) + _CLOSING
+        return _OPENING + b",".join([entity.body for entity in self.entities]) + _CLOSING
 
     def halves(self) -> tuple[Chunk, Chunk]:
         """Return the first and the second half, both smaller than the whole."""
@@ -61,7 +68,7 @@ class Chunk(msgspec.Struct, frozen=True):
         )
 
 
-class _Entity(msgspec.Struct):
+class _Identify(msgspec.Struct):
     identifiers: dict[str, str]
     timestamp: int
     attributes: Attributes
@@ -69,37 +76,92 @@ class _Entity(msgspec.Struct):
     action: str = "identify"
 
 
+class _EventAttributes(msgspec.Struct):
+    audience_id: int
+    audience_name: str
+
+
+class _Event(msgspec.Struct):
+    identifiers: dict[str, str]
+    id: str
+    name: str
+    timestamp: int
+    attributes: _EventAttributes
+    type: str = "person"
+    action: str = "event"
+
+
 _ENCODER = msgspec.json.Encoder()
 
 
-def entities(person: Person) -> list[bytes]:
-    """Return a person as encoded entities: one, or as many as the limits ask for."""
-    identifier = person.identifier
+def entities(person: Person) -> list[Entity]:
+    """Return a person as entities: as many as the limits ask for, and one for each event."""
+    identifiers: dict[str, str] = {person.identifier.kind: person.identifier.value}
+    bodies = _identify(
+        identifiers, person.timestamp, person.attributes, update_only=person.update_only
+    )
+    events = [
+        _Event(
+            identifiers,
+            event.id,
+            event.name,
+            event.timestamp,
+            _EventAttributes(event.audience_id, event.audience_name),
+        )
+        for event in person.events
+    ]
+    return [
+        *(Entity(body) for body in bodies),
+        *(Entity(_ENCODER.encode(event), is_event=True) for event in events),
+    ]
+
+
+def _identify(
+    identifiers: dict[str, str], timestamp: int, attributes: Attributes, *, update_only: bool
+) -> list[bytes]:
     # Customer.io creates nobody for an entity with this one (Track API, `_update`).
-    sent = {**person.attributes, "_update": True} if person.update_only else person.attributes
-    entity = _ENCODER.encode(_Entity({identifier.kind: identifier.value}, person.timestamp, sent))
-    count = len(person.attributes)
+    sent = {**attributes, "_update": True} if update_only else attributes
+    entity = _ENCODER.encode(_Identify(identifiers, timestamp, sent))
+    count = len(attributes)
     if count < 2 or (len(sent) <= MAX_ATTRIBUTES and len(entity) <= MAX_ENTITY_BYTES):
         return [entity]
-    named = list(person.attributes.items())
+    named = list(attributes.items())
     halves = (dict(named[: count // 2]), dict(named[count // 2 :]))
     return [
         part
         for half in halves
-        for part in entities(msgspec.structs.replace(person, attributes=half))
+        for part in _identify(identifiers, timestamp, half, update_only=update_only)
     ]
 
 
-def chunks(persons: Iterable[Sequence[bytes]]) -> Iterator[Chunk]:
-    """Pack the entities of each person, in order, into as few requests as the limits allow."""
-    owned = ((owner, entity) for owner, parts in enumerate(persons) for entity in parts)
-    room = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
-    # A comma goes with each entity.
+_ROOM: Final = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
+
+
+def chunks(persons: Iterable[Sequence[Entity]]) -> Iterator[Chunk]:
+    """Pack the entities of each person, in order, into few requests.
+
+    They stay together if one request can hold them, so that an event arrives with the attributes
+    that it comes after.
+    """
+    together = (
+        (owner, part)
+        for owner, person in enumerate(persons)
+        for part in packed(person, _size, max_size=_ROOM, max_items=MAX_ENTITIES)
+    )
     for group in packed(
-        owned, lambda pair: len(pair[1]) + 1, max_size=room, max_items=MAX_ENTITIES
+        together,
+        lambda pair: sum(map(_size, pair[1])),
+        max_size=_ROOM,
+        max_items=MAX_ENTITIES,
+        count_of=lambda pair: len(pair[1]),
     ):
-        owners, entities = zip(*group, strict=True)
+        owned = [(owner, entity) for owner, part in group for entity in part]
+        owners, entities = zip(*owned, strict=True)
         yield Chunk(entities, owners)
+
+
+def _size(entity: Entity) -> int:
+    return len(entity.body) + 1  # a comma goes with each
 
 
 class Refused(msgspec.Struct, frozen=True):

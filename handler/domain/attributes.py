@@ -6,11 +6,13 @@ values are met here, on counts and sizes in customerio/wire.py. Nothing here fai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from handler.domain.audience_attributes import AudienceAttributes
+from handler.domain.events import Event
 from handler.domain.membership import (
     MAX_VALUE_BYTES,
     PersonState,
@@ -18,43 +20,43 @@ from handler.domain.membership import (
     membership_values,
     stamp,
 )
-from handler.domain.options import AttributeOptions
-from handler.domain.profile import MembershipChange
+from handler.domain.options import DeliveryOptions
+from handler.domain.profile import AttributeValue, MembershipChange
 from handler.domain.update import Identifier, Update
-
-MAX_NAME_BYTES: Final = 150
-"""Customer.io's limit on an attribute's name (Track API, "Person limits")."""
 
 MEMBERSHIP: Final = "SegmentMembership"
 
-Attributes = Mapping[str, str | bool | None]
+Attributes = Mapping[str, AttributeValue | None]
 
 
 class Person(msgspec.Struct, frozen=True):
     """One person as Customer.io is to hold them; an attribute that is None is to be removed.
 
-    `overflowing`: the membership list did not fit one value; `names_left_out`: names too long;
-    `audience_count`: audiences that take an attribute, as far as the state remembers them; 0
-    without one attribute per audience; `dotted_audiences`: ids of the audiences whose attribute
-    has a dot in its name; `update_only`: nobody is created.
+    `overflowing`: the membership list did not fit one value; `attributes_left_out`: user
+    attributes too long; `audience_count`: audiences that take an attribute, as far as the state
+    remembers them; 0 without one attribute per audience; `dotted_audiences`: ids of the audiences
+    whose attribute has a dot in its name; `update_only`: nobody is created; `events`: what is sent
+    after the attributes.
     """
 
     identifier: Identifier
     timestamp: int
     attributes: Attributes
     overflowing: bool = False
-    names_left_out: int = 0
+    attributes_left_out: int = 0
     audience_count: int = 0
     dotted_audiences: tuple[int, ...] = ()
     update_only: bool = False
+    events: Sequence[Event] = ()
 
 
 def build_person(
     state: PersonState,
     updates: Sequence[Update],
-    options: AttributeOptions,
+    audiences: AudienceAttributes,
     *,
     predecessors: Sequence[Update] = (),
+    events: Sequence[Event] = (),
 ) -> Person:
     """Return the person as their state and the updates at hand say.
 
@@ -65,23 +67,12 @@ def build_person(
     """
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
-    attributes: dict[str, str | bool | None] = dict(_numbered(lists, state.continuations))
-    changes = [
-        change
-        for update in (*updates, *predecessors)
-        if update.one_attribute_per_audience
-        for change in update.changes
-    ]
-    dotted: set[int] = set()
-    for change in changes:
-        name = _audience_attribute(change, options)
-        if "." in name:
-            dotted.add(change.audience_id)
-        # Of audiences that share a name, one is enough.
-        if _is_in(state, change.audience_id) or attributes.get(name) is True:
-            attributes[name] = True
-        else:
-            attributes[name] = None if options.clear_on_exit else False
+    changes = _with_attributes((*updates, *predecessors))
+    attributes: dict[str, AttributeValue | None] = {
+        **dict(_numbered(lists, state.continuations)),
+        **audiences.of(state.memberships, changes),
+    }
+    dotted = {each.audience_id for each in changes if "." in audiences.name(each)}
     current = _current_values(state, updates)
     if not identifier.is_id:
         current.pop("email", None)
@@ -91,9 +82,11 @@ def build_person(
         timestamp=state.timestamp,
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
-        names_left_out=len(current) - len(fitting),
-        audience_count=_audience_count(state, options) if changes else 0,
+        attributes_left_out=len(current) - len(fitting),
+        audience_count=_audience_count(state, audiences.options) if changes else 0,
         dotted_audiences=tuple(sorted(dotted)),
+        update_only=not audiences.options.create_people,
+        events=events,
     )
 
 
@@ -106,14 +99,16 @@ def introduction(state: PersonState, person: Person) -> Person | None:
     former = _former_email(state)
     if former is None or person.attributes.get("email") == former.value:
         return None
-    return Person(person.identifier, state.former[former] + 1, {"email": former.value})
+    attributes = {"email": former.value}
+    timestamp = state.former[former] + 1
+    return Person(person.identifier, timestamp, attributes, update_only=person.update_only)
 
 
 def former_persons(
     state: PersonState,
     former: Mapping[Identifier, int],
     updates: Iterable[Update],
-    options: AttributeOptions,
+    audiences: AudienceAttributes,
 ) -> list[Person]:
     """Return what empties the lists of whoever Customer.io has under former identifiers.
 
@@ -122,12 +117,7 @@ def former_persons(
     whoever gets the identifier, or of this person if Customer.io has given the new one to them.
     """
     lists = dict(_numbered([""], state.continuations))
-    known = {
-        _audience_attribute(change, options): None
-        for update in updates
-        if update.one_attribute_per_audience
-        for change in update.changes
-    }
+    known = dict.fromkeys(_attributes_ever_sent(state, updates, audiences))
     return [
         Person(each, last + 1, {**lists, **known}, update_only=True)
         for each, last in former.items()
@@ -155,48 +145,53 @@ def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, s
         yield name, lists[place] if place < len(lists) else None
 
 
-def _audience_count(state: PersonState, options: AttributeOptions) -> int:
+def _audience_count(state: PersonState, options: DeliveryOptions) -> int:
     if options.clear_on_exit:
         return sum(map(is_member, state.memberships.values()))
     return len(state.memberships)
 
 
-def _is_in(state: PersonState, audience_id: int) -> bool:
-    newest = state.memberships.get(audience_id)
-    return newest is not None and is_member(newest)
+def _with_attributes(updates: Iterable[Update]) -> list[MembershipChange]:
+    """Return the changes whose audiences take an attribute each."""
+    return [
+        change
+        for update in updates
+        if update.one_attribute_per_audience
+        for change in update.changes
+    ]
 
 
-def _audience_attribute(change: MembershipChange, options: AttributeOptions) -> str:
-    name = change.audience_name
-    if options.dot_replacement is not None:
-        name = name.replace(".", options.dot_replacement)
-    return attribute_name(f"In {name}", change.audience_id)
+def _attributes_ever_sent(
+    state: PersonState, updates: Iterable[Update], audiences: AudienceAttributes
+) -> Iterator[str]:
+    """Yield the attributes of audiences that the person may have, by all names that are known."""
+    changes = _with_attributes(updates)
+    if not changes:
+        return
+    for change in changes:
+        yield audiences.name(change)
+    for audience_id in {*state.memberships, *(change.audience_id for change in changes)}:
+        yield from audiences.all_names(audience_id)
 
 
-def attribute_name(name: str, audience_id: int) -> str:
-    """Return a name that Customer.io can hold: a longer one is cut and ends in the audience's id.
-
-    It is cut between characters, and stays unique and the same each time.
-    """
-    encoded = name.encode()
-    if len(encoded) <= MAX_NAME_BYTES:
-        return name
-    ending = f" ({audience_id})"
-    return encoded[: MAX_NAME_BYTES - len(ending)].decode(errors="ignore") + ending
-
-
-def _current_values(state: PersonState, updates: Iterable[Update]) -> dict[str, str | None]:
-    current: dict[str, str | None] = {}
+def _current_values(
+    state: PersonState, updates: Iterable[Update]
+) -> dict[str, AttributeValue | None]:
+    current: dict[str, AttributeValue | None] = {}
     for update in updates:
         for name, value in update.values.items():
             newest = stamp(update.at_ms, removed=value is None)
             # Two values of one time: the larger, so that the order they came in does not matter.
-            if newest == state.set_at.get(name) and (
-                value is None or value >= (current.get(name) or "")
-            ):
+            if newest == state.set_at.get(name) and _encoded(value) >= _encoded(current.get(name)):
                 current[name] = value
     return current
 
 
-def _fits(value: str | None) -> bool:
-    return value is None or len(value.encode()) <= MAX_VALUE_BYTES
+def _fits(value: AttributeValue | None) -> bool:
+    return len(_encoded(value)) <= MAX_VALUE_BYTES
+
+
+def _encoded(value: AttributeValue | None) -> bytes:
+    if value is None:
+        return b""
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)

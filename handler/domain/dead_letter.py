@@ -39,6 +39,13 @@ def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
     }
     message_id = message.message_id or None
     fields = MessageFields(message.type.value, message_id, message.sent_at_ms, account)
+    if (audience := message.audience) is not None:
+        fields = msgspec.structs.replace(
+            fields,
+            audience_id=audience.audience_id,
+            audience_name=audience.name,
+            action=audience.action,
+        )
     return _body(fields, profiles)
 
 
@@ -69,6 +76,9 @@ def write_head(fields: MessageFields) -> str:
         "id": _bounded(fields.id),
         "timestamp_ms": _bounded(fields.timestamp_ms),
         "account": _account(fields.account),
+        "audience_id": _bounded(fields.audience_id),
+        "audience_name": _bounded(fields.audience_name),
+        "action": _bounded(fields.action),
     }
     return _ENCODER.encode({name: value for name, value in written.items() if value is not None})
 

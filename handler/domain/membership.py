@@ -46,7 +46,8 @@ def is_member(newest: Stamp) -> bool:
 class PersonState(msgspec.Struct, frozen=True):
     """What is kept of one person. `version` 0: nothing is kept yet.
 
-    `set_at` holds the stamps of `email`, `first_name` and `last_name`, if they ever came;
+    `set_at` holds the stamps of `email`, `first_name`, `last_name` and mapped attributes, if they
+    ever came;
     `timestamp` is the newest one given to Customer.io with a change, in Unix seconds;
     `continuations` how many attributes `SegmentMembership 2`, `… 3` were ever sent;
     `former` the identifiers that were replaced, oldest first, until they are cleared in

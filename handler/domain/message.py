@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from handler.domain.audience import AudienceNews
 from handler.errors import MalformedMessageError, UnsupportedMessageError
 
 MAX_AHEAD_S: Final = 24 * 3600
@@ -43,6 +44,9 @@ class MessageFields(msgspec.Struct, frozen=True):
     id: Any = None
     timestamp_ms: Any = None
     account: Any = None
+    audience_id: Any = None
+    audience_name: Any = None
+    action: Any = None
     user_profiles: Sequence[RawProfile] | RawProfile = ()
 
 
@@ -50,7 +54,7 @@ class AudienceMessage(msgspec.Struct, frozen=True):
     """One message, its profiles not yet read.
 
     `message_id` is what the sender wrote, at most 64 printable characters; empty for anything
-    else.
+    else. `audience` is what a subscription says of one.
     """
 
     type: MessageType
@@ -59,6 +63,7 @@ class AudienceMessage(msgspec.Struct, frozen=True):
     account_id: int | None
     one_attribute_per_audience: bool | None
     profiles: Sequence[RawProfile]
+    audience: AudienceNews | None = None
 
 
 def read_message(body: str, *, now: float) -> AudienceMessage:
@@ -75,13 +80,15 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
     if not 0 < head.timestamp_ms <= (now + MAX_AHEAD_S) * 1000:
         reason = "$.timestamp_ms: must be positive and at most 24 hours in the future"
         raise MalformedMessageError(reason)
+    is_subscription = kind is MessageType.SUBSCRIPTION
     return AudienceMessage(
         type=kind,
         message_id=_message_id(fields.id),
         sent_at_ms=head.timestamp_ms,
         account_id=account.account_id,
         one_attribute_per_audience=one_attribute_setting(account.account_settings),
-        profiles=fields.user_profiles,
+        profiles=() if is_subscription else fields.user_profiles,
+        audience=_audience(fields, head.timestamp_ms) if is_subscription else None,
     )
 
 
@@ -108,6 +115,9 @@ class _Body(msgspec.Struct):
     id: Any = None
     timestamp_ms: Any = None
     account: Any = None
+    audience_id: Any = None
+    audience_name: Any = None
+    action: Any = None
     envelope: Any = msgspec.field(name="Type", default=None)
     enclosed: Any = msgspec.field(name="Message", default=None)
     user_profiles: msgspec.Raw = msgspec.Raw(b"null")
@@ -137,7 +147,16 @@ def _read(body: str) -> MessageFields | str:
     is_envelope = read.type is None and read.envelope == "Notification"
     if is_envelope and isinstance(read.enclosed, str) and read.enclosed:
         return read.enclosed
-    return MessageFields(read.type, read.id, read.timestamp_ms, read.account, profiles)
+    return MessageFields(
+        read.type,
+        read.id,
+        read.timestamp_ms,
+        read.account,
+        read.audience_id,
+        read.audience_name,
+        read.action,
+        profiles,
+    )
 
 
 def _profiles(raw: msgspec.Raw) -> Sequence[RawProfile] | RawProfile:
@@ -204,6 +223,21 @@ def _head(fields: MessageFields) -> _Head:
         return msgspec.convert(head, _Head, strict=False)
     except (msgspec.ValidationError, UnicodeError) as error:
         raise MalformedMessageError(explain(error)) from None
+
+
+def _audience(fields: MessageFields, at_ms: int) -> AudienceNews | None:
+    """Return what a subscription says of its audience; None if it cannot be read."""
+    said = {
+        "audience_id": fields.audience_id,
+        "at_ms": at_ms,
+        "name": fields.audience_name or "",
+        "action": fields.action,
+    }
+    try:
+        news = msgspec.convert(said, AudienceNews, strict=False)
+    except (msgspec.ValidationError, UnicodeError):
+        return None
+    return msgspec.structs.replace(news, name=news.name.strip())
 
 
 def _message_id(value: Any) -> str:

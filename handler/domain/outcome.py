@@ -113,6 +113,8 @@ class MessageOutcome:
             return [DeadLetter(whole_body(self.message.body), self.error, self, profiles=0)]
         refused = self.refused
         if self.error is not None:
+            if not self.opened.profiles:
+                return [self._letter(self.opened, self.error, ())]
             refused = dict.fromkeys(range(len(self.opened.profiles)), self.error)
         alike: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for place, error in sorted(refused.items(), key=itemgetter(0)):

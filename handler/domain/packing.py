@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -13,17 +14,22 @@ def packed(
     size_of: Callable[[_Item], int],
     *,
     max_size: int,
-    max_items: int | None = None,
+    max_items: int = sys.maxsize,
+    count_of: Callable[[_Item], int] = lambda _: 1,
 ) -> Iterator[list[_Item]]:
-    """Yield items, in their order, in groups within both limits; a larger item goes alone."""
+    """Yield items, in their order, in groups within both limits; a larger item goes alone.
+
+    `count_of` gives the items that one counts for.
+    """
     group: list[_Item] = []
-    size = 0
+    size = count = 0
     for item in items:
-        own = size_of(item)
-        if group and (len(group) == max_items or size + own > max_size):
+        own_size, own_count = size_of(item), count_of(item)
+        if group and (count + own_count > max_items or size + own_size > max_size):
             yield group
-            group, size = [], 0
+            group, size, count = [], 0, 0
         group.append(item)
-        size += own
+        size += own_size
+        count += own_count
     if group:
         yield group

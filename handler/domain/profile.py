@@ -21,8 +21,12 @@ _AUDIENCE_IDS: Final = range(-(2**63), 2**63)
 _MPIDS: Final = range(-(2**63), 2**64)
 
 
+AttributeValue = str | int | float | list[str | int | float]
+"""What a user attribute may hold; a boolean is an int to Python."""
+
+
 class MembershipChange(msgspec.Struct, frozen=True, gc=False):
-    """One person entering or leaving one audience."""
+    """One person entering or leaving one audience; the name is empty if the message has none."""
 
     audience_id: int
     audience_name: str
@@ -32,14 +36,15 @@ class MembershipChange(msgspec.Struct, frozen=True, gc=False):
 class Profile(msgspec.Struct, frozen=True):
     """What one profile of one message says.
 
-    `names` holds `first_name` and `last_name` where the profile set (text) or cleared (None) them.
+    `attributes` holds the user attributes that its audiences share, by mParticle's key; None
+    clears one.
     """
 
     mpid: int | None
     customer_id: str | None
     email: str | None
     changes: tuple[MembershipChange, ...]
-    names: Mapping[str, str | None]
+    attributes: Mapping[str, AttributeValue | None]
 
 
 def read_profile(raw: RawProfile) -> Profile:
@@ -62,7 +67,7 @@ def read_profile(raw: RawProfile) -> Profile:
         customer_id=customer_id,
         email=email,
         changes=tuple(_changes(profile.audiences or ())),
-        names=_names(profile.audiences or ()),
+        attributes=_attributes(profile.audiences or ()),
     )
 
 
@@ -75,6 +80,7 @@ class _UserIdentity(msgspec.Struct):
 class _UserAttribute(msgspec.Struct):
     key: Any = None
     value: Any = None
+    list_value: Any = None
     action: Any = None
 
 
@@ -129,32 +135,33 @@ def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
             reason = f"{path}.action: expected add, delete or attribute_update"
             raise MalformedProfileError(reason) from None
         if is_member is not None:
-            name = (audience.audience_name or "").strip() or str(audience.audience_id)
+            name = (audience.audience_name or "").strip()
             changes[audience.audience_id] = MembershipChange(audience.audience_id, name, is_member)
     return changes.values()
 
 
-_NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
+def _attributes(audiences: Iterable[_Audience]) -> dict[str, AttributeValue | None]:
+    """Return what the audiences' shared attributes set or clear; the later one counts.
 
-
-def _names(audiences: Iterable[_Audience]) -> dict[str, str | None]:
-    """Return the names that the audiences' shared attributes set or clear; the later one counts.
-
-    Other attributes, and entries without a key or a text, are not for us.
+    Entries without a key, or without a value that Customer.io can hold, are not for us.
     """
-    names: dict[str, str | None] = {}
+    attributes: dict[str, AttributeValue | None] = {}
     for audience in audiences:
         for attribute in audience.user_attributes or ():
             if attribute is None or not isinstance(attribute.key, str):
                 continue
-            name = _NAMES.get(attribute.key.lower())
-            if name is None:
-                continue
+            value = attribute.value if attribute.list_value is None else attribute.list_value
             if attribute.action == "delete":
-                names[name] = None
-            elif attribute.action == "upsert" and isinstance(attribute.value, str):
-                names[name] = attribute.value
-    return names
+                attributes[attribute.key] = None
+            elif attribute.action == "upsert" and _is_value(value):
+                attributes[attribute.key] = value
+    return attributes
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(each, str | int | float) for each in value)
+    return isinstance(value, str | int | float)
 
 
 def _check_64_bit(value: int | None, valid: range, path: str) -> None:

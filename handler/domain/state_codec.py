@@ -41,6 +41,7 @@ class _Packed(msgspec.Struct, array_like=True):
     continuations: int
     set_at: list[Stamp]  # of the attributes above, in their order; -1: it never came
     former: list[_Former] = []
+    mapped_set_at: dict[str, Stamp] = {}  # of all other attributes
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Packed)
@@ -59,6 +60,9 @@ def pack(state: PersonState) -> bytes:
             former=[
                 _Former(each.text, each.set_at_ms, last) for each, last in state.former.items()
             ],
+            mapped_set_at={
+                name: newest for name, newest in state.set_at.items() if name not in _SET_AT
+            },
         )
     )
 
@@ -89,7 +93,8 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
             name: newest
             for name, newest in zip(_SET_AT, fields.set_at, strict=False)
             if newest >= 0
-        },
+        }
+        | fields.mapped_set_at,
         continuations=fields.continuations,
         former={
             Identifier.parse(each.text, set_at_ms=each.set_at_ms): each.last

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from handler.domain.profile import MembershipChange, Profile
+from handler.domain.attribute_mapping import NO_ATTRIBUTES, AttributeMapping
+from handler.domain.profile import AttributeValue, MembershipChange, Profile
 
 
 class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -48,19 +49,27 @@ class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
 class Update(msgspec.Struct, frozen=True):
     """What is new about one person: memberships, values, and perhaps an identifier.
 
-    `values` holds email, first and last name by attribute name; None clears one.
+    `values` holds email, first and last name, and other attributes that are mapped, by their name
+    in Customer.io; None clears one.
     """
 
     at_ms: int
     changes: tuple[MembershipChange, ...]
-    values: Mapping[str, str | None]
+    values: Mapping[str, AttributeValue | None]
     identifier: Identifier | None
     one_attribute_per_audience: bool = False
 
     @classmethod
-    def of(cls, profile: Profile, *, at_ms: int, one_attribute_per_audience: bool) -> Update:
+    def of(
+        cls,
+        profile: Profile,
+        *,
+        at_ms: int,
+        one_attribute_per_audience: bool,
+        mapping: AttributeMapping = NO_ATTRIBUTES,
+    ) -> Update:
         """Return what a profile says, as of its message's time."""
-        values = dict(profile.names)
+        values = _values(profile.attributes, mapping) if profile.attributes else {}
         if profile.email is not None:
             values["email"] = profile.email
         return cls(
@@ -70,6 +79,22 @@ class Update(msgspec.Struct, frozen=True):
             identifier=_identifier(profile, at_ms),
             one_attribute_per_audience=one_attribute_per_audience,
         )
+
+
+_NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
+
+
+def _values(
+    attributes: Mapping[str, AttributeValue | None], mapping: AttributeMapping
+) -> dict[str, AttributeValue | None]:
+    values: dict[str, AttributeValue | None] = {}
+    for key, value in attributes.items():
+        if name := _NAMES.get(key.lower()):
+            if isinstance(value, str | None):
+                values[name] = value
+        elif name := mapping.name(key):
+            values[name] = value
+    return values
 
 
 def _identifier(profile: Profile, at_ms: int) -> Identifier | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from handler.domain.attribute_mapping import AttributeMapping
+
 MAX_WORKSPACES: Final = 1000
 """Workspaces that something is remembered of: a credentials secret of 64 KB has fewer."""
 
@@ -13,8 +15,14 @@ Region = Literal["us", "eu", "auto"]
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace by its site id. The API key is kept out of every `repr`."""
+    """A workspace by its site id. The API key is kept out of every `repr`.
+
+    What is None is as the stack sets it; see options.py.
+    """
 
     site_id: str
     api_key: str = field(repr=False)
     region: Region = "us"
+    create_people: bool | None = None
+    membership_events: bool | None = None
+    attribute_mapping: AttributeMapping | None = None

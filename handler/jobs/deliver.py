@@ -7,7 +7,7 @@ It knows no message and no queue. Whoever has news hands it over as PersonUpdate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
@@ -15,9 +15,13 @@ from typing import Final
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
+from handler.domain.audience import AudienceNews, Catalogue
+from handler.domain.events import events
+from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, VersionConflictError
 from handler.jobs.former import FormerIdentifiers
 from handler.jobs.isolation import Failure
+from handler.jobs.names import AudienceNames
 from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Delivered, Outside, Run
 from handler.jobs.states import States
@@ -38,6 +42,10 @@ class Deliverer:
 
     outside: Outside
 
+    def learn(self, workspace: Workspace, news: AudienceNews, *, deadline: Deadline) -> None:
+        """Keep what is new of an audience. Raises the RetryableError if it is not kept."""
+        self.outside.audiences.learn(workspace.site_id, [news], deadline=deadline)
+
     def deliver(self, people: Sequence[PersonUpdates], *, deadline: Deadline) -> Delivered:
         """Return once Customer.io shows the newest state of everybody but those who failed."""
         delivery = _Phases(Run(self.outside, deadline.keeping(VERIFYING_S)), verify_by=deadline)
@@ -55,7 +63,8 @@ class _Phases:
         self.result = run.result
         self._states = States(run)
         self._poster = Poster(run)
-        self._former = FormerIdentifiers(run, self._states.update)
+        self._names = AudienceNames(run)
+        self._former = FormerIdentifiers(run, self._states.update, self._names.attributes)
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
         # After a pause, one person shows whether Customer.io answers: until then nobody else of
@@ -86,6 +95,7 @@ class _Phases:
             else:
                 self._fail_the_rest(part, updated)
         if deliveries:
+            self._names.learn(deliveries)
             failure = self._run.attempt(partial(self._bring_up_to_date, deliveries))
             if failure is not None:
                 self._fail_the_rest(people, failure)
@@ -108,7 +118,8 @@ class _Phases:
     def _keep_what_was_asked(self, asked_for: set[str]) -> None:
         """Fail who has a successor that failed; drop the successors that nobody asked for."""
         failures = self.result.failures
-        failures |= {k: v for k, v in self._former.blocked().items() if k not in failures}
+        for others in (self._former.blocked(), self.result.events_rejected):
+            failures |= {key: each for key, each in others.items() if key not in failures}
         for of_all in (failures, self.result.persons, self.result.too_old):
             for key in of_all.keys() - asked_for:
                 del of_all[key]
@@ -151,11 +162,18 @@ class _Phases:
         return [person]
 
     def _person(self, delivery: Delivery) -> Person:
+        audiences = self._names.attributes(delivery)
+        updates = delivery.news.updates
         return build_person(
             delivery.state,
-            delivery.news.updates,
-            self._outside.options,
+            updates,
+            audiences,
             predecessors=delivery.predecessors,
+            events=(
+                events(delivery.key, delivery.state.memberships, updates)
+                if audiences.options.sends_events
+                else ()
+            ),
         )
 
     def _clear_former(
@@ -177,7 +195,10 @@ class _Phases:
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Return who must be posted again, as someone else wrote them while they were posted."""
         by_key = {delivery.key: delivery for delivery in posted}
-        versions = self._outside.people.versions([*by_key], deadline=self._verify_by)
+        catalogues = self._names.in_use(posted)
+        versions = self._outside.people.versions(
+            [*by_key], catalogues_of=catalogues, deadline=self._verify_by
+        )
         changed = [
             key
             for key, version in self._run.successes(versions).items()
@@ -192,4 +213,20 @@ class _Phases:
                 for key, state in self._run.successes(states).items()
                 if state.identifier is not None
             ]
+        again += self._renamed(posted, catalogues, except_for={*changed})
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
+
+    def _renamed(
+        self,
+        posted: Sequence[Delivery],
+        catalogues: Mapping[str, Catalogue],
+        *,
+        except_for: Collection[str],
+    ) -> list[Delivery]:
+        """Return whose attributes have other names by now than those that were posted."""
+        return [
+            delivery
+            for delivery in self._names.concerned(posted, catalogues)
+            if delivery.key not in {*except_for, *self.result.failures}
+            and self._person(delivery).attributes != self.result.persons[delivery.key].attributes
+        ]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from handler.domain.attributes import Person, former_persons
+from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.membership import without_former
 from handler.errors import RetryableError, VersionConflictError
 from handler.jobs.isolation import Failure
@@ -26,15 +27,20 @@ Update = Callable[[Sequence[PersonUpdates], Mapping[str, int]], list[Delivery]]
 """Load, merge and save people; who is in the mapping gets at least that timestamp."""
 
 
+Attributes = Callable[[Delivery], AudienceAttributes]
+"""The attributes of audiences for a person."""
+
+
 class FormerIdentifiers:
     """The former identifiers of the people in one run."""
 
-    def __init__(self, run: Run, update: Update) -> None:
+    def __init__(self, run: Run, update: Update, attributes: Attributes) -> None:
         """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._failures = run.result.failures
         self._update = update
+        self._attributes = attributes
         # By person: who has a former identifier of theirs now, and must be up to date as well.
         self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -123,7 +129,10 @@ class FormerIdentifiers:
             return [
                 person
                 for person in former_persons(
-                    delivery.state, delivery.former, delivery.news.updates, self._outside.options
+                    delivery.state,
+                    delivery.former,
+                    delivery.news.updates,
+                    self._attributes(delivery),
                 )
                 if (site_id, person.identifier.text) not in current
             ]

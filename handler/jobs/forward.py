@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Final
 
 from handler.clock import AWS_CALL_S, Deadline, Now
-from handler.domain.message import AudienceMessage, MessageType, read_message
+from handler.domain.message import AudienceMessage, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.profile import read_profile
 from handler.domain.report import Report
@@ -124,14 +124,23 @@ class Forwarder:
                 continue
             outcome.opened = opened
             report.profiles += len(opened.profiles)
-            if opened.type is MessageType.SUBSCRIPTION or not opened.profiles:
+            if opened.audience is None and not opened.profiles:
                 self.telemetry.message_accepted(outcome.message, opened)
                 continue
             workspace = workspace_of(opened.account_id)
-            if isinstance(workspace, Workspace):
-                self._group(outcome, opened, workspace, groups)
-            else:
+            if not isinstance(workspace, Workspace):
                 outcome.fail(workspace)
+            elif opened.audience is not None:
+                learn = partial(
+                    self.deliverer.learn, workspace, opened.audience, deadline=deadline
+                )
+                failure = attempt(learn, self.telemetry)
+                if failure is None:
+                    self.telemetry.message_accepted(outcome.message, opened)
+                else:
+                    outcome.fail(failure)
+            else:
+                self._group(outcome, opened, workspace, groups)
         return groups
 
     def _group(
@@ -144,6 +153,7 @@ class Forwarder:
         one_attribute = opened.one_attribute_per_audience
         if one_attribute is None:
             one_attribute = self.one_attribute_per_audience
+        mapping = self.deliverer.outside.options.of(workspace).attribute_mapping
         for place, raw in enumerate(opened.profiles):
             profile = attempt(partial(read_profile, raw), self.telemetry)
             if isinstance(profile, Failure):
@@ -158,6 +168,7 @@ class Forwarder:
                     profile,
                     at_ms=opened.sent_at_ms,
                     one_attribute_per_audience=one_attribute,
+                    mapping=mapping,
                 )
             )
             group.sources.append((outcome, place))

@@ -10,13 +10,14 @@ from typing import Protocol
 
 from handler.clock import Deadline
 from handler.domain.attributes import Person
+from handler.domain.audience import AudienceNews, Catalogue
 from handler.domain.membership import PersonState
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
-from handler.errors import PersonRejectedError, RetryableError
+from handler.errors import EventRejectedError, PersonRejectedError, RetryableError
 
 
 class People(Protocol):
@@ -28,9 +29,12 @@ class People(Protocol):
         """Return each person's state, version 0 for one not known, or why it was not read."""
 
     def versions(
-        self, keys: Sequence[str], *, deadline: Deadline
+        self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
     ) -> Mapping[str, int | RetryableError]:
-        """Return each person's version as of now, 0 for none, or why it was not read."""
+        """Return each person's version as of now, 0 for none, or why it was not read.
+
+        The catalogues of these workspaces are read along.
+        """
 
     def save(
         self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
@@ -41,6 +45,16 @@ class People(Protocol):
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
     ) -> Mapping[Identifier, Sequence[str] | RetryableError]:
         """Return the keys of a workspace's people whose current identifier each is."""
+
+
+class Audiences(Protocol):
+    """Where catalogues of audiences are kept; see table/audiences.py."""
+
+    def of(self, site_id: str) -> Catalogue:
+        """Return a workspace's catalogue as it was read last; raise why it was not read."""
+
+    def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
+        """Keep what is new of a workspace's audiences; raise the RetryableError if it is not."""
 
 
 class Credentials(Protocol):
@@ -64,7 +78,7 @@ class CustomerIo(Protocol):
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
-    ) -> Sequence[PersonRejectedError | RetryableError | None]:
+    ) -> Sequence[PersonRejectedError | EventRejectedError | RetryableError | None]:
         """Post persons and return what became of each."""
 
 

@@ -20,7 +20,7 @@ from handler.domain.attributes import Person
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
-from handler.errors import CredentialsRefusedError, RetryableError
+from handler.errors import CredentialsRefusedError, EventRejectedError, RetryableError
 from handler.jobs.isolation import Failure
 from handler.jobs.run import Run
 
@@ -102,6 +102,12 @@ class Delivery:
             state=msgspec.structs.replace(self.state, continuations=continuations),
             predecessors=(*self.predecessors, *other.news.updates),
         )
+
+    @property
+    def takes_audience_attributes(self) -> bool:
+        """Whether attributes of single audiences are among what is posted."""
+        updates = (*self.news.updates, *self.predecessors)
+        return any(update.one_attribute_per_audience for update in updates)
 
     @property
     def key(self) -> str:
@@ -192,8 +198,10 @@ class Poster:
         if persons:
             outcomes = self._outside.customerio.deliver(workspace, persons, deadline=deadline)
             for key, outcome in zip(owners, outcomes, strict=True):
+                if isinstance(outcome, EventRejectedError):
+                    self._run.result.events_rejected[key] = outcome
                 # Of several failures of one person, one to be retried counts.
-                if outcome is not None and not isinstance(failures.get(key), RetryableError):
+                elif outcome is not None and not isinstance(failures.get(key), RetryableError):
                     failures[key] = outcome
         taken = [delivery for delivery in group if delivery.key not in failures]
         refused = []

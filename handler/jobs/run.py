@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from handler.clock import Deadline, Now, Sleep
 from handler.domain.attributes import Person
-from handler.domain.options import AttributeOptions
-from handler.errors import RetryableError
+from handler.domain.options import DeliveryOptions
+from handler.errors import EventRejectedError, RetryableError
 from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import Credentials, CustomerIo, DeliveryTelemetry, People
+from handler.jobs.ports import Audiences, Credentials, CustomerIo, DeliveryTelemetry, People
 
 _Result = TypeVar("_Result")
 
@@ -25,6 +25,7 @@ class Outside:
     """
 
     people: People
+    audiences: Audiences
     credentials: Credentials
     customerio: CustomerIo
     telemetry: DeliveryTelemetry
@@ -32,7 +33,7 @@ class Outside:
     now: Now
     sleep: Sleep
     backoff: Callable[[int], float]
-    options: AttributeOptions
+    options: DeliveryOptions
 
 
 @dataclass(slots=True)
@@ -40,12 +41,14 @@ class Delivered:
     """What became of a delivery: everybody is up to date but those in `failures`.
 
     By person: `persons` has what was posted last, of those who failed too; `too_old` the places
-    of the updates with a join that did not count.
+    of the updates with a join that did not count; `events_rejected` whose events Customer.io
+    refused, though it took the person.
     """
 
     failures: dict[str, Failure] = field(default_factory=dict)
     persons: dict[str, Person] = field(default_factory=dict)
     too_old: dict[str, Sequence[int]] = field(default_factory=dict)
+    events_rejected: dict[str, EventRejectedError] = field(default_factory=dict)
     changed: int = 0
     overtaken: int = 0
     version_conflicts: int = 0

@@ -13,6 +13,16 @@ def account_key(account_id: int) -> str:
     return f"account#{account_id}"
 
 
+def catalogue_key(site_id: str) -> str:
+    """Return the key of the item with a workspace's audiences; no person's key is like it."""
+    return f"audiences#{site_id}"
+
+
+def workspace_of(person_key: str) -> str:
+    """Return the site id of the workspace that a person's item belongs to."""
+    return person_key.rpartition("#")[0]
+
+
 def is_in_workspace(person_key: str, site_id: str) -> bool:
     """Tell whether a person's item belongs to a workspace."""
-    return person_key.rpartition("#")[0] == site_id
+    return workspace_of(person_key) == site_id

@@ -6,51 +6,29 @@ RetryableError that stood in the way, so that one throttled or unreadable item h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from handler.clock import Deadline, Sleep
+from handler.clock import Deadline
 from handler.domain.membership import TOMBSTONE_LIFE_S, PersonState, is_member
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier
-from handler.errors import (
-    RetryableError,
-    UnavailableError,
-    UnreadableStateError,
-    VersionConflictError,
-)
-from handler.table.batches import PASSING, Batches
-from handler.table.keys import IDENTIFIER_INDEX, is_in_workspace
+from handler.errors import RetryableError, UnreadableStateError
+from handler.table.audiences import FIELDS, Audiences
+from handler.table.items import Item, Items
+from handler.table.keys import IDENTIFIER_INDEX, catalogue_key, is_in_workspace, workspace_of
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-READ_BATCH: Final = 100  # keys that BatchGetItem takes
-WRITE_BATCH: Final = 25  # statements that BatchExecuteStatement takes
-
-_Item = Mapping[str, Any]
 _Result = TypeVar("_Result")
-
-_CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
 
 
 class People:
     """The people in the table. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        dynamodb: DynamoDBClient,
-        table_name: str,
-        executor: Executor,
-        *,
-        backoff: Callable[[int], float],
-        sleep: Sleep,
-    ) -> None:
-        """Keep what reading and writing need; `backoff` gives the seconds before a round."""
-        self._dynamodb = dynamodb
-        self._table = table_name
-        self._batches = Batches(executor, backoff, sleep)
+    def __init__(self, items: Items, audiences: Audiences) -> None:
+        """Keep what reading and writing need; catalogues of audiences are read along."""
+        self._items = items
+        self._audiences = audiences
+        table_name = items.table_name
         # Quoted, as some of these are words of PartiQL's own; the table's name is the stack's.
         self._insert = (
             f"INSERT INTO \"{table_name}\" VALUE {{'pk': ?, 'version': ?, 'timestamp': ?, "
@@ -64,21 +42,34 @@ class People:
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
-        """Return the state of each person; version 0 for one who is not known yet."""
-        return self._read(keys, _state, deadline, ConsistentRead=consistent)
+        """Return the state of each person; version 0 for one who is not known yet.
+
+        The catalogues of their workspaces are read along if they were not read lately.
+        """
+        catalogues = self._audiences.outdated({workspace_of(key) for key in keys})
+        items = self._items.read(
+            [*keys, *catalogues], deadline=deadline, ConsistentRead=consistent
+        )
+        self._audiences.note(catalogues, items)
+        return {key: _parsed(_state, items[key]) for key in keys}
 
     def versions(
-        self, keys: Sequence[str], *, deadline: Deadline
+        self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
     ) -> dict[str, int | RetryableError]:
-        """Return the version of each person's item, read consistently; 0 for none."""
-        return self._read(
-            keys,
-            _version,
-            deadline,
+        """Return the version of each person's item, read consistently; 0 for none.
+
+        The catalogues of these workspaces are read along.
+        """
+        catalogues = {catalogue_key(site_id): site_id for site_id in catalogues_of}
+        items = self._items.read(
+            [*keys, *catalogues],
+            deadline=deadline,
             ConsistentRead=True,
-            ProjectionExpression="pk, #version",
+            ProjectionExpression=FIELDS,
             ExpressionAttributeNames={"#version": "version"},
         )
+        self._audiences.note(catalogues, items)
+        return {key: _parsed(_version, items[key]) for key in keys}
 
     def save(
         self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
@@ -87,22 +78,8 @@ class People:
 
         VersionConflictError: someone else wrote that version first. `now` is in Unix seconds.
         """
-
-        def write(keys: Sequence[str]) -> dict[str, RetryableError | None]:
-            answers = self._dynamodb.batch_execute_statement(
-                Statements=[self._statement(key, states[key], now) for key in keys]
-            )["Responses"]
-            codes = [answer.get("Error", {}).get("Code") for answer in answers]
-            return {
-                key: _failure(code)
-                for key, code in zip(keys, codes, strict=True)
-                if code not in PASSING
-            }
-
-        written = self._batches.ask(
-            write, [*states], size=WRITE_BATCH, deadline=deadline, to="write people"
-        )
-        return {key: failure for key, failure in written.items() if failure is not None}
+        statements = {key: self._statement(key, state, now) for key, state in states.items()}
+        return self._items.write(statements, deadline=deadline)
 
     def known_as(
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
@@ -113,8 +90,8 @@ class People:
         """
 
         def query(single: Sequence[Identifier]) -> dict[Identifier, list[str]]:
-            answer = self._dynamodb.query(
-                TableName=self._table,
+            answer = self._items.dynamodb.query(
+                TableName=self._items.table_name,
                 IndexName=IDENTIFIER_INDEX,
                 KeyConditionExpression="identifier = :identifier",
                 ExpressionAttributeValues={":identifier": {"S": single[0].text}},
@@ -122,7 +99,7 @@ class People:
             keys = [item["pk"]["S"] for item in answer["Items"]]
             return {single[0]: [key for key in keys if is_in_workspace(key, site_id)]}
 
-        return self._batches.ask(
+        return self._items.batches.ask(
             query, identifiers, size=1, deadline=deadline, to="look for people"
         )
 
@@ -132,7 +109,8 @@ class People:
         It reads the whole table, as no index has former identifiers. Raises botocore's errors.
         """
         # No filter: `contains` is documented for strings, sets and lists, and the state is binary.
-        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
+        scan = self._items.dynamodb.get_paginator("scan")
+        for page in scan.paginate(TableName=self._items.table_name):
             for item in page["Items"]:
                 state = _parsed(_state, item)
                 if isinstance(state, PersonState) and identifier.text in {
@@ -142,24 +120,7 @@ class People:
 
     def erase(self, key: str) -> None:
         """Delete a person's item, as it is by now. Raises botocore's errors."""
-        self._dynamodb.delete_item(TableName=self._table, Key={"pk": {"S": key}})
-
-    def _read(
-        self,
-        keys: Sequence[str],
-        parse: Callable[[_Item | None], _Result],
-        deadline: Deadline,
-        **how: Any,
-    ) -> dict[str, _Result | RetryableError]:
-        def read(keys: Sequence[str]) -> dict[str, _Result | RetryableError]:
-            request: Any = {"Keys": [{"pk": {"S": key}} for key in keys], **how}
-            answer = self._dynamodb.batch_get_item(RequestItems={self._table: request})
-            items = {item["pk"]["S"]: item for item in answer["Responses"][self._table]}
-            rest: Any = answer["UnprocessedKeys"]
-            unread = {key["pk"]["S"] for key in rest[self._table]["Keys"]} if rest else set()
-            return {key: _parsed(parse, items.get(key)) for key in keys if key not in unread}
-
-        return self._batches.ask(read, keys, size=READ_BATCH, deadline=deadline, to="read people")
+        self._items.dynamodb.delete_item(TableName=self._items.table_name, Key={"pk": {"S": key}})
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:
         if state.identifier is None:
@@ -185,27 +146,20 @@ def _expiry(state: PersonState, now: float) -> dict[str, Any]:
     return {"N": str(int(now + TOMBSTONE_LIFE_S))}
 
 
-def _failure(code: str | None) -> RetryableError | None:
-    """Return why a statement with this error was not carried out; None without an error."""
-    if code is None:
-        return None
-    if code in _CONFLICTS:
-        return VersionConflictError("someone else wrote this person first")
-    return UnavailableError(f"DynamoDB refused a write: {code}")
-
-
 def _parsed(
-    parse: Callable[[_Item | None], _Result], item: _Item | None
-) -> _Result | UnreadableStateError:
+    parse: Callable[[Item | None], _Result], read: Item | RetryableError | None
+) -> _Result | RetryableError:
+    if isinstance(read, RetryableError):
+        return read
     try:
-        return parse(item)
+        return parse(read)
     except UnreadableStateError as error:
         return error
     except (KeyError, ValueError):
         return UnreadableStateError("an item of the table lacks an attribute")
 
 
-def _state(item: _Item | None) -> PersonState:
+def _state(item: Item | None) -> PersonState:
     if item is None:
         return PersonState()
     return unpack(
@@ -216,5 +170,5 @@ def _state(item: _Item | None) -> PersonState:
     )
 
 
-def _version(item: _Item | None) -> int:
+def _version(item: Item | None) -> int:
     return 0 if item is None else int(item["version"]["N"])

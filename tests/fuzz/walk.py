@@ -23,13 +23,13 @@ from handler import queue
 from handler.clock import Deadline
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
-from handler.domain.options import AttributeOptions
+from handler.domain.options import DeliveryOptions
 from handler.errors import RetryableError
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
 from handler.queue import Queue
-from handler.table.people import People
+from handler.table.table import open_table
 from handler.telemetry import Telemetry
 from tests.builders import NOW, deadline
 from tests.hostile import API_KEY, SITE_ID
@@ -81,12 +81,14 @@ class Walk:
         at_once = AtOnce()
         world: Any = self
         credentials = Credentials(Secret())
+        table = open_table(
+            world.dynamodb, "people", at_once, backoff=float, now=lambda: NOW, sleep=_no_sleep
+        )
         self._forwarder = Forwarder(
             deliverer=Deliverer(
                 Outside(
-                    people=People(
-                        world.dynamodb, "people", at_once, backoff=float, sleep=_no_sleep
-                    ),
+                    people=table.people,
+                    audiences=table.audiences,
                     credentials=credentials,
                     customerio=TrackApi(
                         world.customerio,
@@ -102,7 +104,7 @@ class Walk:
                     now=lambda: NOW,
                     sleep=_no_sleep,
                     backoff=float,
-                    options=AttributeOptions(),
+                    options=DeliveryOptions(),
                 )
             ),
             credentials=credentials,

@@ -11,7 +11,7 @@ import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
-from handler.table.people import People
+from handler.table.table import open_table
 from local.fake_customerio.process import FakeCustomerio
 from tests.builders import NOW, WORKSPACE, audience, body, deadline, message, profile
 from tests.stand_ins import forwarder as stand_ins
@@ -46,8 +46,17 @@ def forwarder(aws, fake, calls, table):
 
         dynamodb.meta.events.register("before-send.dynamodb", count)
         telemetry = RecordingTelemetry()
+        opened = open_table(
+            dynamodb,
+            table,
+            threads,
+            backoff=lambda _: 0.0,
+            now=lambda: NOW,
+            sleep=lambda _: None,
+        )
         yield stand_ins.forwarder(
-            people=People(dynamodb, table, threads, backoff=lambda _: 0.0, sleep=lambda _: None),
+            people=opened.people,
+            audiences=opened.audiences,
             customerio=TrackApi(
                 pool,
                 threads,

@@ -87,9 +87,7 @@ def caller(fake):
 def someone(value="42", *, fields=None, **attributes) -> Person:
     identifier = Identifier(is_id=True, set_at_ms=1, value=value)
     held = {"SegmentMembership": "'11'", **attributes}
-    return Person(
-        identifier, 1_790_000_000, held, overflowing=False, names_left_out=0, **(fields or {})
-    )
+    return Person(identifier, 1_790_000_000, held, **(fields or {}))
 
 
 def held(fake) -> dict[str, dict[str, object]]:

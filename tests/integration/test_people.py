@@ -5,22 +5,28 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from handler.domain.update import Identifier
 from handler.errors import UnavailableError, VersionConflictError
-from handler.table.people import People
+from handler.table.table import open_table
 from tests.builders import NOW, deadline, state
 from tests.stand_ins.ports import MemoryPeople
 
 PLENTY = {"deadline": deadline()}
+AT_ONCE: dict[str, Any] = {
+    "backoff": lambda _: 0.0,
+    "now": lambda: NOW,
+    "sleep": lambda _: None,
+}
 
 
 @pytest.fixture
 def real(dynamodb, table):
     with ThreadPoolExecutor(8) as executor:
-        yield People(dynamodb, table, executor, backoff=lambda _: 0.0, sleep=lambda _: None)
+        yield open_table(dynamodb, table, executor, **AT_ONCE).people
 
 
 @pytest.fixture(params=["real", "fake"])
@@ -171,7 +177,7 @@ def test_a_person_with_80_audiences_fits_one_write_unit(real, dynamodb, table) -
 
 def test_a_table_that_is_not_there_is_retryable_for_every_key(dynamodb) -> None:
     with ThreadPoolExecutor(1) as executor:
-        lost = People(dynamodb, "no-such", executor, backoff=lambda _: 0, sleep=lambda _: None)
+        lost = open_table(dynamodb, "no-such", executor, **AT_ONCE).people
 
         read = load(lost, "a")
         written = save(lost, {"a": state(11)})

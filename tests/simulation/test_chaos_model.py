@@ -33,7 +33,7 @@ class QuietCustomerIo:
         self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> list[None]:
         for entity in (entity for person in persons for entity in wire.entities(person)):
-            self.people.apply(workspace.site_id, msgspec.json.decode(entity, type=Entity))
+            self.people.apply(workspace.site_id, msgspec.json.decode(entity.body, type=Entity))
         return [None] * len(persons)
 
     def paused(self, workspace: Workspace) -> None:

@@ -231,7 +231,7 @@ def saved_and_not_delivered() -> PersonState:
         at_ms=NOW_MS - 30,
         mpid=-7,
         email="ann@example.com",
-        names={"first_name": "Ann"},
+        shared={"$FirstName": "Ann"},
     )
     return merge(PersonState(), [old, joined], now=NOW - 600)
 

@@ -72,14 +72,14 @@ class DynamoDb:
         return {"Responses": [self._execute(**statement) for statement in Statements]}
 
     def _execute(self, *, Statement: str, Parameters: Any) -> Any:  # noqa: N803
-        names = ("version", "timestamp", "identifier", "memberships", "expires_at")
-        if Statement.startswith("INSERT"):
-            key, fields, before = Parameters[0], Parameters[1:], None
-        else:
-            fields, key, before = Parameters[:-2], Parameters[-2], Parameters[-1]
-        item = {"pk": key, **dict(zip(names, fields, strict=True))}
-        assert len(item["identifier"]["S"].encode()) <= 1024
-        if len(item["memberships"]["B"]) > 390_000:
+        names = re.findall(r"""['"](\w+)['"](?:: \?|=\?)""", Statement)
+        given = dict(zip(names, Parameters, strict=False))
+        key = given["pk"]
+        # An update names the version twice: the new one first, and last the one before.
+        before = None if Statement.startswith("INSERT") else Parameters[-1]
+        item = {**given, "version": Parameters[names.index("version")]}
+        assert len(item.get("identifier", {"S": ""})["S"].encode()) <= 1024
+        if max(len(value.get("B", b"")) for value in item.values()) > 390_000:
             return {"Error": {"Code": "ValidationError"}}
         if self.items.get(key["S"], {}).get("version") != before:
             return {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from handler.domain.options import AttributeOptions
+from handler.domain.options import DeliveryOptions
 from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
@@ -14,6 +14,7 @@ from tests.builders import NOW, deadline, message
 from tests.stand_ins.executors import AtOnce
 from tests.stand_ins.ports import (
     FixedCredentials,
+    MemoryAudiences,
     MemoryPeople,
     MemoryQueue,
     MemorySuspensions,
@@ -28,6 +29,7 @@ def forwarder(
     *,
     people: Any,
     customerio: Any,
+    audiences: Any = None,
     credentials: Any = None,
     queue: Any = None,
     telemetry: Any = None,
@@ -36,7 +38,7 @@ def forwarder(
     sleep: Callable[[float], None] = lambda _: None,
     backoff: Callable[[int], float] = float,
     one_attribute_per_audience: bool = False,
-    options: AttributeOptions | None = None,
+    options: DeliveryOptions | None = None,
     suspensions: Any = None,
 ) -> Forwarder:
     """A forwarder with these rooms around it, and stand-ins for the others."""
@@ -46,6 +48,7 @@ def forwarder(
         deliverer=Deliverer(
             Outside(
                 people=people,
+                audiences=audiences or MemoryAudiences(),
                 credentials=credentials,
                 customerio=customerio,
                 telemetry=telemetry,
@@ -53,7 +56,7 @@ def forwarder(
                 now=now,
                 sleep=sleep,
                 backoff=backoff,
-                options=options or AttributeOptions(),
+                options=options or DeliveryOptions(),
             )
         ),
         credentials=credentials,
@@ -88,7 +91,7 @@ class House:
             now=lambda: self.now,
             sleep=self.slept.append,
             one_attribute_per_audience=settings.get("one_attribute", False),
-            options=settings.get("attribute_options", AttributeOptions()),
+            options=settings.get("delivery_options", DeliveryOptions()),
             suspensions=self.suspensions if settings.get("suspends") else None,
         )
 

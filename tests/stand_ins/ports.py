@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from handler.clock import Deadline
 from handler.domain.attributes import Person
+from handler.domain.audience import AudienceNews, Catalogue
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
@@ -16,6 +17,7 @@ from handler.domain.workspace import Workspace
 from handler.errors import (
     PersonRejectedError,
     RetryableError,
+    UnavailableError,
     UnknownAccountError,
     VersionConflictError,
 )
@@ -43,7 +45,7 @@ class MemoryPeople:
         return {key: self.failing.get(key) or items.get(key, PersonState()) for key in keys}
 
     def versions(
-        self, keys: Sequence[str], *, deadline: Deadline
+        self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
     ) -> dict[str, int | RetryableError]:
         self.calls["versions"] += 1
         return {
@@ -80,6 +82,28 @@ class MemoryPeople:
             ]
             for identifier in identifiers
         }
+
+
+class MemoryAudiences:
+    """Catalogues in memory. `is_broken`: nothing is written."""
+
+    def __init__(self) -> None:
+        self.catalogues: dict[str, Catalogue] = {}
+        self.writes = 0
+        self.is_broken = False
+
+    def of(self, site_id: str) -> Catalogue:
+        return self.catalogues.get(site_id, Catalogue())
+
+    def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
+        known = self.of(site_id)
+        learned = known.learn(news)
+        if learned is known:
+            return
+        if self.is_broken:
+            raise UnavailableError("DynamoDB: InternalServerError")
+        self.writes += 1
+        self.catalogues[site_id] = learned
 
 
 class RecordingCustomerIo:

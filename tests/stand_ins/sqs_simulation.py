@@ -29,7 +29,7 @@ from handler import queue
 from handler.clock import Deadline
 from handler.customerio.client import TrackApi
 from handler.customerio.transport import READ_TIMEOUT_S
-from handler.domain.options import AttributeOptions
+from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
 from handler.errors import RetryableError
 from handler.jobs.deliver import Deliverer
@@ -38,7 +38,12 @@ from handler.jobs.run import Outside
 from tests.builders import NOW, body, profile
 from tests.stand_ins.customerio import Answer
 from tests.stand_ins.executors import AtOnce
-from tests.stand_ins.ports import FixedCredentials, MemoryPeople, RecordingTelemetry
+from tests.stand_ins.ports import (
+    FixedCredentials,
+    MemoryAudiences,
+    MemoryPeople,
+    RecordingTelemetry,
+)
 
 HOUR: Final = 3600.0
 DAY: Final = 86_400.0
@@ -476,6 +481,7 @@ class Simulation:
             _WORKSPACES[account_id].site_id: outage for account_id, outage in self.outages.items()
         }
         self._people = MemoryPeople()
+        self._audiences = MemoryAudiences()
         self.function = Function(lambda: self._forwarder(rng))
         self.mapping, self.retry_mapping = (
             EventSourceMapping(
@@ -563,6 +569,7 @@ class Simulation:
             deliverer=Deliverer(
                 Outside(
                     people=self._people,
+                    audiences=self._audiences,
                     credentials=credentials,
                     customerio=TrackApi(
                         self.customerio,
@@ -578,7 +585,7 @@ class Simulation:
                     now=lambda: self.clock.now,
                     sleep=self.clock.sleep,
                     backoff=float,
-                    options=AttributeOptions(),
+                    options=DeliveryOptions(),
                 )
             ),
             credentials=credentials,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.domain.options import AttributeOptions
+from handler.domain.options import DeliveryOptions
 from handler.errors import MisconfiguredError
 from handler.settings import IngressSettings, Settings
 
@@ -33,7 +33,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         one_attribute_per_audience=False,
         track_api_url="",
         retry_for_s=604_800,
-        attribute_options=AttributeOptions(),
+        delivery_options=DeliveryOptions(),
         requests_per_second=500,
         maximum_concurrency=10,
         retry_concurrency=2,
@@ -135,15 +135,15 @@ def test_nobody_is_suspended_unless_the_stack_says_so() -> None:
 def test_an_exit_clears_an_attribute_only_if_the_stack_says_so() -> None:
     environ = {**ENVIRON, "CLEAR_ON_EXIT": "true"}
 
-    assert Settings.from_environ(ENVIRON).attribute_options == AttributeOptions()
-    assert Settings.from_environ(environ).attribute_options.clear_on_exit is True
+    assert Settings.from_environ(ENVIRON).delivery_options == DeliveryOptions()
+    assert Settings.from_environ(environ).delivery_options.clear_on_exit is True
 
 
 @pytest.mark.parametrize(("value", "replacement"), [("keep", None), ("_", "_"), ("dot", "dot")])
 def test_dots_are_kept_or_replaced(value, replacement) -> None:
     settings = Settings.from_environ({**ENVIRON, "DOTS_IN_NAMES": value})
 
-    assert settings.attribute_options.dot_replacement == replacement
+    assert settings.delivery_options.dot_replacement == replacement
 
 
 @pytest.mark.parametrize("value", ["", ".", "a b", "x" * 11, "é"])

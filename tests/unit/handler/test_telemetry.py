@@ -136,22 +136,20 @@ def test_a_message_without_profiles_is_logged(told) -> None:
 
 def test_an_overflow_and_a_name_left_out_name_the_person_by_hash(told) -> None:
     identifier = Identifier(is_id=True, set_at_ms=1, value="42")
-    person = Person(identifier, 1, {}, overflowing=True, names_left_out=2)
+    person = Person(identifier, 1, {}, overflowing=True, attributes_left_out=2)
 
     told.telemetry.person_delivered("site#abc", person)
 
     overflow, left_out = told.lines()
     assert (overflow["message"], overflow["person"]) == ("membership_list.overflow", "abc")
     assert (left_out["message"], left_out["person"]) == ("name.left_out", "abc")
-    assert told.metrics()["NamesLeftOut"] == [2.0]
+    assert told.metrics()["AttributesLeftOut"] == [2.0]
 
 
 def test_an_ordinary_person_is_not_logged(told) -> None:
     identifier = Identifier(is_id=True, set_at_ms=1, value="42")
 
-    told.telemetry.person_delivered(
-        "k", Person(identifier, 1, {}, overflowing=False, names_left_out=0)
-    )
+    told.telemetry.person_delivered("k", Person(identifier, 1, {}))
 
     assert told.lines() == []
 
@@ -161,7 +159,7 @@ def test_the_most_audiences_of_a_person_are_a_metric_of_the_batch(told) -> None:
     for count in (20, 260, 0, 30):
         told.telemetry.person_delivered(
             "k",
-            Person(identifier, 1, {}, overflowing=False, names_left_out=0, audience_count=count),
+            Person(identifier, 1, {}, audience_count=count),
         )
 
     assert told.metrics()["AudiencesOfAPerson"] == [260.0]
@@ -177,7 +175,7 @@ def test_a_dot_in_the_name_of_an_audience_is_warned_of_once_for_each(told) -> No
                 1,
                 {},
                 overflowing=False,
-                names_left_out=0,
+                attributes_left_out=0,
                 dotted_audiences=ids,
             ),
         )

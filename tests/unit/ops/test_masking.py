@@ -33,7 +33,7 @@ def test_a_summary_has_types_times_and_audiences_and_nobody_s_data() -> None:
     assert shown["profiles"] == [
         {
             "identified by": ["customer id", "email", "MPID"],
-            "names": ["first_name"],
+            "attributes": ["$FirstName"],
             "audiences": [
                 {"audience_id": 11, "audience_name": "Audience 11", "action": "add"},
                 {"audience_id": 12, "audience_name": "Audience 12", "action": "delete"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from handler.customerio.wire import (
     MAX_BODY_BYTES,
     MAX_ENTITY_BYTES,
+    Entity,
     Refused,
     chunks,
     entities,
@@ -19,6 +21,7 @@ from handler.customerio.wire import (
     read_region,
 )
 from handler.domain.attributes import Person
+from handler.domain.events import Event
 from handler.domain.update import Identifier
 from handler.errors import (
     CredentialsRefusedError,
@@ -30,15 +33,13 @@ from handler.errors import (
 
 def someone(attributes, *, value="42", is_id=True, **fields) -> Person:
     identifier = Identifier(is_id=is_id, set_at_ms=1, value=value)
-    return Person(
-        identifier, 1_790_000_000, attributes, overflowing=False, names_left_out=0, **fields
-    )
+    return Person(identifier, 1_790_000_000, attributes, **fields)
 
 
 def test_a_person_is_one_identify_entity() -> None:
     (entity,) = entities(someone({"SegmentMembership": "'11'", "In X": True, "email": None}))
 
-    assert json.loads(entity) == {
+    assert json.loads(entity.body) == {
         "type": "person",
         "action": "identify",
         "identifiers": {"id": "42"},
@@ -50,7 +51,7 @@ def test_a_person_is_one_identify_entity() -> None:
 def test_an_email_identifies_where_there_is_no_id() -> None:
     (entity,) = entities(someone({"a": "b"}, value="ann@example.com", is_id=False))
 
-    assert json.loads(entity)["identifiers"] == {"email": "ann@example.com"}
+    assert json.loads(entity.body)["identifiers"] == {"email": "ann@example.com"}
 
 
 @given(
@@ -62,9 +63,9 @@ def test_an_email_identifies_where_there_is_no_id() -> None:
 def test_attributes_spread_over_entities_within_the_limits_and_none_is_lost(some, times) -> None:
     attributes = {f"{name} {n}": value for n in range(times) for name, value in some.items()}
 
-    parts = [json.loads(part) for part in entities(someone(attributes))]
+    parts = [json.loads(part.body) for part in entities(someone(attributes))]
 
-    assert all(len(part) <= MAX_ENTITY_BYTES for part in entities(someone(attributes)))
+    assert all(len(part.body) <= MAX_ENTITY_BYTES for part in entities(someone(attributes)))
     assert all(len(part["attributes"]) <= 300 for part in parts)
     assert [item for part in parts for item in part["attributes"].items()] == [*attributes.items()]
 
@@ -72,16 +73,35 @@ def test_attributes_spread_over_entities_within_the_limits_and_none_is_lost(some
 def test_each_entity_of_an_update_only_person_is_update_only() -> None:
     many = {f"In {number}": True for number in range(700)}
 
-    parts = [json.loads(part) for part in entities(someone(many, update_only=True))]
+    parts = [json.loads(part.body) for part in entities(someone(many, update_only=True))]
 
     assert all(part["attributes"].pop("_update") is True for part in parts)
     assert all(len(part["attributes"]) < 300 for part in parts)
     assert [name for part in parts for name in part["attributes"]] == [*many]
 
 
+def test_events_follow_the_attributes_of_their_person() -> None:
+    event = Event("01ARZ3NDEKTSV4RRFFQ69G5FAV", "Audience Entered", 1_789_999_999, 11, "VIP")
+
+    attributes, sent = entities(someone({"SegmentMembership": "'11'"}, events=[event]))
+
+    assert (attributes.is_event, sent.is_event) == (False, True)
+    assert json.loads(sent.body) == {
+        "type": "person",
+        "action": "event",
+        "identifiers": {"id": "42"},
+        "id": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "name": "Audience Entered",
+        "timestamp": 1_789_999_999,
+        "attributes": {"audience_id": 11, "audience_name": "VIP"},
+    }
+
+
 PEOPLE = st.lists(
     st.lists(
-        st.integers(1, MAX_ENTITY_BYTES).map(lambda size: b"x" * size), min_size=1, max_size=3
+        st.integers(1, MAX_ENTITY_BYTES).map(lambda size: Entity(b"x" * size)),
+        min_size=1,
+        max_size=3,
     ),
     max_size=60,
 )
@@ -102,18 +122,32 @@ def test_packing_never_breaks_a_limit_and_never_loses_doubles_or_reorders(people
 
 @given(PEOPLE)
 def test_packing_takes_as_few_requests_as_sizes_allow(people) -> None:
-    size = sum(len(entity) + 1 for person in people for entity in person)
+    size = sum(len(entity.body) + 1 for person in people for entity in person)
 
-    # Greedy packing wastes less than one entity in each request.
-    assert len(list(chunks(people))) <= size // (MAX_BODY_BYTES - MAX_ENTITY_BYTES - 20) + 1
+    # Greedy packing wastes less than one person in each request, here of three entities.
+    assert len(list(chunks(people))) <= size // (MAX_BODY_BYTES - 3 * MAX_ENTITY_BYTES - 20) + 1
+
+
+@given(PEOPLE)
+def test_what_belongs_to_a_person_arrives_in_one_request(people) -> None:
+    owners = [{*chunk.owners} for chunk in chunks(people)]
+
+    assert all(one.isdisjoint(other) for one, other in combinations(owners, 2))
+
+
+def test_a_person_too_large_for_a_request_is_spread_over_several() -> None:
+    person = [Entity(b"x" * MAX_ENTITY_BYTES)] * 40
+
+    assert [{*chunk.owners} for chunk in chunks([person])] == [{0}] * 3
 
 
 @given(st.integers(1, 1200), st.integers(1, 3))
 def test_a_request_holds_at_most_a_thousand_entities(people, parts) -> None:
-    packed = list(chunks([[b"x"] * parts] * people))
+    packed = list(chunks([[Entity(b"x")] * parts] * people))
 
-    full, rest = divmod(people * parts, 1000)
-    assert [len(chunk.entities) for chunk in packed] == [1000] * full + [rest] * bool(rest)
+    full, rest = divmod(people, 1000 // parts)
+    most = 1000 // parts * parts
+    assert [len(chunk.entities) for chunk in packed] == [most] * full + [rest * parts] * bool(rest)
 
 
 def test_a_body_is_a_batch_of_entities() -> None:
@@ -123,11 +157,11 @@ def test_a_body_is_a_batch_of_entities() -> None:
 
 
 def test_the_halves_of_a_chunk_have_all_of_its_entities() -> None:
-    (chunk,) = chunks([[b"1"], [b"2"], [b"3"]])
+    (chunk,) = chunks([[Entity(b"1")], [Entity(b"2")], [Entity(b"3")]])
 
     first, second = chunk.halves()
 
-    assert [*first.entities, *second.entities] == [b"1", b"2", b"3"]
+    assert [each.body for each in (*first.entities, *second.entities)] == [b"1", b"2", b"3"]
     assert [*first.owners, *second.owners] == [0, 1, 2]
 
 

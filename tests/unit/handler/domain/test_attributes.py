@@ -6,15 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.attributes import Person, attribute_name, build_person
+from handler.domain.attributes import Person, build_person
+from handler.domain.audience import Catalogue
+from handler.domain.audience_attributes import AudienceAttributes, attribute_name
 from handler.domain.membership import PersonState, merge
-from handler.domain.options import AttributeOptions
+from handler.domain.options import DeliveryOptions
+from handler.domain.profile import MembershipChange
 from handler.domain.update import Identifier
 from tests.builders import NOW, NOW_MS, change, state, update
 
 
-def person(kept: PersonState, updates, **options) -> Person:
-    return build_person(kept, updates, AttributeOptions(**options))
+def person(kept: PersonState, updates, catalogue=None, **options) -> Person:
+    audiences = AudienceAttributes(catalogue or Catalogue(), DeliveryOptions(**options))
+    return build_person(kept, updates, audiences)
 
 
 def attributes(kept: PersonState, *updates, **options) -> dict[str, object]:
@@ -117,7 +121,7 @@ def test_the_email_comes_along_only_where_an_id_names_the_person() -> None:
 
 
 def test_names_are_set_and_cleared() -> None:
-    told = update(names={"first_name": "Ann", "last_name": None})
+    told = update(shared={"$FirstName": "Ann", "$LastName": None})
 
     sent = attributes(merged(told), told)
 
@@ -125,29 +129,29 @@ def test_names_are_set_and_cleared() -> None:
 
 
 def test_a_value_older_than_the_newest_that_ever_came_is_left_out() -> None:
-    old = update(email="old@example.com", names={"first_name": "Old"}, at_ms=NOW_MS - 1)
-    new = update(email="new@example.com", names={"first_name": "New"})
+    old = update(email="old@example.com", shared={"$FirstName": "Old"}, at_ms=NOW_MS - 1)
+    new = update(email="new@example.com", shared={"$FirstName": "New"})
 
     assert attributes(merged(new), old) == {"SegmentMembership": ""}
     assert attributes(merged(new, old), old, new)["email"] == "new@example.com"
 
 
 def test_clearing_wins_on_equal_times_and_the_larger_of_two_values() -> None:
-    told = [update(names={"first_name": name}) for name in ("Ann", None, "Bo")]
-    both = [update(names={"first_name": name}) for name in ("Bo", "Ann")]
+    told = [update(shared={"$FirstName": name}) for name in ("Ann", None, "Bo")]
+    both = [update(shared={"$FirstName": name}) for name in ("Bo", "Ann")]
 
     assert attributes(merged(*told), *told)["first_name"] is None
     assert attributes(merged(*both), *both)["first_name"] == "Bo"
 
 
 def test_a_name_over_1000_bytes_is_left_out_and_reported() -> None:
-    told = update(names={"first_name": "é" * 501, "last_name": "é" * 500})
+    told = update(shared={"$FirstName": "é" * 501, "$LastName": "é" * 500})
 
     held = person(merged(told), [told])
 
     assert "first_name" not in held.attributes
     assert held.attributes["last_name"] == "é" * 500
-    assert held.names_left_out == 1
+    assert held.attributes_left_out == 1
 
 
 def test_a_long_audience_name_is_cut_between_characters_and_ends_in_the_id() -> None:
@@ -189,12 +193,12 @@ def test_clearing_on_exit_replaces_false_by_null_and_nothing_else(entries) -> No
 
 @given(
     st.sets(st.integers(1, 10**7), max_size=400),
-    st.dictionaries(st.sampled_from(["first_name", "last_name"]), NAMES | st.none()),
+    st.dictionaries(st.sampled_from(["$FirstName", "$LastName"]), NAMES | st.none()),
     st.lists(NAMES, max_size=5),
 )
 def test_no_name_and_no_value_breaks_a_limit(ids, names, audience_names) -> None:
     changes = [change(key, name=name or None) for key, name in enumerate(audience_names, 1)]
-    told = update(*changes, names=names, one_attribute=True)
+    told = update(*changes, shared=names, one_attribute=True)
 
     sent = attributes(merge(state(*ids, at_ms=NOW_MS - 1), [told], now=NOW), told)
 
@@ -208,3 +212,19 @@ def test_a_person_is_addressed_by_what_the_state_knows() -> None:
     held = person(known, [update(change(11), customer_id="42", at_ms=NOW_MS - 1)])
 
     assert (held.identifier.kind, held.identifier.value) == ("id", "99")
+
+
+def test_an_audience_without_a_name_is_called_by_its_id() -> None:
+    unnamed = update(MembershipChange(11, "", is_member=True), one_attribute=True)
+
+    assert attributes(merged(unnamed), unnamed)["In 11"] is True
+
+
+@pytest.mark.parametrize("value", ["Ann", None])
+def test_a_first_name_that_is_no_text_is_left_out(value) -> None:
+    said = update(shared={"$FirstName": 7, "$LastName": value})
+
+    sent = attributes(merged(said), said)
+
+    assert "first_name" not in sent
+    assert sent["last_name"] == value

@@ -107,6 +107,8 @@ def test_a_subscription_is_one_message_of_the_fields_that_are_read() -> None:
         "id": "s",
         "timestamp_ms": NOW_MS,
         "account": {"account_id": 1001},
+        "audience_id": 7,
+        "action": "add",
         "user_profiles": [],
     }
 

@@ -26,7 +26,7 @@ from tests.builders import NOW, NOW_MS, change, profile_of, state, update
 RECENT = st.integers(NOW_MS - 20 * 86_400_000, NOW_MS)
 CHANGES = st.builds(change, st.integers(1, 5), joined=st.booleans())
 NAMES = st.dictionaries(
-    st.sampled_from(["first_name", "last_name"]), st.sampled_from(["Ann", "Bo", None])
+    st.sampled_from(["$FirstName", "$LastName"]), st.sampled_from(["Ann", "Bo", None])
 )
 UPDATES = st.builds(
     lambda changes, **fields: update(*changes, **fields),
@@ -34,7 +34,7 @@ UPDATES = st.builds(
     at_ms=RECENT | st.sampled_from([NOW_MS, NOW_MS - 1]),
     customer_id=st.sampled_from(["42", "43", None]),
     email=st.sampled_from(["ann@example.com", "BO@example.com"]),
-    names=NAMES,
+    shared=NAMES,
 )
 
 

@@ -299,37 +299,48 @@ def test_an_attribute_update_leaves_the_membership_alone() -> None:
     assert read.changes == (change(11),)
 
 
-def test_an_audience_without_a_name_is_called_by_its_id() -> None:
+def test_a_name_of_white_space_is_none() -> None:
     read = only_profile({"audience_id": 11, "audience_name": " ", "action": "add"})
 
-    assert read.changes[0].audience_name == "11"
+    assert read.changes[0].audience_name == ""
 
 
-def test_first_and_last_name_come_from_the_shared_attributes() -> None:
+def test_shared_attributes_are_read_by_their_key() -> None:
     attributes = [
         {},
         None,
         {"key": "$FIRSTNAME", "value": "Ann", "action": "upsert"},
         {"key": "$LastName", "value": "ignored", "action": "delete"},
         {"key": "Shoe Size", "value": "42", "action": "upsert"},
+        {"key": "Sizes", "list_value": ["42", "43"], "action": "upsert"},
+        {"key": "Tags", "value": [1, True, "x"], "action": "upsert"},
+        {"key": "Score", "value": 1.5, "action": "upsert"},
         {"key": 7, "value": {}, "action": []},
     ]
 
     read = only_profile(audience(11, "attribute_update", user_attributes=attributes))
 
-    assert read.names == {"first_name": "Ann", "last_name": None}
+    assert read.attributes == {
+        "$FIRSTNAME": "Ann",
+        "$LastName": None,
+        "Shoe Size": "42",
+        "Sizes": ["42", "43"],
+        "Tags": [1, True, "x"],
+        "Score": 1.5,
+    }
 
 
 @pytest.mark.parametrize(
     "attribute",
     [
         {"key": "$FirstName", "action": "upsert"},
-        {"key": "$FirstName", "action": "upsert", "value": 7},
+        {"key": "$FirstName", "action": "upsert", "value": {"a": "b"}},
+        {"key": "$FirstName", "action": "upsert", "list_value": [["a"]]},
         {"key": "$FirstName", "action": "explode", "value": "Ann"},
     ],
 )
-def test_a_name_that_is_not_text_is_ignored(attribute) -> None:
-    assert only_profile(audience(11, user_attributes=[attribute])).names == {}
+def test_an_attribute_without_a_value_that_customerio_holds_is_ignored(attribute) -> None:
+    assert only_profile(audience(11, user_attributes=[attribute])).attributes == {}
 
 
 @given(JSON)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
+from handler.clock import Sleep
 from handler.domain.state_codec import pack
 from handler.errors import (
     OutOfTimeError,
@@ -16,7 +17,9 @@ from handler.errors import (
     UnavailableError,
     VersionConflictError,
 )
+from handler.table.keys import catalogue_key
 from handler.table.people import People
+from handler.table.table import open_table
 from tests.builders import NOW, deadline, state
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -38,6 +41,14 @@ class ScriptedDynamoDb:
         return self.script.pop(0)(request)
 
 
+def people(dynamodb: Any, executor: Executor, sleep: Sleep) -> People:
+    """People whose catalogue was read just now."""
+    table = open_table(dynamodb, "people", executor, backoff=float, now=lambda: NOW, sleep=sleep)
+    catalogue = catalogue_key("")
+    table.audiences.note({catalogue: ""}, {catalogue: None})
+    return table.people
+
+
 class Tried:
     """A store in front of a script, with a clock of its own."""
 
@@ -46,13 +57,7 @@ class Tried:
         self.slept: list[float] = []
         self.seconds = 60.0
         self._executor = ThreadPoolExecutor(1)
-        self._people = People(
-            self.dynamodb,  # type: ignore[arg-type]
-            "people",
-            self._executor,
-            backoff=float,
-            sleep=self.slept.append,
-        )
+        self._people = people(self.dynamodb, self._executor, self.slept.append)
 
     def load(self, *keys: str):
         with self._executor:
@@ -243,13 +248,7 @@ def test_two_statements_of_a_call_never_touch_one_item_and_calls_are_full() -> N
 
 def test_a_person_without_an_identifier_cannot_be_kept() -> None:
     with ThreadPoolExecutor(1) as executor:
-        people = People(
-            ScriptedDynamoDb(),  # type: ignore[arg-type]
-            "people",
-            executor,
-            backoff=float,
-            sleep=lambda _: None,
-        )
+        table = people(ScriptedDynamoDb(), executor, sleep=lambda _: None)
 
         with pytest.raises(ValueError, match="without an identifier"):
-            people.save({"a": state(11, identifier=None)}, now=NOW, deadline=deadline())
+            table.save({"a": state(11, identifier=None)}, now=NOW, deadline=deadline())

@@ -1,0 +1,105 @@
+"""Audience attributes: `In <audience name>`, by the names that a catalogue knows.
+
+attributes.py asks for a person's. One object serves many people of a workspace.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from handler.domain.audience import Audience, Catalogue
+from handler.domain.membership import Memberships, is_member
+from handler.domain.options import DeliveryOptions
+from handler.domain.profile import MembershipChange
+
+MAX_NAME_BYTES: Final = 150
+"""Customer.io's limit on an attribute's name (Track API, "Person limits")."""
+
+
+@dataclass(frozen=True)
+class AudienceAttributes:
+    """The attributes of a workspace's audiences."""
+
+    catalogue: Catalogue
+    options: DeliveryOptions
+
+    def of(
+        self, memberships: Memberships, changes: Iterable[MembershipChange]
+    ) -> dict[str, bool | None]:
+        """Return the attributes of the audiences that changes name; None clears one.
+
+        An audience that was renamed has its former attributes cleared. If another audience has
+        that name now, its attribute says whether the person is in that one.
+        """
+        attributes: dict[str, bool | None] = {}
+        for change in changes:
+            name = self.name(change)
+            # Of audiences that share a name, one is enough.
+            sharing = {change.audience_id, *self._sharing(name)}
+            if attributes.get(name) is not True:
+                attributes[name] = self._value(memberships, sharing)
+            for former in self._former(change.audience_id):
+                known = [each for each in self._sharing(former) if each in memberships]
+                value = self._value(memberships, known) if known else None
+                attributes.setdefault(former, value)
+        return attributes
+
+    def name(self, change: MembershipChange) -> str:
+        """Return the attribute of the audience that a change names."""
+        audience = self.catalogue.audiences.get(change.audience_id)
+        name = audience.name if audience else ""
+        return self._attribute(name or change.audience_name, change.audience_id)
+
+    def all_names(self, audience_id: int) -> Iterator[str]:
+        """Yield the attributes that an audience has and had, as far as its names are known."""
+        audience = self.catalogue.audiences.get(audience_id, _UNKNOWN)
+        if audience.name:
+            yield self._attribute(audience.name, audience_id)
+        yield from self._former(audience_id)
+
+    def _former(self, audience_id: int) -> Iterator[str]:
+        for name in self.catalogue.audiences.get(audience_id, _UNKNOWN).former:
+            yield self._attribute(name, audience_id)
+
+    def _value(self, memberships: Memberships, audience_ids: Iterable[int]) -> bool | None:
+        newest = (memberships.get(each) for each in audience_ids)
+        if any(stamp is not None and is_member(stamp) for stamp in newest):
+            return True
+        return None if self.options.clear_on_exit else False
+
+    def _sharing(self, attribute: str) -> Iterable[int]:
+        return self._by_attribute.get(attribute, ())
+
+    @cached_property
+    def _by_attribute(self) -> Mapping[str, list[int]]:
+        """The audiences that have each attribute by their present name."""
+        by_attribute: defaultdict[str, list[int]] = defaultdict(list)
+        for audience_id, audience in self.catalogue.audiences.items():
+            if audience.name:
+                by_attribute[self._attribute(audience.name, audience_id)].append(audience_id)
+        return by_attribute
+
+    def _attribute(self, name: str, audience_id: int) -> str:
+        shown = name or str(audience_id)
+        if self.options.dot_replacement is not None:
+            shown = shown.replace(".", self.options.dot_replacement)
+        return attribute_name(f"In {shown}", audience_id)
+
+
+_UNKNOWN: Final = Audience()
+
+
+def attribute_name(name: str, audience_id: int) -> str:
+    """Return a name that Customer.io can hold: a longer one is cut and ends in the audience's id.
+
+    It is cut between characters, and stays unique and the same each time.
+    """
+    encoded = name.encode()
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    ending = f" ({audience_id})"
+    return encoded[: MAX_NAME_BYTES - len(ending)].decode(errors="ignore") + ending

@@ -1,0 +1,45 @@
+"""Table: people and catalogues, which are read together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handler.clock import Now, Sleep
+from handler.table.audiences import Audiences
+from handler.table.batches import Batches
+from handler.table.items import Items
+from handler.table.people import People
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The people in a table, and the audiences of their workspaces."""
+
+    people: People
+    audiences: Audiences
+
+
+def open_table(
+    dynamodb: DynamoDBClient,
+    name: str,
+    executor: Executor,
+    *,
+    backoff: Callable[[int], float],
+    now: Now,
+    sleep: Sleep,
+    on_full: Callable[[int], None] = lambda _: None,
+) -> Table:
+    """Return a table by its name; nothing is read yet.
+
+    `backoff` gives the seconds before a round of calls, from 1; `on_full` gets the number of
+    audiences of a catalogue that is too large to be written.
+    """
+    items = Items(dynamodb, name, Batches(executor, backoff, sleep))
+    audiences = Audiences(items, now=now, on_full=on_full)
+    return Table(People(items, audiences), audiences)
