@@ -6,13 +6,17 @@ settings.py and credentials.py read a mapping from JSON; update.py follows it.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
 MAX_NAME_BYTES: Final = 150
 """Customer.io's limit on an attribute's name (Track API, "Person limits")."""
+
+NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
+"""The keys, in lower case, that are always sent, and under which name."""
 
 ALL_OTHERS: Final = "*"
 """The key that maps every attribute that has no entry of its own."""
@@ -22,33 +26,36 @@ _RESERVED: Final = re.compile(
     r"id|email|unsubscribed|cio_.*|_.*|first_name|last_name|segmentmembership.*|in .*",
     re.IGNORECASE | re.DOTALL,
 )
-# They are always sent, as first_name and last_name.
-_NAMES: Final = {"$firstname", "$lastname"}
 
 
-class AttributeMapping(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class AttributeMapping:
     """The name in Customer.io for each key of mParticle; keys are compared exactly.
 
-    `prefix` and `suffix` enclose the key of every other attribute; None: others are not sent.
+    `prefix_and_suffix` enclose the key of every attribute that is not among `names`; None: no
+    other attribute is sent.
     """
 
-    names: tuple[tuple[str, str], ...] = ()
-    others: tuple[str, str] | None = None
+    names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    prefix_and_suffix: tuple[str, str] | None = None
 
     def name(self, key: str) -> str | None:
-        """Return the name for a key; None if it is not to be sent, or has no valid name."""
-        for mapped, name in self.names:
-            if mapped == key:
-                return name
-        if self.others is None or key.lower() in _NAMES:
+        """Return the name for a key; None if it is not to be sent."""
+        if key in self.names:
+            return self.names[key]
+        if self.prefix_and_suffix is None or key.lower() in NAMES:
             return None
-        prefix, suffix = self.others
-        name = f"{prefix}{key}{suffix}"
-        return name if _objection(name) is None else None
+        prefix, suffix = self.prefix_and_suffix
+        return f"{prefix}{key}{suffix}"
 
 
 NO_ATTRIBUTES: Final = AttributeMapping()
 """The mapping that sends nothing."""
+
+
+def is_valid(name: str) -> bool:
+    """Tell whether an attribute can have a name. One that a pattern made may be too long."""
+    return _objection(name) is None
 
 
 def read_mapping(text: str) -> AttributeMapping:
@@ -59,34 +66,36 @@ def read_mapping(text: str) -> AttributeMapping:
     if not text.strip():
         return NO_ATTRIBUTES
     try:
-        entries = msgspec.json.decode(text, type=dict[str, str])
+        entries = msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise ValueError(f"expected an object of texts: {error}") from None
+        raise ValueError(f"expected a JSON object: {error}") from None
     return mapping_of(entries)
 
 
-def mapping_of(entries: dict[str, str]) -> AttributeMapping:
+def mapping_of(entries: Mapping[str, object]) -> AttributeMapping:
     """Return the mapping with these entries. Raises ValueError as `read_mapping` does."""
-    pattern = entries.get(ALL_OTHERS)
-    names = {key: name for key, name in entries.items() if key != ALL_OTHERS}
-    for key, name in names.items():
-        if key.lower() in _NAMES:
-            raise ValueError(f"{key}: is always sent, and cannot be mapped")
-        if objection := _objection(name):
+    names: dict[str, str] = {}
+    pattern = None
+    for key, name in entries.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{key}: expected a text")  # noqa: TRY004 - whoever wrote it reads it
+        if key == ALL_OTHERS:
+            pattern = _pattern(name)
+        elif key.lower() in NAMES:
+            raise ValueError(f"{key}: is always sent as {NAMES[key.lower()]}")
+        elif objection := _objection(name):
             raise ValueError(f"{key}: {objection}")
-    for name, count in Counter(names.values()).items():
-        if count > 1:
-            raise ValueError(f"{count} keys are mapped to {name}")
-    others = _pattern(pattern)
+        elif name in names.values():
+            raise ValueError(f"{key}: another key is mapped to {name}")
+        else:
+            names[key] = name
     for key, name in names.items():
-        if others and name.startswith(others[0]) and name.endswith(others[1]):
+        if pattern and name.startswith(pattern[0]) and name.endswith(pattern[1]):
             raise ValueError(f"{key}: the name {name} is like those that * makes")
-    return AttributeMapping(tuple(sorted(names.items())), others)
+    return AttributeMapping(names, pattern)
 
 
-def _pattern(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
+def _pattern(text: str) -> tuple[str, str]:
     prefix, star, suffix = text.partition("*")
     if not star or "*" in suffix or not (prefix or suffix):
         raise ValueError("*: expected a prefix and one *, like mp_*")

@@ -33,10 +33,10 @@ class Person(msgspec.Struct, frozen=True):
     """One person as Customer.io is to hold them; an attribute that is None is to be removed.
 
     `overflowing`: the membership list did not fit one value; `attributes_left_out`: user
-    attributes too long; `audience_count`: audiences that take an attribute, as far as the state
-    remembers them; 0 without one attribute per audience; `dotted_audiences`: ids of the audiences
-    whose attribute has a dot in its name; `update_only`: nobody is created; `events`: what is sent
-    after the attributes.
+    attributes whose name or value Customer.io cannot hold; `audience_count`: audiences that take
+    an attribute, as far as the state remembers them; 0 without one attribute per audience;
+    `dotted_audiences`: ids of the audiences whose attribute has a dot in its name; `update_only`:
+    nobody is created; `events`: what is sent after the attributes.
     """
 
     identifier: Identifier
@@ -82,7 +82,7 @@ def build_person(
         timestamp=state.timestamp,
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
-        attributes_left_out=len(current) - len(fitting),
+        attributes_left_out=len(current) - len(fitting) + sum(each.left_out for each in updates),
         audience_count=_audience_count(state, audiences.options) if changes else 0,
         dotted_audiences=tuple(sorted(dotted)),
         update_only=not audiences.options.create_people,
@@ -181,17 +181,12 @@ def _current_values(
     for update in updates:
         for name, value in update.values.items():
             newest = stamp(update.at_ms, removed=value is None)
-            # Two values of one time: the larger, so that the order they came in does not matter.
-            if newest == state.set_at.get(name) and _encoded(value) >= _encoded(current.get(name)):
-                current[name] = value
+            if newest == state.set_at.get(name):
+                # Of two values of one time one is chosen whatever the order they came in.
+                current[name] = max(value, current.get(name, value), key=msgspec.json.encode)
     return current
 
 
 def _fits(value: AttributeValue | None) -> bool:
-    return len(_encoded(value)) <= MAX_VALUE_BYTES
-
-
-def _encoded(value: AttributeValue | None) -> bytes:
-    if value is None:
-        return b""
-    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+    encoded = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+    return len(encoded) <= MAX_VALUE_BYTES

@@ -26,8 +26,16 @@ MAX_FORMER: Final = 8
 """Former identifiers that a state keeps at most. Each is kept only until it is cleared in
 Customer.io, so a person would have to change their identifier nine times during one outage."""
 
+MAX_VALUES: Final = 300
+"""Attributes whose times a state keeps at most, the newest of them: Customer.io holds no more for
+a person (Track API, "Person limits"), and DynamoDB no item of any size."""
+
 MAX_VALUE_BYTES: Final = 1000
 """Customer.io's limit on an attribute's value (Track API, "Person limits")."""
+
+OWN_VALUES: Final = ("email", "first_name", "last_name")
+"""The attributes beside those of audiences that are always sent, in the order in which a state is
+packed; all others are mapped."""
 
 Stamp = int
 Memberships = Mapping[int, Stamp]
@@ -88,12 +96,14 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
             newest = stamp(update.at_ms, removed=value is None)
             if newest > set_at.get(name, -1):
                 set_at[name] = newest
-                news = True
         if update.identifier is not None and (
             identifier is None or update.identifier > identifier
         ):
             identifier = update.identifier
             news = True
+    if len(set_at) > MAX_VALUES:
+        set_at = _newest_values(set_at)
+    news = news or set_at != known.set_at
     kept = {
         audience_id: newest
         for audience_id, newest in memberships.items()
@@ -149,6 +159,12 @@ def without_former(known: PersonState) -> PersonState:
     The timestamp stays, as what is posted of the two versions is the same.
     """
     return msgspec.structs.replace(known, version=known.version + 1, former={})
+
+
+def _newest_values(set_at: Mapping[str, Stamp]) -> dict[str, Stamp]:
+    # What was forgotten stays so, however often it comes again: what is kept is newer.
+    by_age = sorted(set_at.items(), key=lambda each: (each[0] in OWN_VALUES, each[1], each[0]))
+    return dict(by_age[-MAX_VALUES:])
 
 
 def _oldest_tombstone(now: float) -> Stamp:

@@ -15,13 +15,12 @@ from typing import Final
 
 import msgspec
 
-from handler.domain.membership import PersonState, Stamp
+from handler.domain.membership import OWN_VALUES, PersonState, Stamp
 from handler.domain.update import Identifier
 from handler.errors import UnreadableStateError
 
 _FORMAT_1: Final = range(0x90, 0xA0)
 _STAMP_BYTES: Final = 6  # 47 bits of milliseconds reach the year 6429
-_SET_AT: Final = ("email", "first_name", "last_name")
 
 
 class _Former(msgspec.Struct, array_like=True):
@@ -39,7 +38,7 @@ class _Packed(msgspec.Struct, array_like=True):
     stamps: bytes  # six bytes for each audience
     identified_at_ms: int
     continuations: int
-    set_at: list[Stamp]  # of the attributes above, in their order; -1: it never came
+    set_at: list[Stamp]  # of OWN_VALUES, in their order; -1: it never came
     former: list[_Former] = []
     mapped_set_at: dict[str, Stamp] = {}  # of all other attributes
 
@@ -56,12 +55,12 @@ def pack(state: PersonState) -> bytes:
             stamps=b"".join([state.memberships[key].to_bytes(_STAMP_BYTES, "big") for key in ids]),
             identified_at_ms=state.identifier.set_at_ms if state.identifier else 0,
             continuations=state.continuations,
-            set_at=[state.set_at.get(name, -1) for name in _SET_AT],
+            set_at=[state.set_at.get(name, -1) for name in OWN_VALUES],
             former=[
                 _Former(each.text, each.set_at_ms, last) for each, last in state.former.items()
             ],
             mapped_set_at={
-                name: newest for name, newest in state.set_at.items() if name not in _SET_AT
+                name: newest for name, newest in state.set_at.items() if name not in OWN_VALUES
             },
         )
     )
@@ -91,7 +90,7 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
         # A longer or shorter list is one of another version: what both know counts.
         set_at={
             name: newest
-            for name, newest in zip(_SET_AT, fields.set_at, strict=False)
+            for name, newest in zip(OWN_VALUES, fields.set_at, strict=False)
             if newest >= 0
         }
         | fields.mapped_set_at,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
-from handler.domain.attribute_mapping import NO_ATTRIBUTES, AttributeMapping
+from handler.domain.attribute_mapping import NAMES, NO_ATTRIBUTES, AttributeMapping, is_valid
 from handler.domain.profile import AttributeValue, MembershipChange, Profile
 
 
@@ -50,7 +50,8 @@ class Update(msgspec.Struct, frozen=True):
     """What is new about one person: memberships, values, and perhaps an identifier.
 
     `values` holds email, first and last name, and other attributes that are mapped, by their name
-    in Customer.io; None clears one.
+    in Customer.io; None clears one. `left_out`: mapped attributes whose name Customer.io cannot
+    hold.
     """
 
     at_ms: int
@@ -58,6 +59,7 @@ class Update(msgspec.Struct, frozen=True):
     values: Mapping[str, AttributeValue | None]
     identifier: Identifier | None
     one_attribute_per_audience: bool = False
+    left_out: int = 0
 
     @classmethod
     def of(
@@ -69,7 +71,10 @@ class Update(msgspec.Struct, frozen=True):
         mapping: AttributeMapping = NO_ATTRIBUTES,
     ) -> Update:
         """Return what a profile says, as of its message's time."""
-        values = _values(profile.attributes, mapping) if profile.attributes else {}
+        mapped = _mapped(profile.attributes, mapping)
+        values = {name: value for name, value in mapped.items() if is_valid(name)}
+        left_out = len(mapped) - len(values)
+        values |= _names(profile.attributes)
         if profile.email is not None:
             values["email"] = profile.email
         return cls(
@@ -78,23 +83,23 @@ class Update(msgspec.Struct, frozen=True):
             values=values,
             identifier=_identifier(profile, at_ms),
             one_attribute_per_audience=one_attribute_per_audience,
+            left_out=left_out,
         )
 
 
-_NAMES: Final = {"$firstname": "first_name", "$lastname": "last_name"}
-
-
-def _values(
+def _mapped(
     attributes: Mapping[str, AttributeValue | None], mapping: AttributeMapping
 ) -> dict[str, AttributeValue | None]:
-    values: dict[str, AttributeValue | None] = {}
-    for key, value in attributes.items():
-        if name := _NAMES.get(key.lower()):
-            if isinstance(value, str | None):
-                values[name] = value
-        elif name := mapping.name(key):
-            values[name] = value
-    return values
+    names = ((mapping.name(key), value) for key, value in attributes.items())
+    return {name: value for name, value in names if name is not None}
+
+
+def _names(
+    attributes: Mapping[str, AttributeValue | None],
+) -> dict[str, AttributeValue | None]:
+    """Return first and last name. A name that is no text says nothing."""
+    names = ((NAMES.get(key.lower()), value) for key, value in attributes.items())
+    return {name: value for name, value in names if name and isinstance(value, str | None)}
 
 
 def _identifier(profile: Profile, at_ms: int) -> Identifier | None:

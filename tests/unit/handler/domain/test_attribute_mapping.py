@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.attribute_mapping import AttributeMapping, mapping_of, read_mapping
+from handler.domain.attribute_mapping import (
+    AttributeMapping,
+    is_valid,
+    mapping_of,
+    read_mapping,
+)
 
 RESERVED = ["id", "Email", "cio_id", "CIO_x", "unsubscribed", "_update", "first_name"]
 OURS = ["SegmentMembership", "SegmentMembership 2", "In Big spenders"]
@@ -35,7 +40,7 @@ def test_all_others_are_sent_under_a_prefix():
 @pytest.mark.parametrize("key", ["$FirstName", "$lastname"])
 def test_the_persons_names_are_not_for_the_mapping(key):
     assert read_mapping('{"*": "mp_*"}').name(key) is None
-    with pytest.raises(ValueError, match="is always sent"):
+    with pytest.raises(ValueError, match=r"is always sent as (first|last)_name$"):
         mapping_of({key: "given_name"})
 
 
@@ -51,24 +56,30 @@ def test_a_pattern_of_reserved_names_is_refused(pattern):
         mapping_of({"*": pattern})
 
 
-def test_a_name_that_turns_out_reserved_is_not_sent():
-    assert mapping_of({"*": "c*"}).name("io_id") is None
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [("mp_" + "x" * 147, True), ("mp_" + "x" * 148, False), ("cio_id", False), ("ltv", True)],
+)
+def test_a_name_that_is_reserved_or_over_150_bytes_is_not_valid(name, valid):
+    assert is_valid(name) is valid
 
 
-def test_a_name_that_turns_out_too_long_is_not_sent():
-    assert mapping_of({"*": "mp_*"}).name("x" * 147) == "mp_" + "x" * 147
-    assert mapping_of({"*": "mp_*"}).name("x" * 148) is None
+def test_a_mapping_can_be_part_of_a_key_and_differs_by_its_names():
+    one, other = mapping_of({"ltv": "a"}), mapping_of({"ltv": "b"})
+
+    assert len({one, other, mapping_of({"ltv": "a"})}) == 2
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("ltv", "expected an object of texts"),
-        ("[]", "expected an object of texts"),
-        ('{"ltv": 3}', "expected an object of texts"),
+        ("ltv", "expected a JSON object"),
+        ("[]", "expected a JSON object"),
+        ('{"ltv": 3}', "^ltv: expected a text$"),
+        ('{"*": null}', r"^\*: expected a text$"),
         ('{"ltv": ""}', "ltv: the name is empty"),
         (json.dumps({"ltv": "é" * 76}), "ltv: the name has over 150 bytes"),
-        ('{"a": "x", "b": "x"}', "2 keys are mapped to x"),
+        ('{"a": "x", "b": "x"}', "^b: another key is mapped to x$"),
         ('{"*": "mp_"}', r"\*: expected a prefix and one \*"),
         ('{"*": "*"}', r"\*: expected a prefix and one \*"),
         ('{"*": "a*b*"}', r"\*: expected a prefix and one \*"),

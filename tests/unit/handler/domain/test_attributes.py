@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.domain.attribute_mapping import mapping_of
 from handler.domain.attributes import Person, build_person
 from handler.domain.audience import Catalogue
 from handler.domain.audience_attributes import AudienceAttributes, attribute_name
@@ -228,3 +229,77 @@ def test_a_first_name_that_is_no_text_is_left_out(value) -> None:
 
     assert "first_name" not in sent
     assert sent["last_name"] == value
+
+
+# --- shared user attributes ---
+
+MAPPING = mapping_of({"ltv": "lifetime_value", "*": "mp_*"})
+VALUES = st.sampled_from(["Ann", "7", "", 7, 7.0, True, [], ["a", 7, True], None])
+
+
+def said(values, at_ms=NOW_MS):
+    return update(shared=values, at_ms=at_ms, mapping=MAPPING)
+
+
+@pytest.mark.parametrize("value", ["Ann", "", 7, 7.5, True, ["a", "b"], [], None])
+def test_a_mapped_attribute_is_sent_as_it_came(value) -> None:
+    shared = said({"ltv": value, "City": value})
+
+    sent = attributes(merged(shared), shared)
+
+    assert (sent["lifetime_value"], sent["mp_City"]) == (value, value)
+
+
+def test_an_attribute_that_is_not_mapped_is_neither_sent_nor_kept() -> None:
+    shared = update(shared={"ltv": "7"})
+
+    assert attributes(merged(shared), shared) == {"SegmentMembership": ""}
+    assert merged(shared).set_at == {}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from(["ltv", "City", "$FirstName"]), VALUES),
+            st.sampled_from([NOW_MS, NOW_MS - 1, NOW_MS - 2]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.randoms(use_true_random=False),
+    st.integers(1, 6),
+)
+def test_order_duplication_and_grouping_do_not_matter_to_what_is_sent(told, rng, size) -> None:
+    updates = [said(values, at_ms) for values, at_ms in told]
+    again = rng.sample(updates, len(updates)) + rng.sample(updates, 1)
+    kept = PersonState()
+    for first in range(0, len(again), size):
+        kept = merge(kept, again[first : first + size], now=NOW)
+
+    sent = attributes(merged(*updates), *updates)
+
+    assert repr(sorted(attributes(kept, *again).items())) == repr(sorted(sent.items()))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ltv": "é" * 501},
+        {"ltv": ["x" * 497, "x" * 497]},
+        {"x" * 148: "its name would have 151 bytes"},
+    ],
+    ids=["a text", "a list", "a name"],
+)
+def test_what_customerio_cannot_hold_is_left_out_and_told(values) -> None:
+    shared = said({**values, "City": "Rome"})
+
+    held = person(merged(shared), [shared])
+
+    assert held.attributes == {"SegmentMembership": "", "mp_City": "Rome"}
+    assert held.attributes_left_out == 1
+
+
+def test_a_list_within_1000_bytes_as_json_is_sent() -> None:
+    shared = said({"ltv": ["x" * 497, "x" * 496]})
+
+    assert "lifetime_value" in attributes(merged(shared), shared)

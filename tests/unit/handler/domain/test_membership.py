@@ -8,8 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from handler.domain.attribute_mapping import mapping_of
 from handler.domain.membership import (
     MAX_FORMER,
+    MAX_VALUES,
     TOMBSTONE_LIFE_S,
     PersonState,
     is_member,
@@ -25,16 +27,19 @@ from tests.builders import NOW, NOW_MS, change, profile_of, state, update
 
 RECENT = st.integers(NOW_MS - 20 * 86_400_000, NOW_MS)
 CHANGES = st.builds(change, st.integers(1, 5), joined=st.booleans())
-NAMES = st.dictionaries(
-    st.sampled_from(["$FirstName", "$LastName"]), st.sampled_from(["Ann", "Bo", None])
+SHARED = st.dictionaries(
+    st.sampled_from(["$FirstName", "$LastName", "ltv", "city"]),
+    st.sampled_from(["Ann", "7", 7, True, ["a"], None]),
 )
+ALL = mapping_of({"ltv": "lifetime_value", "*": "mp_*"})
 UPDATES = st.builds(
     lambda changes, **fields: update(*changes, **fields),
     st.lists(CHANGES, max_size=3, unique_by=lambda c: c.audience_id),
     at_ms=RECENT | st.sampled_from([NOW_MS, NOW_MS - 1]),
     customer_id=st.sampled_from(["42", "43", None]),
     email=st.sampled_from(["ann@example.com", "BO@example.com"]),
-    shared=NAMES,
+    shared=SHARED,
+    mapping=st.just(ALL),
 )
 
 
@@ -346,3 +351,26 @@ def test_continuations_once_sent_are_remembered() -> None:
 @pytest.mark.parametrize("removed", [True, False])
 def test_a_stamp_tells_whether_it_is_a_membership(removed) -> None:
     assert is_member(stamp(NOW_MS, removed=removed)) is not removed
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 300)), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
+def test_of_too_many_attributes_the_newest_are_kept_whatever_the_order(said, rng: Random) -> None:
+    updates = [
+        update(
+            email="ann@example.com",
+            shared={f"k{number}": "x" for number in range(first, first + 200)},
+            at_ms=NOW_MS + minute,
+            mapping=ALL,
+        )
+        for minute, first in said
+    ]
+
+    kept = folded([[each] for each in updates])
+
+    assert len(kept.set_at) <= MAX_VALUES
+    assert "email" in kept.set_at
+    assert folded([rng.sample(updates, len(updates))]).set_at == kept.set_at
+    assert merge(kept, updates, now=NOW) is kept

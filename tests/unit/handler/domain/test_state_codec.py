@@ -21,7 +21,9 @@ IDENTIFIERS = st.builds(
 
 @given(
     st.dictionaries(AUDIENCE_IDS, st.integers(0, 2**48 - 1), max_size=50),
-    st.dictionaries(st.sampled_from(["email", "first_name", "last_name"]), st.integers(0, 2**48)),
+    st.dictionaries(
+        st.sampled_from(["email", "first_name", "last_name"]) | st.text(), st.integers(0, 2**48)
+    ),
     st.integers(0, 9),
     st.text(),
     st.dictionaries(IDENTIFIERS, st.integers(0, 2**31), max_size=8),
@@ -94,6 +96,60 @@ def test_a_value_that_a_newer_version_tracks_is_passed_over() -> None:
     newer = msgspec.msgpack.encode(fields)
 
     assert unpack(newer, version=1, timestamp=1, identifier="id:42").set_at == {}
+
+
+VERSION_1_0_0 = bytes.fromhex(
+    "96910bc4060341116b4400cf000001a0c44129c00093cf0000034188825380ffff9193b5656d61696c3a616e6e"
+    "406578616d706c652e636f6dcf000001a088b5a200ce6ab13b76"
+)
+"""What version 1.0.0 wrote, which knew no mapped attributes."""
+
+AS_OF_1_0_0 = PersonState(
+    version=3,
+    timestamp=1_790_000_000,
+    identifier=Identifier(is_id=True, set_at_ms=1_789_999_000_000, value="42"),
+    memberships={11: stamp(1_789_000_000_000, removed=False)},
+    set_at={"email": stamp(1_789_999_000_000, removed=False)},
+    former={
+        Identifier(
+            is_id=False, set_at_ms=1_789_000_000_000, value="ann@example.com"
+        ): 1_789_999_990
+    },
+)
+
+
+def test_what_version_1_0_0_wrote_is_read() -> None:
+    read = unpack(VERSION_1_0_0, version=3, timestamp=1_790_000_000, identifier="id:42")
+
+    assert read == AS_OF_1_0_0
+
+
+def test_version_1_0_0_reads_all_that_it_knows_of_a_state_with_mapped_attributes() -> None:
+    class Packed(msgspec.Struct, array_like=True):
+        id_steps: list[int]
+        stamps: bytes
+        identified_at_ms: int
+        continuations: int
+        set_at: list[int]
+        former: list[tuple[str, int, int]] = []
+
+    mapped = {**AS_OF_1_0_0.set_at, "lifetime_value": 5}
+    packed = pack(msgspec.structs.replace(AS_OF_1_0_0, set_at=mapped))
+
+    assert msgspec.msgpack.decode(packed, type=Packed) == msgspec.msgpack.decode(
+        VERSION_1_0_0, type=Packed
+    )
+
+
+def test_a_mapped_attribute_costs_its_name_and_ten_bytes() -> None:
+    def size(*names: str) -> int:
+        set_at = dict.fromkeys(names, stamp(NOW_MS, removed=False))
+        return len(pack(state(11, set_at=set_at)))
+
+    assert size("lifetime_value") - size() == len("lifetime_value") + 10
+    assert size(*(f"mp_attribute_{number}" for number in range(10, 20))) - size() == 250
+    # Before there were mapped attributes, a state had a byte less.
+    assert len(pack(AS_OF_1_0_0)) - len(VERSION_1_0_0) == 1
 
 
 @pytest.mark.parametrize(
