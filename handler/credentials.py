@@ -32,7 +32,7 @@ class _Entry(msgspec.Struct):
     region: str = "us"
     create_people: bool | None = None
     membership_events: bool | None = None
-    attribute_mapping: dict[str, str] | None = None
+    attribute_mapping: dict[str, object] | None = None
 
 
 class _Several(msgspec.Struct):

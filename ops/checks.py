@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.domain.attribute_mapping import ALL_OTHERS, AttributeMapping
+from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
@@ -39,6 +41,10 @@ _DOT_IN_NAME: Final = "audience.dot_in_name"
 _DOTS: Final = (
     "rename the audience in mParticle, or deploy with the parameter DotsInNames; "
     "see: Audience names have dots"
+)
+_NO_EVENTS: Final = (
+    "no events are sent, as an event would create its person: set CreatePeople to true, or "
+    "MembershipEvents to false"
 )
 _A_DAY_S: Final = 24 * 3600
 
@@ -85,6 +91,7 @@ class Checks:
         for workspace, names in accounts.items():
             of = f"of account {', '.join(names)}"
             yield from _check_customerio(workspace, of, self.settings.track_api_url)
+            yield check_options(workspace, of, self.settings.delivery_options)
         if self.settings.delivery_options.dot_replacement is None:
             yield from self.of_audience_names()
 
@@ -227,3 +234,30 @@ def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iter
         result=f"{workspace.region} in the secret, {region} according to Customer.io",
         fix="" if workspace.region in {region, "auto"} else f"set it to {region} in the secret",
     )
+
+
+def check_options(workspace: Workspace, of: str, stack: DeliveryOptions) -> Check:
+    """Return which options are in force for a workspace: its own, or those of the stack."""
+    options = stack.of(workspace)
+    in_force = (
+        ("CreatePeople", json.dumps(options.create_people), workspace.create_people),
+        ("MembershipEvents", json.dumps(options.membership_events), workspace.membership_events),
+        ("AttributeMapping", _entries(options.attribute_mapping), workspace.attribute_mapping),
+    )
+    return Check(
+        f"options {of}",
+        is_ok=True,
+        result=", ".join(
+            f"{name} {value}{'' if own is None else ' (in the secret)'}"
+            for name, value, own in in_force
+        ),
+        fix=_NO_EVENTS if options.membership_events and not options.sends_events else "",
+    )
+
+
+def _entries(mapping: AttributeMapping) -> str:
+    """Return a mapping as it is written into a setting."""
+    entries = dict(mapping.names)
+    if mapping.prefix_and_suffix:
+        entries[ALL_OTHERS] = ALL_OTHERS.join(mapping.prefix_and_suffix)
+    return json.dumps(entries, ensure_ascii=False) if entries else "empty"

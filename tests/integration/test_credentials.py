@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -13,6 +14,7 @@ import pytest
 from botocore.config import Config
 
 from handler.credentials import Credentials
+from handler.domain.attribute_mapping import mapping_of
 from handler.domain.workspace import Workspace
 from handler.errors import (
     MisconfiguredError,
@@ -172,6 +174,56 @@ def test_an_unusable_entry_fails_its_account_alone(credentials, secret, entry, r
     assert secret.name in str(stopped.value)
     assert "s3cret" not in str(stopped.value)
     assert credentials.workspace(2, **PLENTY) == Workspace("b", "k")
+
+
+def test_an_entry_may_have_options_of_its_own(credentials, secret) -> None:
+    own: dict[str, Any] = {
+        "create_people": False,
+        "membership_events": True,
+        "attribute_mapping": {"ltv": "lifetime_value", "*": "mp_*"},
+    }
+    secret.put(json.dumps({"accounts": {"1": {**ONE, **own}, "2": ONE}}))
+
+    workspace = credentials.workspace(1, **PLENTY)
+
+    assert (workspace.create_people, workspace.membership_events) == (False, True)
+    assert workspace.attribute_mapping == mapping_of(own["attribute_mapping"])
+    assert credentials.workspace(2, **PLENTY) == Workspace("s1te", "k3y", "eu")
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ({"create_people": "no"}, r"Expected `bool \| null`, got `str` - at `\$.create_people`"),
+        ({"membership_events": 1}, r"`\$.membership_events`"),
+        ({"attribute_mapping": '{"ltv": "x"}'}, r"`\$.attribute_mapping`"),
+        ({"attribute_mapping": {"ltv": "cio_x"}}, "attribute_mapping: ltv: the name is reserved"),
+        ({"attribute_mapping": {"ltv": 7}}, "attribute_mapping: ltv: expected a text"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_named_with_its_entry(
+    credentials, secret, option, reason
+) -> None:
+    secret.put(json.dumps({"accounts": {"1": {**ONE, **option}, "2": ONE}}))
+
+    with pytest.raises(UnusableCredentialsError, match=rf"entry 1: .*{reason}"):
+        credentials.workspace(1, **PLENTY)
+
+    assert credentials.workspace(2, **PLENTY).site_id == "s1te"
+
+
+def test_other_credentials_leave_the_options_of_an_account_as_they_are(
+    credentials, secret
+) -> None:
+    entries: dict[str, dict[str, Any]] = {"1": {**ONE, "create_people": False}, "2": ONE}
+    secret.put(json.dumps({"accounts": entries}))
+    known = credentials.workspace(1, **PLENTY)
+    changed = {account: {**entry, "api_key": "n3w"} for account, entry in entries.items()}
+    secret.put(json.dumps({"accounts": changed}))
+
+    refreshed = credentials.refreshed(known, **PLENTY)
+
+    assert refreshed == replace(known, api_key="n3w")
 
 
 def test_no_account_at_all_is_unknown(credentials, secret) -> None:

@@ -14,9 +14,14 @@ from typing import Any
 import pytest
 import urllib3
 
+from handler.customerio.client import TrackApi
+from handler.domain.options import DeliveryOptions
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.people import Ordering, PersonRecord
 from local.fake_customerio.process import FakeCustomerio
+from tests.builders import NOW, audience, body, deadline, message, profile
+from tests.stand_ins.forwarder import forwarder
+from tests.stand_ins.ports import MemoryPeople, RecordingTelemetry
 
 SITE, KEY = "site-a", "key-a"
 OTHER_SITE, OTHER_KEY = "site-b", "key-b"
@@ -247,11 +252,66 @@ def test_a_known_cio_id_updates_its_person_and_an_unknown_one_nobody(fake) -> No
     assert only_person(fake).identifiers == {"id": "p2"}
 
 
-def test_update_only_creates_nobody(fake) -> None:
-    answer = send_batch(fake, identify("p1", _update=True))
+def test_update_only_does_nothing_for_a_person_who_is_not_there(fake) -> None:
+    answer = send_batch(fake, identify("p1", _update=True), identify("p2", _update=False))
+
+    assert answer.status == 200
+    assert ids(fake) == ["p2"]
+
+
+def test_update_only_updates_a_person_who_is_there_and_is_no_attribute(fake) -> None:
+    send_batch(fake, identify("p1", plan="free"))
+
+    send_batch(fake, identify("p1", plan="gold", _update=True))
+
+    assert only_person(fake).attributes == {"plan": "gold"}
+
+
+def test_update_only_finds_a_person_by_the_email_among_the_attributes_too(fake) -> None:
+    send_batch(fake, identify("ann@example.com"))
+
+    send_batch(fake, identify("p1", email="ann@example.com", _update=True))
+
+    assert only_person(fake).identifiers == {"id": "p1", "email": "ann@example.com"}
+
+
+def test_update_only_holds_in_the_v1_api_too(fake) -> None:
+    answer = send(fake, "/api/v1/customers/p1", {"_update": True}, method="PUT")
 
     assert answer.status == 200
     assert fake.people() == []
+
+
+def test_a_forwarder_that_creates_nobody_updates_who_is_there(fake) -> None:
+    send_batch(fake, identify("p1"))
+    with ThreadPoolExecutor(4) as executor, urllib3.PoolManager() as pool:
+        update_only = forwarder(
+            people=MemoryPeople(),
+            customerio=TrackApi(
+                pool,
+                executor,
+                RecordingTelemetry(),
+                draw=lambda low, _: low,
+                sleep=lambda _: None,
+                now=lambda: NOW,
+                requests_per_second=1000,
+                url=fake.url,
+            ),
+            options=DeliveryOptions(create_people=False, membership_events=True),
+        )
+        # More attributes than one entity takes: each entity of the person says so.
+        many = [audience(key) for key in range(1, 401)]
+        people = [profile(*many, mpid=number, customer_id=f"p{number}") for number in (1, 2)]
+        settings = {"account_settings": {"Create One User Attribute per Audience": True}}
+
+        left = update_only.process(
+            [message(body(*people, account={"account_id": 1001, **settings}))],
+            deadline=deadline(now=lambda: NOW),
+        )
+
+    assert left == []
+    assert ids(fake) == ["p1"]
+    assert len([name for name in only_person(fake).attributes if name.startswith("In ")]) == 400
 
 
 # Refusals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from handler.domain.attribute_mapping import mapping_of
 from handler.domain.options import DeliveryOptions
 from handler.errors import MisconfiguredError
 from handler.settings import IngressSettings, Settings
@@ -150,6 +151,35 @@ def test_dots_are_kept_or_replaced(value, replacement) -> None:
 def test_a_replacement_that_is_no_plain_text_is_refused(value) -> None:
     with pytest.raises(MisconfiguredError, match="DOTS_IN_NAMES must be keep"):
         Settings.from_environ({**ENVIRON, "DOTS_IN_NAMES": value})
+
+
+def test_people_events_and_attributes_are_as_the_stack_says() -> None:
+    environ = {
+        **ENVIRON,
+        "CREATE_PEOPLE": "false",
+        "MEMBERSHIP_EVENTS": "true",
+        "ATTRIBUTE_MAPPING": '{"ltv": "lifetime_value"}',
+    }
+
+    assert Settings.from_environ(environ).delivery_options == DeliveryOptions(
+        create_people=False,
+        membership_events=True,
+        attribute_mapping=mapping_of({"ltv": "lifetime_value"}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("CREATE_PEOPLE", "perhaps", "must be true or false"),
+        ("MEMBERSHIP_EVENTS", "", "must be true or false"),
+        ("ATTRIBUTE_MAPPING", '{"ltv": "email"}', "ltv: the name is reserved"),
+        ("ATTRIBUTE_MAPPING", "{", "expected a JSON object"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_named_with_the_reason(name, value, reason) -> None:
+    with pytest.raises(MisconfiguredError, match=f"setting {name}:? {reason}"):
+        Settings.from_environ({**ENVIRON, name: value})
 
 
 def test_the_ingress_reads_its_own_settings() -> None:

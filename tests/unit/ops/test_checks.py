@@ -10,7 +10,10 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from ops.checks import Checks
+from handler.domain.attribute_mapping import mapping_of
+from handler.domain.options import DeliveryOptions
+from handler.domain.workspace import Workspace
+from ops.checks import Checks, check_options
 from ops.stack import Ingress
 from tests.unit.ops.builders import QUEUE_ARNS, STACK, mapping
 
@@ -164,3 +167,31 @@ def test_without_a_warning_in_the_log_audience_names_are_in_order(check_audience
     check = check_audience_names()
 
     assert (check.is_ok, check.fix) == (True, "")
+
+
+def test_a_workspace_has_the_options_of_the_stack_where_it_has_none_of_its_own() -> None:
+    stack = DeliveryOptions(attribute_mapping=mapping_of({"ltv": "lifetime_value", "*": "mp_*"}))
+    own = Workspace("site", "key", membership_events=True, attribute_mapping=mapping_of({}))
+
+    of_stack = check_options(Workspace("site", "key"), "of account 1", stack)
+    of_secret = check_options(own, "of account 2", stack)
+
+    assert of_stack.name == "options of account 1"
+    assert of_stack.result == (
+        "CreatePeople true, MembershipEvents false, "
+        'AttributeMapping {"ltv": "lifetime_value", "*": "mp_*"}'
+    )
+    assert of_secret.result == (
+        "CreatePeople true, MembershipEvents true (in the secret), "
+        "AttributeMapping empty (in the secret)"
+    )
+    assert of_stack.fix == of_secret.fix == ""
+
+
+def test_events_that_are_not_sent_because_nobody_is_created_are_a_warning() -> None:
+    stack = DeliveryOptions(membership_events=True)
+
+    check = check_options(Workspace("site", "key", create_people=False), "of account 1", stack)
+
+    assert check.is_ok
+    assert "no events are sent" in check.fix

@@ -9,6 +9,7 @@ from tests.unit.ops.builders import CREDENTIALS as OLD
 from tests.unit.ops.builders import OTHER_CREDENTIALS as OTHER
 
 NEW = Workspace("site-a", "new-key", "eu")
+OPTIONS = {"membership_events": True, "attribute_mapping": {"ltv": "lifetime_value"}}
 ENTRY = {"site_id": "site-a", "api_key": "new-key", "region": "eu"}
 
 
@@ -31,6 +32,13 @@ ENTRY = {"site_id": "site-a", "api_key": "new-key", "region": "eu"}
             None,
             {"accounts": {"7": {**ENTRY, "note": "n"}}, "owner": "o"},
         ),
+        ({**OLD, **OPTIONS}, None, {**ENTRY, **OPTIONS}),
+        (
+            {"accounts": {"7": {**OLD, **OPTIONS}, "8": {**OLD, "create_people": False}}},
+            None,
+            {"accounts": {"7": {**ENTRY, **OPTIONS}, "8": {**ENTRY, "create_people": False}}},
+        ),
+        ({"accounts": {"7": {**OLD, **OPTIONS}}}, "7", {"accounts": {"7": {**ENTRY, **OPTIONS}}}),
         (
             {"accounts": {"7": OLD}, "owner": "o"},
             "8",

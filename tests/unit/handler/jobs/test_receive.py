@@ -15,7 +15,7 @@ from handler.domain.dead_letter import whole_body
 from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import MalformedMessageError, UnavailableError
 from handler.sender import Sender
-from tests.builders import deadline, profile
+from tests.builders import audience, deadline, profile
 from tests.firehose import REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
 from tests.stand_ins.aws import ScriptedSqs
 from tests.stand_ins.ingress import IngressHouse
@@ -32,6 +32,20 @@ def test_a_change_is_on_the_queue_before_it_is_acknowledged(house) -> None:
     assert [json.loads(body)["user_profiles"] for body in house.sender.bodies] == [[profile()]]
     assert misfits(told, SHAPES["audience_membership_change_response"]) == []
     assert told["suspend_subscription"] is False
+
+
+def test_shared_user_attributes_go_on_the_queue_as_they_came(house) -> None:
+    attributes = [
+        {"key": "ltv", "value": "7", "action": "upsert"},
+        {"key": "Plans", "list_value": ["gold", "é"], "action": "upsert"},
+        {"key": "Churned", "action": "delete"},
+        {},
+    ]
+    told = profile(audience(11, "attribute_update", user_attributes=attributes))
+
+    house.receive(change(told))
+
+    assert [json.loads(body)["user_profiles"] for body in house.sender.bodies] == [[told]]
 
 
 def test_what_is_not_on_the_queue_is_not_acknowledged(house) -> None:
