@@ -51,7 +51,8 @@ def deploy(
             "--capabilities=CAPABILITY_IAM",
             "--no-progressbar",
             "--parameter-overrides",
-            *(f"{name}={value}" for name, value in parameters.items()),
+            # Without the quotes, SAM would end a value at its first space or quote.
+            *(f"{name}='{value}'" for name, value in parameters.items()),
         ],
         {
             **os.environ,

@@ -41,6 +41,13 @@ INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
 MPARTICLE: Final = "210987654321"
 """The AWS account that may invoke the ingress, made up."""
 
+_ATTRIBUTE_MAPPING: Final = {
+    "Loyalty points": "loyalty_points",
+    "Interests": "interests",
+    "Coupon": "coupon",
+}
+"""The user attributes that events/user_attributes.json shows."""
+
 _NAME: Final = "audience-forwarder"
 _BUCKET: Final = "artifacts"
 _SECRET_NAME: Final = "customerio/credentials"  # noqa: S105 - a name, and the template's default
@@ -280,6 +287,7 @@ def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomeri
             "MParticlePrincipals": MPARTICLE,
             "IngressUrlSecretName": _URL_SECRET_NAME,
             "SuspendOnRefusedCredentials": "true",
+            "AttributeMapping": json.dumps(_ATTRIBUTE_MAPPING),
         },
     )
     stack = Stack(running_emulator, customerio)

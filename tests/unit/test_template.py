@@ -252,6 +252,10 @@ def test_the_functions_accept_all_that_the_template_allows(name):
         ("DotsInNames", "", False),
         ("DotsInNames", "a.b", False),
         ("DotsInNames", "elevenchars", False),
+        ("AttributeMapping", '{"$City": "city", "*": "mp_*"}', True),
+        ("AttributeMapping", "ltv=lifetime_value", False),
+        # What SAM makes of a JSON object without quotes around it.
+        ("AttributeMapping", "{", False),
     ],
 )
 def test_the_template_and_the_function_allow_the_same(name, value, is_allowed):
