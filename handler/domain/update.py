@@ -71,10 +71,13 @@ class Update(msgspec.Struct, frozen=True):
         mapping: AttributeMapping = NO_ATTRIBUTES,
     ) -> Update:
         """Return what a profile says, as of its message's time."""
-        mapped = _mapped(profile.attributes, mapping)
-        values = {name: value for name, value in mapped.items() if is_valid(name)}
-        left_out = len(mapped) - len(values)
-        values |= _names(profile.attributes)
+        values: dict[str, AttributeValue | None] = {}
+        left_out = 0
+        if profile.attributes:  # most have none
+            mapped = _mapped(profile.attributes, mapping)
+            values = {name: value for name, value in mapped.items() if is_valid(name)}
+            left_out = len(mapped) - len(values)
+            values |= _names(profile.attributes)
         if profile.email is not None:
             values["email"] = profile.email
         return cls(
