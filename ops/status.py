@@ -158,6 +158,9 @@ class Status:
             "`ops check` names the audiences; see: Audience names have dots": (
                 "audience.dot_in_name" in events
             ),
+            "new audiences have no names; see: The catalogue of audiences is full": (
+                "catalogue.full" in events
+            ),
             "`ops dlq list` shows what was set aside; see: Dead letters are waiting": (
                 self.dead_letters.count > 0
             ),

@@ -93,6 +93,7 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
         (status("message.retried", "credentials.refused"), "Credentials are refused"),
         (UNUSABLE_ENTRY, "Credentials are refused"),
         (status("audience.dot_in_name"), "Audience names have dots"),
+        (status("catalogue.full"), "The catalogue of audiences is full"),
         (status("invocation.failed"), "The function fails"),
         (status("secret.unread"), "A secret cannot be read"),
         (status("secret.unread", function="ingress"), "A secret cannot be read"),
