@@ -129,7 +129,9 @@ class TrackApi:
             session.abort(error)
             return [error] * len(persons)
         outcomes: list[Outcome] = [None] * len(persons)
-        chunks = wire.chunks(map(wire.entities, persons))
+        chunks = wire.chunks(
+            wire.entities(person, owner=owner) for owner, person in enumerate(persons)
+        )
         posts: dict[Future[list[tuple[int, Outcome]]], wire.Chunk] = {}
         while True:
             at_a_time = 1 if session.is_probe else CHUNKS_IN_FLIGHT
@@ -152,7 +154,7 @@ class TrackApi:
         post.cancel()
         late = transport.late()
         session.abort(late)
-        return [(owner, late) for owner in chunk.owners]
+        return [(entity.owner, late) for entity in chunk.entities]
 
     def _post(self, session: _Session, chunk: wire.Chunk) -> list[tuple[int, Outcome]]:
         """Post a chunk; if it is refused as a whole, its halves, down to the refused entity."""
@@ -161,14 +163,14 @@ class TrackApi:
             answer = self._ask(session, "/api/v2/batch", read, body=chunk.body)
         except RetryableError as error:
             session.abort(error)
-            return [(owner, error) for owner in chunk.owners]
+            return [(entity.owner, error) for entity in chunk.entities]
         if isinstance(answer, wire.Refused) and len(chunk.entities) > 1:
             first, second = chunk.halves()
             return self._post(session, first) + self._post(session, second)
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
         return [
-            (owner, _rejected(entity, refusals[place]) if place in refusals else None)
-            for place, (owner, entity) in enumerate(zip(chunk.owners, chunk.entities, strict=True))
+            (entity.owner, _rejected(entity, refusals[place]) if place in refusals else None)
+            for place, entity in enumerate(chunk.entities)
         ]
 
     def _region_url(self, session: _Session) -> str:
@@ -287,16 +289,6 @@ def _rejected(entity: wire.Entity, reason: str) -> PersonRejectedError | EventRe
 
 def _worse(first: Outcome, second: Outcome) -> Outcome:
     """Return what counts of a person of several entities: retry, then the person, then events."""
-    return max(first, second, key=_severity)
-
-
-def _severity(outcome: Outcome) -> int:
-    match outcome:
-        case None:
-            return 0
-        case EventRejectedError():
-            return 1
-        case PersonRejectedError():
-            return 2
-        case _:
-            return 3
+    worst_first = (RetryableError, PersonRejectedError, EventRejectedError)
+    both = [each for kind in worst_first for each in (first, second) if isinstance(each, kind)]
+    return both[0] if both else None

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, Literal
 
 import msgspec
 
 from handler.domain.attributes import Attributes, Person
+from handler.domain.events import Event
 from handler.domain.packing import packed
 from handler.errors import (
     CredentialsRefusedError,
@@ -41,18 +43,18 @@ _OPENING: Final = b'{"batch":['
 _CLOSING: Final = b"]}"
 
 
-class Entity(msgspec.Struct, frozen=True):
-    """One entity of a person, encoded."""
+class Entity(msgspec.Struct, frozen=True, gc=False):
+    """One entity, encoded, and whose it is: the place of the person among those given."""
 
+    owner: int
     body: bytes
     is_event: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """The entities of one request, and whose they are: the places of the persons given."""
+    """The entities of one request."""
 
     entities: Sequence[Entity]
-    owners: Sequence[int]
 
     @property
     def body(self) -> bytes:
@@ -62,10 +64,7 @@ class Chunk(msgspec.Struct, frozen=True):
     def halves(self) -> tuple[Chunk, Chunk]:
         """Return the first and the second half, both smaller than the whole."""
         middle = len(self.entities) // 2
-        return (
-            Chunk(self.entities[:middle], self.owners[:middle]),
-            Chunk(self.entities[middle:], self.owners[middle:]),
-        )
+        return Chunk(self.entities[:middle]), Chunk(self.entities[middle:])
 
 
 class _Identify(msgspec.Struct):
@@ -94,44 +93,34 @@ class _Event(msgspec.Struct):
 _ENCODER = msgspec.json.Encoder()
 
 
-def entities(person: Person) -> list[Entity]:
-    """Return a person as entities: as many as the limits ask for, and one for each event."""
-    identifiers: dict[str, str] = {person.identifier.kind: person.identifier.value}
-    bodies = _identify(
-        identifiers, person.timestamp, person.attributes, update_only=person.update_only
-    )
-    events = [
-        _Event(
-            identifiers,
-            event.id,
-            event.name,
-            event.timestamp,
-            _EventAttributes(event.audience_id, event.audience_name),
-        )
-        for event in person.events
-    ]
-    return [
-        *(Entity(body) for body in bodies),
-        *(Entity(_ENCODER.encode(event), is_event=True) for event in events),
-    ]
+def entities(person: Person, *, owner: int = 0) -> list[Entity]:
+    """Return a person as entities: as many as the limits ask for, and then one for each event."""
+    identifying = _identifying(person, person.attributes, owner)
+    return identifying + [_event(person, event, owner) for event in person.events]
 
 
-def _identify(
-    identifiers: dict[str, str], timestamp: int, attributes: Attributes, *, update_only: bool
-) -> list[bytes]:
+def _identifying(person: Person, attributes: Attributes, owner: int) -> list[Entity]:
     # Customer.io creates nobody for an entity with this one (Track API, `_update`).
-    sent = {**attributes, "_update": True} if update_only else attributes
-    entity = _ENCODER.encode(_Identify(identifiers, timestamp, sent))
+    sent = {**attributes, "_update": True} if person.update_only else attributes
+    body = _ENCODER.encode(_Identify(_identifiers(person), person.timestamp, sent))
     count = len(attributes)
-    if count < 2 or (len(sent) <= MAX_ATTRIBUTES and len(entity) <= MAX_ENTITY_BYTES):
-        return [entity]
+    if count < 2 or (len(sent) <= MAX_ATTRIBUTES and len(body) <= MAX_ENTITY_BYTES):
+        return [Entity(owner, body)]
     named = list(attributes.items())
     halves = (dict(named[: count // 2]), dict(named[count // 2 :]))
-    return [
-        part
-        for half in halves
-        for part in _identify(identifiers, timestamp, half, update_only=update_only)
-    ]
+    return [part for half in halves for part in _identifying(person, half, owner)]
+
+
+def _event(person: Person, event: Event, owner: int) -> Entity:
+    attributes = _EventAttributes(event.audience_id, event.audience_name)
+    body = _ENCODER.encode(
+        _Event(_identifiers(person), event.id, event.name, event.timestamp, attributes)
+    )
+    return Entity(owner, body, is_event=True)
+
+
+def _identifiers(person: Person) -> dict[str, str]:
+    return {person.identifier.kind: person.identifier.value}
 
 
 _ROOM: Final = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
@@ -140,28 +129,27 @@ _ROOM: Final = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
 def chunks(persons: Iterable[Sequence[Entity]]) -> Iterator[Chunk]:
     """Pack the entities of each person, in order, into few requests.
 
-    They stay together if one request can hold them, so that an event arrives with the attributes
-    that it comes after.
+    They stay together if one request can hold them, so that an event arrives after the attributes
+    of its person.
     """
-    together = (
-        (owner, part)
-        for owner, person in enumerate(persons)
-        for part in packed(person, _size, max_size=_ROOM, max_items=MAX_ENTITIES)
-    )
     for group in packed(
-        together,
-        lambda pair: sum(map(_size, pair[1])),
-        max_size=_ROOM,
-        max_items=MAX_ENTITIES,
-        count_of=lambda pair: len(pair[1]),
+        _together(persons), _size, max_size=_ROOM, max_items=MAX_ENTITIES, count_of=len
     ):
-        owned = [(owner, entity) for owner, part in group for entity in part]
-        owners, entities = zip(*owned, strict=True)
-        yield Chunk(entities, owners)
+        yield Chunk([*chain.from_iterable(group)])
 
 
-def _size(entity: Entity) -> int:
-    return len(entity.body) + 1  # a comma goes with each
+def _together(persons: Iterable[Sequence[Entity]]) -> Iterator[Sequence[Entity]]:
+    for theirs in persons:
+        if len(theirs) == 1:
+            yield theirs
+        else:
+            yield from packed(
+                theirs, lambda one: _size([one]), max_size=_ROOM, max_items=MAX_ENTITIES
+            )
+
+
+def _size(entities: Iterable[Entity]) -> int:
+    return sum([len(entity.body) + 1 for entity in entities])  # a comma goes with each
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -118,8 +118,7 @@ class _Phases:
     def _keep_what_was_asked(self, asked_for: set[str]) -> None:
         """Fail who has a successor that failed; drop the successors that nobody asked for."""
         failures = self.result.failures
-        for others in (self._former.blocked(), self.result.events_rejected):
-            failures |= {key: each for key, each in others.items() if key not in failures}
+        failures |= {k: v for k, v in self._former.blocked().items() if k not in failures}
         for of_all in (failures, self.result.persons, self.result.too_old):
             for key in of_all.keys() - asked_for:
                 del of_all[key]

@@ -94,6 +94,9 @@ class Forwarder:
             PersonUpdates(key, group.workspace, group.updates) for key, group in groups.items()
         ]
         delivered = self.deliverer.deliver(people, deadline=deadline)
+        # Of several reasons for one profile, the last one noted counts.
+        for key, rejected in delivered.events_rejected.items():
+            _fail(groups[key].sources, rejected)
         for key, places in delivered.too_old.items():
             for place in places:
                 _fail([groups[key].sources[place]], _TOO_OLD)

@@ -41,8 +41,8 @@ class Delivered:
     """What became of a delivery: everybody is up to date but those in `failures`.
 
     By person: `persons` has what was posted last, of those who failed too; `too_old` the places
-    of the updates with a join that did not count; `events_rejected` whose events Customer.io
-    refused, though it took the person.
+    of the updates with a join that did not count; `events_rejected` why Customer.io refused an
+    event of somebody whom it took.
     """
 
     failures: dict[str, Failure] = field(default_factory=dict)

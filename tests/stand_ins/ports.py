@@ -9,12 +9,14 @@ from typing import Any
 from handler.clock import Deadline
 from handler.domain.attributes import Person
 from handler.domain.audience import AudienceNews, Catalogue
+from handler.domain.events import Event
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
 from handler.errors import (
+    EventRejectedError,
     PersonRejectedError,
     RetryableError,
     UnavailableError,
@@ -107,14 +109,17 @@ class MemoryAudiences:
 
 
 class RecordingCustomerIo:
-    """Takes people, and sets each attribute that no newer update did.
+    """Takes people, sets each attribute that no newer update did, and takes each event once.
 
-    With `orders_whole_updates` a newer update of a person shuts out all of an older one.
+    With `orders_whole_updates` a newer update of a person shuts out all of an older one. Events
+    of the names in `refused_events` are refused.
     """
 
     def __init__(self) -> None:
         self.posted: list[Person] = []
         self.people: dict[str, dict[str, Any]] = {}
+        self.events: dict[str, Event] = {}
+        self.refused_events: set[str] = set()
         self.orders_whole_updates = False
         self.set_at: dict[tuple[str, str], int] = {}
         self.credentials: list[Workspace] = []
@@ -126,16 +131,24 @@ class RecordingCustomerIo:
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
-    ) -> list[PersonRejectedError | RetryableError | None]:
+    ) -> list[PersonRejectedError | EventRejectedError | RetryableError | None]:
         self.credentials.append(workspace)
         refusal = self.refuses(workspace)
-        outcomes = [refusal or self.answers.get(one.identifier.value) for one in persons]
+        outcomes = [refusal or self._answer(one) for one in persons]
         for one, outcome in zip(persons, outcomes, strict=True):
             self.posted.append(one)
-            if outcome is None:
+            if outcome is None or isinstance(outcome, EventRejectedError):
                 self._take(one)
         self.after_post()
         return outcomes
+
+    def _answer(
+        self, person: Person
+    ) -> PersonRejectedError | EventRejectedError | RetryableError | None:
+        if answer := self.answers.get(person.identifier.value):
+            return answer
+        is_refused = any(event.name in self.refused_events for event in person.events)
+        return EventRejectedError("name: invalid") if is_refused else None
 
     def paused(self, workspace: Workspace) -> RetryableError | None:
         return self.pauses.get(workspace)
@@ -144,6 +157,9 @@ class RecordingCustomerIo:
         return workspace in self.trials
 
     def _take(self, person: Person) -> None:
+        for event in person.events:
+            if event.name not in self.refused_events:
+                self.events.setdefault(event.id, event)
         value = person.identifier.value
         if person.update_only and value not in self.people:
             return

@@ -6,6 +6,7 @@ import json
 import re
 from itertools import combinations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from handler.customerio.wire import (
     MAX_BODY_BYTES,
     MAX_ENTITY_BYTES,
+    Chunk,
     Entity,
     Refused,
     chunks,
@@ -21,7 +23,8 @@ from handler.customerio.wire import (
     read_region,
 )
 from handler.domain.attributes import Person
-from handler.domain.events import Event
+from handler.domain.events import MAX_NAME_BYTES, Event
+from handler.domain.profile import MAX_IDENTIFIER_BYTES
 from handler.domain.update import Identifier
 from handler.errors import (
     CredentialsRefusedError,
@@ -80,12 +83,16 @@ def test_each_entity_of_an_update_only_person_is_update_only() -> None:
     assert [name for part in parts for name in part["attributes"]] == [*many]
 
 
+ENTERED = Event("01ARZ3NDEKTSV4RRFFQ69G5FAV", "Audience Entered", 1_789_999_999, 11, "VIP")
+
+
 def test_events_follow_the_attributes_of_their_person() -> None:
-    event = Event("01ARZ3NDEKTSV4RRFFQ69G5FAV", "Audience Entered", 1_789_999_999, 11, "VIP")
+    person = someone({"SegmentMembership": "'11'"}, events=[ENTERED])
 
-    attributes, sent = entities(someone({"SegmentMembership": "'11'"}, events=[event]))
+    attributes, sent = entities(person, owner=3)
 
-    assert (attributes.is_event, sent.is_event) == (False, True)
+    assert (attributes.owner, attributes.is_event) == (3, False)
+    assert (sent.owner, sent.is_event) == (3, True)
     assert json.loads(sent.body) == {
         "type": "person",
         "action": "event",
@@ -97,17 +104,31 @@ def test_events_follow_the_attributes_of_their_person() -> None:
     }
 
 
-PEOPLE = st.lists(
-    st.lists(
-        st.integers(1, MAX_ENTITY_BYTES).map(lambda size: Entity(b"x" * size)),
-        min_size=1,
-        max_size=3,
-    ),
-    max_size=60,
-)
+def test_events_follow_all_of_the_attributes_once_each_however_many_these_are() -> None:
+    many = {f"In {number}": True for number in range(700)}
+
+    sent = entities(someone(many, events=[ENTERED, ENTERED]))
+
+    assert [entity.is_event for entity in sent] == [False] * 4 + [True] * 2
 
 
-@given(PEOPLE)
+def test_an_event_fits_an_entity_however_long_identifier_and_name_are_written() -> None:
+    event = msgspec.structs.replace(ENTERED, audience_name="\0" * MAX_NAME_BYTES)
+
+    _, sent = entities(someone({}, value="\0" * MAX_IDENTIFIER_BYTES, events=[event]))
+
+    assert len(sent.body) <= MAX_ENTITY_BYTES
+
+
+SIZES = st.lists(st.lists(st.integers(1, MAX_ENTITY_BYTES), min_size=1, max_size=3), max_size=60)
+
+
+def people_of(sizes) -> list[list[Entity]]:
+    """Return the entities of each person, by their sizes."""
+    return [[Entity(owner, b"x" * size) for size in theirs] for owner, theirs in enumerate(sizes)]
+
+
+@given(SIZES.map(people_of))
 def test_packing_never_breaks_a_limit_and_never_loses_doubles_or_reorders(people) -> None:
     packed = list(chunks(people))
 
@@ -115,12 +136,9 @@ def test_packing_never_breaks_a_limit_and_never_loses_doubles_or_reorders(people
     assert [entity for chunk in packed for entity in chunk.entities] == [
         entity for person in people for entity in person
     ]
-    assert [owner for chunk in packed for owner in chunk.owners] == [
-        owner for owner, person in enumerate(people) for _ in person
-    ]
 
 
-@given(PEOPLE)
+@given(SIZES.map(people_of))
 def test_packing_takes_as_few_requests_as_sizes_allow(people) -> None:
     size = sum(len(entity.body) + 1 for person in people for entity in person)
 
@@ -128,22 +146,27 @@ def test_packing_takes_as_few_requests_as_sizes_allow(people) -> None:
     assert len(list(chunks(people))) <= size // (MAX_BODY_BYTES - 3 * MAX_ENTITY_BYTES - 20) + 1
 
 
-@given(PEOPLE)
+@given(SIZES.map(people_of))
 def test_what_belongs_to_a_person_arrives_in_one_request(people) -> None:
-    owners = [{*chunk.owners} for chunk in chunks(people)]
+    owners = [{entity.owner for entity in chunk.entities} for chunk in chunks(people)]
 
     assert all(one.isdisjoint(other) for one, other in combinations(owners, 2))
 
 
-def test_a_person_too_large_for_a_request_is_spread_over_several() -> None:
-    person = [Entity(b"x" * MAX_ENTITY_BYTES)] * 40
+def test_a_person_too_large_for_a_request_is_spread_over_several_in_order() -> None:
+    person = [Entity(0, b"%032000d" % number) for number in range(40)]
 
-    assert [{*chunk.owners} for chunk in chunks([person])] == [{0}] * 3
+    packed = list(chunks([person]))
+
+    assert [len(chunk.entities) for chunk in packed] == [15, 15, 10]
+    assert [entity for chunk in packed for entity in chunk.entities] == person
 
 
 @given(st.integers(1, 1200), st.integers(1, 3))
-def test_a_request_holds_at_most_a_thousand_entities(people, parts) -> None:
-    packed = list(chunks([[Entity(b"x")] * parts] * people))
+def test_a_request_holds_at_most_a_thousand_entities_events_included(people, parts) -> None:
+    events = [Entity(0, b"e", is_event=True)] * (parts - 1)
+
+    packed = list(chunks([[Entity(0, b"x"), *events]] * people))
 
     full, rest = divmod(people, 1000 // parts)
     most = 1000 // parts * parts
@@ -157,12 +180,11 @@ def test_a_body_is_a_batch_of_entities() -> None:
 
 
 def test_the_halves_of_a_chunk_have_all_of_its_entities() -> None:
-    (chunk,) = chunks([[Entity(b"1")], [Entity(b"2")], [Entity(b"3")]])
+    whole = [Entity(0, b"1"), Entity(1, b"2"), Entity(2, b"3")]
 
-    first, second = chunk.halves()
+    first, second = Chunk(whole).halves()
 
-    assert [each.body for each in (*first.entities, *second.entities)] == [b"1", b"2", b"3"]
-    assert [*first.owners, *second.owners] == [0, 1, 2]
+    assert [*first.entities, *second.entities] == whole
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"errors": []}', b'{"errors": null}'])
