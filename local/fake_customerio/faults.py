@@ -1,7 +1,7 @@
 """Faults: what goes wrong with requests, for whom, and how often.
 
 The control endpoint plans faults. The first planned fault that matches a request applies to it. If
-that fault refuses a person, all other matching refusals of a person apply too. If the request is
+that fault refuses entities, all other matching refusals of entities apply too. If the request is
 accepted in spite of the fault, matching refusals apply as they would without it.
 Faults apply only to requests with valid credentials.
 """
@@ -9,9 +9,11 @@ Faults apply only to requests with valid credentials.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from local.fake_customerio.people import Entity
 
 
 class FaultKind(StrEnum):
@@ -30,9 +32,9 @@ class FaultKind(StrEnum):
     NONSENSE = "nonsense"
     """The request is ignored, and the answer is 200 with `body`, or with HTML."""
     REFUSE = "refuse"
-    """`person` is refused with `reason`, and the rest of the request is accepted."""
+    """`person` or `event` is refused with `reason`, and the rest of the request is accepted."""
     REFUSE_BATCH = "refuse_batch"
-    """The whole request is refused with 400 because `person` is in it."""
+    """The whole request is refused with 400 because `person` or `event` is in it."""
 
 
 _ACCEPTING = {FaultKind.DELAY, FaultKind.DROP_AFTER, FaultKind.TRUNCATE}
@@ -52,16 +54,23 @@ class Fault:
     """Seconds to wait first, for any kind."""
     person: str | None = None
     """Only requests with exactly this identifier; None for any."""
+    event: str | None = None
+    """Only requests with an event of this name, of `person` if there is one; None for any."""
     path: str | None = None
     """Only requests whose path starts with this; None for any."""
     times: int | None = 1
     """How often the fault applies; None for always."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError if the kind needs a person and none is named."""
-        if self.kind in _REFUSING and not self.person:
-            message = f"a fault of kind {self.kind} names a person"
+        """Raise ValueError if the kind needs a person or an event and none is named."""
+        if self.kind in _REFUSING and not (self.person or self.event):
+            message = f"a fault of kind {self.kind} names a person or an event"
             raise ValueError(message)
+
+    def concerns(self, entity: Entity) -> bool:
+        """Tell whether the entity is of the person and of the event that the fault names."""
+        is_of_event = self.event is None or (entity.action, entity.name) == ("event", self.event)
+        return is_of_event and (self.person is None or self.person in entity.identifiers.values())
 
 
 @dataclass(slots=True)
@@ -71,13 +80,13 @@ class PlannedFault:
     fault: Fault
     applied: int = 0
 
-    def matches(self, path: str, people: AbstractSet[str]) -> bool:
+    def matches(self, path: str, entities: Sequence[Entity]) -> bool:
         """Tell whether the fault applies to this request."""
         fault = self.fault
         return (
             (fault.times is None or self.applied < fault.times)
             and (fault.path is None or path.startswith(fault.path))
-            and (fault.person is None or fault.person in people)
+            and ((fault.person or fault.event) is None or any(map(fault.concerns, entities)))
         )
 
 
@@ -89,9 +98,9 @@ class Faults:
         self.planned: list[PlannedFault] = []
         self.applied: Counter[FaultKind] = Counter()
 
-    def take(self, path: str, people: AbstractSet[str]) -> list[Fault]:
+    def take(self, path: str, entities: Sequence[Entity]) -> list[Fault]:
         """Return and count the faults that apply to this request, the first planned one first."""
-        matching = [planned for planned in self.planned if planned.matches(path, people)]
+        matching = [planned for planned in self.planned if planned.matches(path, entities)]
         applying = matching[:1]
         if matching and matching[0].fault.kind in _ACCEPTING:
             matching = [each for each in matching if each.fault.kind in _REFUSING]

@@ -24,10 +24,10 @@ class RequestRecord:
     path: str
     site_id: str
     """Empty if the credentials were refused."""
-    people: int
+    entities: int
     refused: int
     reason: str
-    """Why the first of the refused people, or the whole request, was refused."""
+    """Why the first of the refused entities, or the whole request, was refused."""
     status: int | None
     """None if the connection broke before the answer."""
     fault: FaultKind | None

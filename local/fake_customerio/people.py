@@ -11,7 +11,9 @@ If the documentation does not say what happens, the fake does this:
   dropped, and the rest of the update applied.
 * If an update has an unknown id and the email of a known person, it updates that person, who gets
   the new id.
-* An update of an unknown `cio_id` is ignored.
+* An update or an event of an unknown `cio_id` is ignored. Any other event of an unknown person
+  creates the person.
+* An event whose id was taken before, of whomever in the workspace, is ignored.
 """
 
 from __future__ import annotations
@@ -37,13 +39,25 @@ class Ordering(StrEnum):
 
 
 class Entity(msgspec.Struct, frozen=True):
-    """One change of one person, as in the v2 API."""
+    """One change or event of one person, as in the v2 API; `name` and `id` are an event's."""
 
     type: Literal["person"]
-    action: Literal["identify", "delete"]
+    action: Literal["identify", "delete", "event"]
     identifiers: dict[str, str]
     attributes: dict[str, Any] = {}
     timestamp: int | None = None
+    name: str = ""
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event of a person."""
+
+    name: str
+    id: str | None
+    timestamp: int | None
+    attributes: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,8 @@ class PersonRecord:
     cio_id: str = field(default="", compare=False)
     set_at: dict[str, int] = field(default_factory=dict, compare=False)
     """The timestamp with which each attribute was last set or removed."""
+    events: tuple[EventRecord, ...] = ()
+    """In the order in which they arrived."""
 
 
 class People:
@@ -68,11 +84,15 @@ class People:
         self.ordering = ordering
         self._records: dict[str, PersonRecord] = {}
         self._known_as: dict[tuple[str, str, str], str] = {}
+        self._event_ids: set[tuple[str, str]] = set()
         self._numbers = itertools.count(1)
 
     def apply(self, site_id: str, entity: Entity) -> None:
-        """Apply one change; an older one is ignored without an error."""
+        """Apply one change or event; an older change or a double is ignored without an error."""
         known = self._find(site_id, entity)
+        if entity.action == "event":
+            self._add_event(site_id, entity, known)
+            return
         if entity.action == "delete":
             if known:
                 self._forget(known)
@@ -96,6 +116,19 @@ class People:
         }
         self._forget(person)
         self._keep(_updated(person, free, changes, newest.timestamp))
+
+    def _add_event(self, site_id: str, entity: Entity, known: PersonRecord | None) -> None:
+        if known is None and "cio_id" in entity.identifiers:
+            return
+        if entity.id is not None:
+            event_id = site_id, entity.id.upper()
+            if event_id in self._event_ids:
+                return
+            self._event_ids.add(event_id)
+        person = known or replace(self._add(site_id), identifiers=entity.identifiers)
+        event = EventRecord(entity.name, entity.id, entity.timestamp, entity.attributes)
+        self._forget(person)
+        self._keep(replace(person, events=(*person.events, event)))
 
     def _in_order(self, entity: Entity, person: PersonRecord) -> Entity | None:
         """Return the part of an update that is not outdated; None if all of it is."""

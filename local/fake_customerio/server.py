@@ -23,7 +23,7 @@ from local.fake_customerio import track
 from local.fake_customerio.control import Control
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.journal import RequestRecord
-from local.fake_customerio.people import People
+from local.fake_customerio.people import Entity, People
 from local.fake_customerio.state import State
 from local.fake_customerio.track import Answer, Call, Refusal
 
@@ -67,7 +67,7 @@ class TrackServer:
             body = await request.read()
             site_id = self._site_id(request)
             call = read(request, body) if site_id else _UNAUTHORIZED
-            faults = session.faults.take(request.path, call.identifiers()) if site_id else []
+            faults = session.faults.take(request.path, call.read) if site_id else []
             fault = faults[0] if faults else None
             if fault and fault.delay:
                 await asyncio.sleep(fault.delay)
@@ -79,7 +79,7 @@ class TrackServer:
                     method=request.method,
                     path=request.path,
                     site_id=site_id,
-                    people=len(call.entities),
+                    entities=len(call.entities),
                     refused=len(refused),
                     reason="" if is_dropped else answer.reason,
                     status=None if is_dropped else answer.status,
@@ -156,12 +156,12 @@ def _answer(
         case [Fault(kind=FaultKind.DROP)]:
             answer = Answer(0, b"")
         case _:
-            unwanted = {
-                fault.person: _refusal(fault)
-                for fault in faults
-                if fault.person and fault.kind is FaultKind.REFUSE
-            }
-            refused = track.perform(call, site_id, people, unwanted)
+            refusing = [fault for fault in faults if fault.kind is FaultKind.REFUSE]
+
+            def refuse(entity: Entity) -> Refusal | None:
+                return next((_refusal(each) for each in refusing if each.concerns(entity)), None)
+
+            refused = track.perform(call, site_id, people, refuse)
             answer = call.answer(refused)
     return answer, refused
 
@@ -184,4 +184,5 @@ async def _respond(
 
 
 def _refusal(fault: Fault) -> Refusal:
-    return Refusal(fault.reason, "identifiers", "refused by a planned fault")
+    field = "name" if fault.event else "identifiers"
+    return Refusal(fault.reason, field, "refused by a planned fault")

@@ -8,7 +8,9 @@ If the documentation does not say what happens, the fake does this:
 * KB means 1,000 bytes, the stricter reading: a batch has fewer than 500,000 bytes and an entity at
   most 32,000, as sent. A larger batch is answered with 413, and a larger entity is refused.
 * The limit of 300 attributes is for each update, not for each person.
+* The limits on attributes are for people. An event only has to fit an entity.
 * `phone` is not an identifier, and only people are known, no objects or deliveries.
+* Of events, `page` and `screen` are not known.
 * An empty batch is accepted.
 """
 
@@ -29,8 +31,10 @@ ATTRIBUTES = 300
 NAME_BYTES = 150
 VALUE_BYTES = 1_000
 IDENTIFIER_BYTES = 150
+EVENT_NAME_BYTES = 100
 
 _IDENTIFIERS = {"id", "email", "cio_id"}
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ class Call:
     entities: Sequence[Entity | Refusal]
     answer: Callable[[Mapping[int, Refusal]], Answer]
 
-    def identifiers(self) -> set[str]:
-        """Return the identifiers of all people in the request."""
-        accepted = (each for each in self.entities if isinstance(each, Entity))
-        return {value for each in accepted for value in each.identifiers.values()}
+    @property
+    def read(self) -> Sequence[Entity]:
+        """The entities that could be read."""
+        return [each for each in self.entities if isinstance(each, Entity)]
 
 
 class _Batch(msgspec.Struct):
@@ -108,24 +112,17 @@ def refused_whole(status: int, refusal: Refusal) -> Answer:
 
 
 def perform(
-    call: Call, site_id: str, people: People, refuse: Mapping[str, Refusal]
+    call: Call, site_id: str, people: People, refuse: Callable[[Entity], Refusal | None]
 ) -> dict[int, Refusal]:
-    """Apply all entities that may be applied; return the refusals, by place in the request."""
+    """Apply the entities that `refuse` has nothing against; return the refusals, by place."""
     refused = {}
     for index, each in enumerate(call.entities):
-        judged = _judged(each, refuse)
-        if isinstance(judged, Refusal):
-            refused[index] = judged
-        else:
-            people.apply(site_id, judged)
+        refusal = each if isinstance(each, Refusal) else refuse(each)
+        if refusal is not None:
+            refused[index] = refusal
+        elif isinstance(each, Entity):
+            people.apply(site_id, each)
     return refused
-
-
-def _judged(entity: Entity | Refusal, refuse: Mapping[str, Refusal]) -> Entity | Refusal:
-    if refuse and isinstance(entity, Entity):
-        unwanted = (refuse[name] for name in entity.identifiers.values() if name in refuse)
-        return next(unwanted, entity)
-    return entity
 
 
 def _batch_answer(refused: Mapping[int, Refusal]) -> Answer:
@@ -193,6 +190,19 @@ def _breaches(entity: Entity) -> Iterator[Refusal]:
         yield Refusal("invalid", "identifiers", "exactly one of id, email and cio_id is needed")
     for kind, value in entity.identifiers.items():
         yield from _identifier_breaches(kind, value)
+    yield from _event_breaches(entity) if entity.action == "event" else _person_breaches(entity)
+
+
+def _event_breaches(entity: Entity) -> Iterator[Refusal]:
+    if not entity.name.strip():
+        yield Refusal("required", "name", "an event needs a name")
+    if len(entity.name.encode()) > EVENT_NAME_BYTES:
+        yield Refusal("too_long", "name", "an event's name has at most 100 bytes")
+    if entity.id is not None and not _ULID.fullmatch(entity.id):
+        yield Refusal("invalid", "id", "an event's id is a ULID")
+
+
+def _person_breaches(entity: Entity) -> Iterator[Refusal]:
     if len(entity.attributes) > ATTRIBUTES:
         yield Refusal("too_many", "attributes", "cannot identify more than 300 attributes")
     for name, value in entity.attributes.items():

@@ -15,10 +15,12 @@ import urllib3
 
 from handler.customerio.client import TrackApi
 from handler.domain.attributes import Person
+from handler.domain.events import Event
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,
+    EventRejectedError,
     OutOfTimeError,
     PersonRejectedError,
     RetryableError,
@@ -164,7 +166,7 @@ def test_after_any_other_4xx_both_halves_are_sent(fake, caller, status) -> None:
 
     assert isinstance(first, PersonRejectedError)
     assert second is None
-    assert [request.people for request in fake.requests()] == [2, 1, 1]
+    assert [request.entities for request in fake.requests()] == [2, 1, 1]
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -353,6 +355,84 @@ def test_a_person_of_several_entities_is_refused_if_one_of_them_is(fake, caller)
     assert first is None
     assert isinstance(second, PersonRejectedError)
     assert len(held(fake)["42"]) == 401
+
+
+EVENT_IDS = ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "01BX5ZZKBKACTAV9WEVGEMMVRZ")
+
+
+def with_events(value="42", **attributes) -> Person:
+    """Return somebody who entered one audience and left another."""
+    entered, left = EVENT_IDS
+    moves = [
+        Event(entered, "Audience Entered", 1_790_000_000, 11, "Newcomers"),
+        Event(left, "Audience Exited", 1_790_000_001, 12, "Lapsed"),
+    ]
+    return someone(value, fields={"events": moves}, **attributes)
+
+
+def event_names(fake) -> dict[str, list[str]]:
+    return {one.identifiers["id"]: [event.name for event in one.events] for one in fake.people()}
+
+
+def test_events_go_in_the_same_request_after_their_person(fake, caller) -> None:
+    assert caller.deliver(with_events("42"), someone("43")) == [None, None]
+
+    assert [request.entities for request in fake.requests()] == [4]
+    assert [update.entity.action for update in fake.updates("42")] == [
+        "identify",
+        "event",
+        "event",
+    ]
+    assert event_names(fake) == {"42": ["Audience Entered", "Audience Exited"], "43": []}
+
+
+def test_207_for_an_event_says_so_and_everything_else_is_taken(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE, event="Audience Entered", reason="invalid"))
+
+    first, second = caller.deliver(with_events("42"), someone("43"))
+
+    assert isinstance(first, EventRejectedError)
+    assert str(first) == "name: invalid"
+    assert second is None
+    assert event_names(fake) == {"42": ["Audience Exited"], "43": []}
+
+
+def test_400_for_an_event_is_halved_down_to_it_and_everything_else_is_taken(fake, caller) -> None:
+    fake.misbehave(
+        Fault(FaultKind.REFUSE_BATCH, event="Audience Entered", reason="invalid", times=None)
+    )
+
+    outcomes = caller.deliver(someone("41"), with_events("42"), someone("43"))
+
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        EventRejectedError,
+        type(None),
+    ]
+    assert held(fake).keys() == {"41", "42", "43"}
+    assert event_names(fake)["42"] == ["Audience Exited"]
+
+
+def test_a_person_who_is_refused_along_with_an_event_is_refused(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE, event="Audience Exited"))
+
+    (outcome,) = caller.deliver(with_events("42", first_name="x" * 1001))
+
+    assert isinstance(outcome, PersonRejectedError)
+
+
+def test_an_event_that_was_taken_is_not_taken_again(fake, caller) -> None:
+    caller.deliver(with_events())
+    caller.deliver(with_events())
+
+    assert event_names(fake) == {"42": ["Audience Entered", "Audience Exited"]}
+
+
+def test_events_count_towards_the_thousand_of_a_request(fake, caller) -> None:
+    caller.deliver(*(with_events(str(n)) for n in range(334)))
+
+    # A person of three entities does not fit next to 333 of them.
+    assert sorted(request.entities for request in fake.requests()) == [3, 999]
 
 
 def test_the_region_is_asked_for_once_and_its_url_is_used(fake) -> None:

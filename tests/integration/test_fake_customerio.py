@@ -17,7 +17,7 @@ import urllib3
 from handler.customerio.client import TrackApi
 from handler.domain.options import DeliveryOptions
 from local.fake_customerio.faults import Fault, FaultKind
-from local.fake_customerio.people import Ordering, PersonRecord
+from local.fake_customerio.people import EventRecord, Ordering, PersonRecord
 from local.fake_customerio.process import FakeCustomerio
 from tests.builders import NOW, audience, body, deadline, message, profile
 from tests.stand_ins.forwarder import forwarder
@@ -75,6 +75,14 @@ def identify(
         "attributes": attributes,
     }
     return entity if timestamp is None else entity | {"timestamp": timestamp}
+
+
+def event(person: str = "p1", /, **fields: object) -> dict[str, Any]:
+    """Return the entity of an event of a person."""
+    return identify(person) | {"action": "event", "name": "Opened"} | fields
+
+
+ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
 def send_batch(fake: FakeCustomerio, *entities: object) -> urllib3.BaseHTTPResponse:
@@ -314,11 +322,53 @@ def test_a_forwarder_that_creates_nobody_updates_who_is_there(fake) -> None:
     assert len([name for name in only_person(fake).attributes if name.startswith("In ")]) == 400
 
 
+# Events
+
+
+def test_an_event_is_kept_with_its_person_and_changes_no_attribute(fake) -> None:
+    opened = event("p1", id=ULID, timestamp=4, attributes={"page": "home"})
+
+    answer = send_batch(fake, identify("p1", timestamp=5, plan="free"), opened)
+
+    assert answer.status == 200
+    person = only_person(fake)
+    assert (person.attributes, person.timestamp, person.updates) == ({"plan": "free"}, 5, 1)
+    assert person.events == (EventRecord("Opened", ULID, 4, {"page": "home"}),)
+
+
+def test_an_event_creates_the_person_but_not_of_an_unknown_cio_id(fake) -> None:
+    send_batch(fake, event("p1"), event() | {"identifiers": {"cio_id": "nobody"}})
+
+    assert only_person(fake).identifiers == {"id": "p1"}
+
+
+def test_an_event_is_dropped_if_its_id_was_taken_before_in_the_workspace(fake) -> None:
+    send_batch(fake, event("p1", id=ULID), event("p1", id=ULID.lower(), name="Closed"))
+    send(fake, ENTITY, event("p2", id=ULID))
+    send(fake, ENTITY, event("p1", id=ULID), site_id=OTHER_SITE, api_key=OTHER_KEY)
+
+    assert [(one.site_id, len(one.events)) for one in fake.people()] == [
+        (SITE, 1),
+        (OTHER_SITE, 1),
+    ]
+
+
+def test_events_without_an_id_are_all_kept_in_their_order(fake) -> None:
+    send_batch(fake, event(name="First"), event(name="Second"), event(name="Second"))
+
+    assert [one.name for one in only_person(fake).events] == ["First", "Second", "Second"]
+
+
 # Refusals
 
 REFUSED = {
     "type": (identify() | {"type": "object"}, "type"),
-    "action": (identify() | {"action": "event"}, "action"),
+    "action": (identify() | {"action": "suppress"}, "action"),
+    "event without a name": (event(name=" "), "name"),
+    "long event name": (event(name="é" * 50 + "x"), "name"),
+    "event id that is no ULID": (event(id="8" + "0" * 25), "id"),
+    "event id too short": (event(id="0" * 25), "id"),
+    "event with a text timestamp": (event(timestamp="5"), "timestamp"),
     "attributes": (identify() | {"attributes": []}, "attributes"),
     "no identifiers": ({"type": "person", "action": "identify"}, "identifiers"),
     "empty identifiers": (identify() | {"identifiers": {}}, "identifiers"),
@@ -367,6 +417,7 @@ def test_a_bad_entity_alone_is_answered_400(fake) -> None:
 def test_entities_at_the_limits_are_accepted(fake) -> None:
     answer = send_batch(
         fake,
+        event(name="é" * 50, id="7" + "Z" * 25),
         identify("é" * 75),
         identify("é" * 74 + "@x"),
         identify("p1", **{"é" * 75: "é" * 500}),
@@ -573,6 +624,28 @@ def test_refused_people_are_refused_alone_all_in_one_answer(fake) -> None:
     assert send(fake, ENTITY, identify("p3")).status == 200
 
 
+def test_events_of_a_name_are_refused_and_everything_else_is_accepted(fake) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE, event="Opened", times=None))
+
+    answer = send_batch(fake, identify("p1", name="Opened"), event("p1"), event(name="Closed"))
+
+    assert answer.status == 207
+    assert [error["batch_index"] for error in answer.json()["errors"]] == [1]
+    assert [one.name for one in only_person(fake).events] == ["Closed"]
+
+
+def test_events_may_be_refused_of_one_person_only(fake) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE_BATCH, event="Opened", person="p2", times=None))
+
+    assert send_batch(fake, event("p1"), identify("p2")).status == 200
+    assert send_batch(fake, identify("p1"), event("p2")).status == 400
+
+
+def test_a_refusal_names_a_person_or_an_event() -> None:
+    with pytest.raises(ValueError, match="names a person or an event"):
+        Fault(FaultKind.REFUSE)
+
+
 def test_a_batch_may_be_refused_as_a_whole_for_one_person(fake) -> None:
     fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="p2", times=None))
 
@@ -644,7 +717,7 @@ def test_every_request_is_recorded_with_its_answer(fake) -> None:
     batch, region, unauthorized = fake.requests()
 
     assert (batch.number, batch.method, batch.path, batch.site_id) == (1, "POST", BATCH, SITE)
-    assert (batch.people, batch.refused, batch.status, batch.fault) == (2, 1, 207, None)
+    assert (batch.entities, batch.refused, batch.status, batch.fault) == (2, 1, 207, None)
     assert "empty" in batch.reason
     assert 0 <= batch.duration < 30
     assert (region.number, region.status, region.fault) == (2, 503, FaultKind.STATUS)
