@@ -7,6 +7,7 @@ the last turn at which another invocation could have gone first is taken differe
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from handler.domain.membership import PersonState, merge
+from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
 from handler.errors import RetryableError
 from handler.jobs.forward import Forwarder
@@ -88,6 +90,11 @@ class Outside:
         membership: str = self.customerio.people.get(person, {}).get("SegmentMembership", "")
         return membership
 
+    def events(self) -> list[tuple[str, int]]:
+        """Return the names and audiences of the events that Customer.io took."""
+        events = self.customerio.events.values()
+        return sorted((event.name, event.audience_id) for event in events)
+
     def seen_by(self, number: int, stage: Stage, queue: MemoryQueue) -> Forwarder:
         def staged(target: object, name: str) -> Callable[..., Any]:
             def call(*args: Any, **how: Any) -> Any:
@@ -112,6 +119,7 @@ class Outside:
             queue=queue,
             now=lambda: self.now,
             one_attribute_per_audience=True,
+            options=DeliveryOptions(membership_events=True),
         )
 
 
@@ -251,6 +259,27 @@ def expected(known: PersonState, bodies: Sequence[str]) -> dict[str, Any]:
     return play_on(Outside(known, ticking=True), in_order).customerio.people["42"]
 
 
+def events_of(bodies: Sequence[str]) -> list[tuple[str, int]]:
+    """The names and audiences of the events of these messages, doubles left out."""
+    changes = {
+        (one["action"], one["audience_id"])
+        for text in bodies
+        for someone in json.loads(text)["user_profiles"]
+        for one in someone["audiences"]
+    }
+    names = {"add": "Audience Entered", "delete": "Audience Exited"}
+    return sorted((names[action], audience_id) for action, audience_id in changes)
+
+
+def assert_events(ended: Outside, bodies: Sequence[str]) -> None:
+    """Each change has one event; only one that a newer change undid may have none."""
+    undone = [("Audience Entered", 11)] if LEAVE_11 in bodies else []
+
+    seen, told = ended.events(), events_of(bodies)
+    assert sorted({*seen, *undone}) == sorted({*told, *undone})
+    assert len(seen) == len({*seen})
+
+
 WORLDS = {
     "all in one second": {"ticking": False},
     "a second a step": {"ticking": True},
@@ -269,6 +298,7 @@ def test_in_every_order_of_two_invocations_the_newest_state_is_what_stays(scene,
     for ended in every_order(lambda choose: play(known, bodies, choose, **WORLDS[world])):
         orders += 1
         assert ended.customerio.people["42"] == wanted
+        assert_events(ended, bodies)
 
     # Of two invocations with four steps each there are 70 orders, and more with each conflict.
     assert orders >= 70
@@ -283,6 +313,7 @@ def test_in_many_orders_of_three_invocations_the_newest_state_is_what_stays(worl
     for _ in range(400):
         ended = play(known, bodies, chance.choice, **WORLDS[world])
         assert ended.customerio.people["42"] == wanted
+        assert_events(ended, bodies)
 
 
 # --- identifiers that change ---
@@ -351,5 +382,6 @@ def test_in_many_orders_a_changed_identifier_leaves_nobody_under_the_former(scen
         play_on(outside, before)
         outside.now = NOW
         play_in(outside, bodies, chance.choice)
+        assert outside.events() == events_of([*before, *bodies])
         lists = {email: outside.list_of(email) for email in wanted}
         assert lists == wanted
