@@ -1,4 +1,4 @@
-"""Events: each change that counts is told to Customer.io, and no other."""
+"""Membership events: each change that counts is told to Customer.io once, and no other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.events import MAX_NAME_BYTES, Event, events
+from handler.domain.events import events
 from handler.domain.membership import PersonState, merge
 from handler.domain.options import DeliveryOptions
-from handler.domain.profile import MembershipChange
 from handler.domain.update import person_key
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, UnavailableError
@@ -29,7 +28,7 @@ from tests.builders import (
     profile_of,
     update,
 )
-from tests.unit.test_forwarder import House
+from tests.stand_ins.forwarder import House
 
 KEY = person_key("site-a", profile_of(mpid=-7))
 JOIN = body(profile(audience(11)), at_ms=NOW_MS - 20)
@@ -41,72 +40,8 @@ def house() -> House:
     return House(delivery_options=DeliveryOptions(membership_events=True))
 
 
-def of(*changes, at_ms=NOW_MS, key=KEY) -> list[Event]:
-    """Return the events of somebody of whom nothing else is known."""
-    updates = [update(*changes, at_ms=at_ms)]
-    return [*events(key, merge(PersonState(), updates, now=NOW).memberships, updates)]
-
-
 def seen(house) -> list[tuple[str, int]]:
     return [(event.name, event.audience_id) for event in house.customerio.events.values()]
-
-
-# --- what an event says ---
-
-
-def test_an_event_names_the_audience_and_has_the_time_of_the_change() -> None:
-    (event,) = of(change(11, name="VIP"), at_ms=NOW_MS - 1500)
-
-    assert (event.name, event.audience_id, event.audience_name) == ("Audience Entered", 11, "VIP")
-    assert event.timestamp == NOW - 2
-
-
-def test_who_leaves_exits() -> None:
-    (event,) = of(change(11, joined=False))
-
-    assert event.name == "Audience Exited"
-
-
-def test_an_audience_without_a_name_goes_by_its_id() -> None:
-    (event,) = of(MembershipChange(11, "", is_member=True))
-
-    assert event.audience_name == "11"
-
-
-def test_a_long_name_is_cut_between_characters() -> None:
-    (event,) = of(change(11, name="é" * MAX_NAME_BYTES))
-
-    assert event.audience_name == "é" * (MAX_NAME_BYTES // 2)
-
-
-def test_the_same_change_always_has_the_same_id_and_another_change_another_one() -> None:
-    other_workspace = person_key("site-b", profile_of(mpid=-7))
-    other_person = person_key("site-a", profile_of(mpid=8))
-    ids = [
-        each.id
-        for each in (
-            *of(change(11)),
-            *of(change(12)),
-            *of(change(11, joined=False)),
-            *of(change(11), at_ms=NOW_MS - 1),
-            *of(change(11), key=other_workspace),
-            *of(change(11), key=other_person),
-        )
-    ]
-
-    assert len({*ids}) == len(ids) == 6
-    assert [each.id for each in of(change(11, name="Renamed"))] == ids[:1]
-
-
-def test_events_go_oldest_first() -> None:
-    updates = [
-        update(change(11), at_ms=NOW_MS),
-        update(change(12), at_ms=NOW_MS - 9),
-        update(change(13), at_ms=NOW_MS - 5),
-    ]
-    memberships = merge(PersonState(), updates, now=NOW).memberships
-
-    assert [event.audience_id for event in events(KEY, memberships, updates)] == [12, 13, 11]
 
 
 # --- which changes have one ---
@@ -344,8 +279,8 @@ class Change(NamedTuple):
     @property
     def event_id(self) -> str:
         key = person_key("site-a", profile_of(mpid=self.mpid))
-        changed = change(self.audience_id, joined=not self.has_left)
-        (event,) = of(changed, at_ms=self.at_ms, key=key)
+        updates = [update(change(self.audience_id, joined=not self.has_left), at_ms=self.at_ms)]
+        (event,) = events(key, merge(PersonState(), updates, now=NOW).memberships, updates)
         return event.id
 
 
