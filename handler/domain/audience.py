@@ -16,6 +16,9 @@ from handler.errors import UnreadableStateError
 MAX_FORMER_NAMES: Final = 5
 """Former names that are remembered of an audience: those that ended last."""
 
+MAX_NAME_BYTES: Final = 1000
+"""A longer name is cut, so that one message cannot fill a catalogue."""
+
 RENEWED_AFTER_MS: Final = 24 * 3600 * 1000
 """A name that is said again counts as news if it was learned so long ago, in milliseconds. Until
 then a rename and its reversal that arrive in the wrong order may end with the wrong name."""
@@ -58,8 +61,8 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
     def learn(self, news: AudienceNews) -> Audience:
         """Return the audience with what is new; itself if nothing is. The newest name counts."""
         known = self
-        if news.name:
-            known = known._named(news.name, news.at_ms)
+        if name := _bounded(news.name):
+            known = known._named(name, news.at_ms)
         if news.action == "add" and news.at_ms > known.added_at_ms:
             known = msgspec.structs.replace(known, added_at_ms=news.at_ms)
         if news.action == "remove" and news.at_ms > known.removed_at_ms:
@@ -80,6 +83,11 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
             return self
         former = _newest({**self.former, name: self.named_at_ms})
         return self if former == self.former else msgspec.structs.replace(self, former=former)
+
+
+def _bounded(name: str) -> str:
+    # Half a surrogate pair, which JSON may hold, is left out as well.
+    return name.encode(errors="ignore")[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _newest(former: Mapping[str, int]) -> Mapping[str, int]:

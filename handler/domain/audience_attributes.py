@@ -32,8 +32,8 @@ class AudienceAttributes:
     ) -> dict[str, bool | None]:
         """Return the attributes of the audiences that changes name; None clears one.
 
-        An audience that was renamed has its former attributes cleared. If another audience has
-        that name now, its attribute says whether the person is in that one.
+        An audience that was renamed has its former attributes cleared. If a current audience has
+        that name by now, the attribute says whether the person is in that one.
         """
         attributes: dict[str, bool | None] = {}
         for change in changes:
@@ -76,10 +76,10 @@ class AudienceAttributes:
 
     @cached_property
     def _by_attribute(self) -> Mapping[str, list[int]]:
-        """The audiences that have each attribute by their present name."""
+        """The audiences, but for removed ones, that have each attribute by their present name."""
         by_attribute: defaultdict[str, list[int]] = defaultdict(list)
         for audience_id, audience in self.catalogue.audiences.items():
-            if audience.name:
+            if audience.name and not audience.is_removed:
                 by_attribute[self._attribute(audience.name, audience_id)].append(audience_id)
         return by_attribute
 

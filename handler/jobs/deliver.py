@@ -7,7 +7,7 @@ It knows no message and no queue. Whoever has news hands it over as PersonUpdate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
-from handler.domain.audience import AudienceNews, Catalogue
+from handler.domain.audience import AudienceNews
 from handler.domain.events import events
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, VersionConflictError
@@ -212,20 +212,15 @@ class _Phases:
                 for key, state in self._run.successes(states).items()
                 if state.identifier is not None
             ]
-        again += self._renamed(posted, catalogues, except_for={*changed})
-        return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
-
-    def _renamed(
-        self,
-        posted: Sequence[Delivery],
-        catalogues: Mapping[str, Catalogue],
-        *,
-        except_for: Collection[str],
-    ) -> list[Delivery]:
-        """Return whose attributes have other names by now than those that were posted."""
-        return [
+        settled = {*changed, *self.result.failures}
+        again += [
             delivery
             for delivery in self._names.concerned(posted, catalogues)
-            if delivery.key not in {*except_for, *self.result.failures}
-            and self._person(delivery).attributes != self.result.persons[delivery.key].attributes
+            if delivery.key not in settled and self._has_other_names(delivery)
         ]
+        return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
+
+    def _has_other_names(self, delivery: Delivery) -> bool:
+        """Tell whether the names of audiences give a person other attributes than were posted."""
+        posted = self.result.persons[delivery.key]
+        return self._person(delivery).attributes != posted.attributes

@@ -13,6 +13,7 @@ from typing import Final
 from handler.domain.audience import AudienceNews, Catalogue
 from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.workspace import Workspace
+from handler.jobs.isolation import Failure
 from handler.jobs.post import Delivery
 from handler.jobs.run import Run
 
@@ -37,18 +38,18 @@ class AudienceNames:
         for delivery in deliveries:
             newest = said[delivery.news.workspace.site_id]
             for update in delivery.news.updates:
+                at_ms = update.at_ms
                 for change in update.changes:
                     named = change.audience_id, change.audience_name
-                    if change.audience_name and update.at_ms > newest.get(named, 0):
-                        newest[named] = update.at_ms
+                    if at_ms > newest.get(named, 0):
+                        newest[named] = at_ms
         for site_id, newest in said.items():
             news = [AudienceNews(key, at_ms, name) for (key, name), at_ms in newest.items()]
             failure = self._run.attempt(
                 partial(self._audiences.learn, site_id, news, deadline=self._run.deadline)
             )
             if failure is not None:
-                concerned = self._with_attributes(deliveries, {site_id})
-                self._run.fail([delivery.key for delivery in concerned], failure)
+                self._fail(deliveries, site_id, failure)
 
     def attributes(self, delivery: Delivery) -> AudienceAttributes:
         """Return the attributes of audiences for a person. Raises why they are not known."""
@@ -73,19 +74,27 @@ class AudienceNames:
     def concerned(
         self, deliveries: Sequence[Delivery], used: Mapping[str, Catalogue]
     ) -> list[Delivery]:
-        """Return who took attributes from a catalogue that has changed since."""
-        changed = {
-            site_id
-            for site_id, catalogue in used.items()
-            if self._audiences.of(site_id) is not catalogue
-        }
-        return self._with_attributes(deliveries, changed)
+        """Return who took attributes from a catalogue that has changed since.
 
-    def _with_attributes(
-        self, deliveries: Iterable[Delivery], site_ids: set[str]
-    ) -> list[Delivery]:
-        return [
-            delivery
-            for delivery in deliveries
-            if delivery.takes_audience_attributes and delivery.news.workspace.site_id in site_ids
-        ]
+        Whose catalogue cannot be read any more fails.
+        """
+        concerned: list[Delivery] = []
+        for site_id, catalogue in used.items():
+            newest = self._run.attempt(partial(self._audiences.of, site_id))
+            if not isinstance(newest, Catalogue):
+                self._fail(deliveries, site_id, newest)
+            elif newest is not catalogue:
+                concerned += _with_attributes(deliveries, site_id)
+        return concerned
+
+    def _fail(self, deliveries: Iterable[Delivery], site_id: str, failure: Failure) -> None:
+        concerned = _with_attributes(deliveries, site_id)
+        self._run.fail([delivery.key for delivery in concerned], failure)
+
+
+def _with_attributes(deliveries: Iterable[Delivery], site_id: str) -> list[Delivery]:
+    return [
+        delivery
+        for delivery in deliveries
+        if delivery.takes_audience_attributes and delivery.news.workspace.site_id == site_id
+    ]

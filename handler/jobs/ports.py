@@ -33,7 +33,7 @@ class People(Protocol):
     ) -> Mapping[str, int | RetryableError]:
         """Return each person's version as of now, 0 for none, or why it was not read.
 
-        The catalogues of these workspaces are read along.
+        The catalogues of these workspaces are as of now, too.
         """
 
     def save(

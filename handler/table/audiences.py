@@ -1,17 +1,24 @@
 """Audiences: each workspace's catalogue of audiences, one item of the table.
 
-People.py reads catalogues along with people. What messages teach comes in from jobs/deliver.py.
+people.py reads catalogues, or their versions, along with people. What messages teach comes in from
+jobs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 from handler.clock import Deadline, Now
 from handler.domain.audience import AudienceNews, Catalogue, pack_catalogue, unpack_catalogue
-from handler.errors import RetryableError, UnreadableStateError, VersionConflictError
+from handler.errors import (
+    OutOfTimeError,
+    RetryableError,
+    UnreadableStateError,
+    VersionConflictError,
+)
 from handler.table.items import Item, Items
 from handler.table.keys import catalogue_key
 
@@ -20,12 +27,6 @@ KEPT_S: Final = 60
 
 MAX_BYTES: Final = 380_000
 """A catalogue is not written any larger: DynamoDB takes 400 kB. That is some 8,000 audiences."""
-
-MAX_ROUNDS: Final = 5
-"""How often a catalogue is read again after someone else wrote it first."""
-
-FIELDS: Final = "pk, #version, audiences"
-"""The attributes of a catalogue's item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,71 +61,86 @@ class Audiences:
 
     def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
         """Keep what is new of a workspace's audiences. Raises the RetryableError if it is not."""
-        if site_id not in self._known:
-            self._read(site_id, deadline, consistent=False)
-        lost: RetryableError = VersionConflictError("others kept writing the catalogue first")
-        for _ in range(MAX_ROUNDS):
-            known = self.of(site_id)
-            learned = known.learn(news)
-            if learned is known:
+        if self._readable(site_id) is None:
+            self._read(site_id, deadline)
+        failure: RetryableError = OutOfTimeError("no time left to write the catalogue")
+        for _ in self._items.batches.rounds(deadline):
+            catalogue = self.of(site_id)
+            learned = catalogue.learn(news)
+            if learned is catalogue:
                 return
-            failure = self._save(site_id, learned, deadline)
-            if failure is None:
-                return
-            if not isinstance(failure, VersionConflictError):
-                raise failure
-            self._read(site_id, deadline, consistent=True)
-        raise lost
+            match self._save(site_id, learned, deadline):
+                case None:
+                    return
+                case VersionConflictError() as failure:
+                    self._read(site_id, deadline)
+                case error:
+                    raise error
+        raise failure
 
     def outdated(self, site_ids: Collection[str]) -> dict[str, str]:
         """Return the workspaces whose catalogue is to be read, by the key of its item."""
         oldest = self._now() - KEPT_S
-        known = (self._known.get(site_id) for site_id in site_ids)
         return {
             catalogue_key(site_id): site_id
-            for site_id, each in zip(site_ids, known, strict=True)
-            if each is None or each.read_at < oldest
+            for site_id in site_ids
+            if site_id not in self._known or self._known[site_id].read_at < oldest
         }
 
-    def note(self, site_ids: Mapping[str, str], items: Mapping[str, Any]) -> None:
-        """Note what was read of workspaces' catalogues; both by the key of the item."""
-        now = self._now()
-        for key, site_id in site_ids.items():
-            read = _catalogue(items[key])
-            known = self._known.get(site_id)
-            if known is not None and isinstance(known.catalogue, Catalogue):
-                # An error leaves what was read before. So does the same version, whose object
-                # others may hold, and an older one, from an eventually consistent read.
-                if isinstance(read, RetryableError):
-                    continue
-                if read.version <= known.catalogue.version:
-                    read = known.catalogue
-            self._known[site_id] = _Known(read, now)
+    def note(self, site_id: str, item: Item | RetryableError | None) -> None:
+        """Note what was read of a workspace's catalogue, if it is not older than what is known."""
+        read = _catalogue(item)
+        known = self._readable(site_id)
+        # Of an equal version, keep the object that others may hold. An eventually consistent read
+        # may even be older.
+        if known and isinstance(read, Catalogue) and read.version <= known.version:
+            read = known
+        self._keep(site_id, read)
 
-    def _read(self, site_id: str, deadline: Deadline, *, consistent: bool) -> None:
+    def compare(self, site_id: str, version: int | RetryableError, *, deadline: Deadline) -> None:
+        """Read a workspace's catalogue again if it does not have this version any more."""
+        known = self._readable(site_id)
+        if isinstance(version, RetryableError):
+            self._keep(site_id, version)
+        elif known is None or known.version != version:
+            self._read(site_id, deadline)
+
+    def _readable(self, site_id: str) -> Catalogue | None:
+        known = self._known.get(site_id)
+        return known.catalogue if known and isinstance(known.catalogue, Catalogue) else None
+
+    def _read(self, site_id: str, deadline: Deadline) -> None:
         key = catalogue_key(site_id)
-        items = self._items.read([key], deadline=deadline, ConsistentRead=consistent)
-        self.note({key: site_id}, items)
+        items = self._items.read([key], deadline=deadline, ConsistentRead=True)
+        self._keep(site_id, _catalogue(items[key]))
+
+    def _keep(self, site_id: str, read: Catalogue | RetryableError) -> None:
+        # What could not be read is to be read again at once.
+        read_at = self._now() if isinstance(read, Catalogue) else -math.inf
+        self._known[site_id] = _Known(read, read_at)
 
     def _save(
         self, site_id: str, catalogue: Catalogue, deadline: Deadline
     ) -> RetryableError | None:
+        """Write the version that follows the last; return why it was not written."""
+        before = catalogue.version - 1
         packed = pack_catalogue(catalogue)
         if len(packed) > MAX_BYTES:
             self._on_full(len(catalogue.audiences))
-            unsaved = Catalogue(catalogue.version - 1, catalogue.audiences)
-            self._known[site_id] = _Known(unsaved, self._now())
+            # This environment uses what it learned all the same.
+            self._keep(site_id, Catalogue(before, catalogue.audiences))
             return None
         key = catalogue_key(site_id)
         fields: list[dict[str, Any]] = [{"N": str(catalogue.version)}, {"B": packed}]
-        if catalogue.version == 1:
+        statement: dict[str, Any] = {
+            "Statement": self._update,
+            "Parameters": [*fields, {"S": key}, {"N": str(before)}],
+        }
+        if before == 0:
             statement = {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
-        else:
-            before = {"N": str(catalogue.version - 1)}
-            statement = {"Statement": self._update, "Parameters": [*fields, {"S": key}, before]}
         failures = self._items.write({key: statement}, deadline=deadline)
         if not failures:
-            self._known[site_id] = _Known(catalogue, self._now())
+            self._keep(site_id, catalogue)
         return failures.get(key)
 
 

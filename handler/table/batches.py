@@ -57,7 +57,7 @@ class Batches:
             answers: dict[_Key, _Answer | RetryableError] = {}
             waiting = batch
             failure: RetryableError = OutOfTimeError(f"no time left to {to}")
-            for _ in self._rounds(deadline):
+            for _ in self.rounds(deadline):
                 try:
                     answers.update(call(waiting))
                 except (BotoCoreError, ClientError) as error:
@@ -74,8 +74,8 @@ class Batches:
         answered = side_by_side(self.executor, ask_batch, slices(keys, size))
         return {key: answer for answers in answered for key, answer in answers.items()}
 
-    def _rounds(self, deadline: Deadline) -> Iterator[int]:
-        """Count the calls for one batch, each but the first after a wait, while time lasts."""
+    def rounds(self, deadline: Deadline) -> Iterator[int]:
+        """Count the calls for one thing, each but the first after a wait, while time lasts."""
         for number in range(MAX_ROUNDS):
             wait = self.backoff(number) if number else 0.0
             if not deadline.allows(wait + AWS_CALL_S):

@@ -14,7 +14,7 @@ from handler.domain.membership import TOMBSTONE_LIFE_S, PersonState, is_member
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier
 from handler.errors import RetryableError, UnreadableStateError
-from handler.table.audiences import FIELDS, Audiences
+from handler.table.audiences import Audiences
 from handler.table.items import Item, Items
 from handler.table.keys import IDENTIFIER_INDEX, catalogue_key, is_in_workspace, workspace_of
 
@@ -50,7 +50,8 @@ class People:
         items = self._items.read(
             [*keys, *catalogues], deadline=deadline, ConsistentRead=consistent
         )
-        self._audiences.note(catalogues, items)
+        for key, site_id in catalogues.items():
+            self._audiences.note(site_id, items[key])
         return {key: _parsed(_state, items[key]) for key in keys}
 
     def versions(
@@ -58,18 +59,20 @@ class People:
     ) -> dict[str, int | RetryableError]:
         """Return the version of each person's item, read consistently; 0 for none.
 
-        The catalogues of these workspaces are read along.
+        So are the versions of these workspaces' catalogues; one that has changed is read again.
         """
         catalogues = {catalogue_key(site_id): site_id for site_id in catalogues_of}
         items = self._items.read(
             [*keys, *catalogues],
             deadline=deadline,
             ConsistentRead=True,
-            ProjectionExpression=FIELDS,
+            ProjectionExpression="pk, #version",
             ExpressionAttributeNames={"#version": "version"},
         )
-        self._audiences.note(catalogues, items)
-        return {key: _parsed(_version, items[key]) for key in keys}
+        versions = {key: _parsed(_version, item) for key, item in items.items()}
+        for key, site_id in catalogues.items():
+            self._audiences.compare(site_id, versions.pop(key), deadline=deadline)
+        return versions
 
     def save(
         self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline

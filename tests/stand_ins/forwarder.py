@@ -73,7 +73,8 @@ class House:
     """A forwarder and all it talks to."""
 
     def __init__(self, **settings) -> None:
-        self.people = MemoryPeople()
+        self.audiences = MemoryAudiences()
+        self.people = MemoryPeople(self.audiences)
         self.customerio = RecordingCustomerIo()
         self.credentials = FixedCredentials()
         self.queue = MemoryQueue()
@@ -83,6 +84,7 @@ class House:
         self.slept: list[float] = []
         self.forwarder = forwarder(
             people=self.people,
+            audiences=self.audiences,
             customerio=self.customerio,
             credentials=self.credentials,
             queue=self.queue,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from handler.clock import Deadline
@@ -19,29 +20,36 @@ from handler.errors import (
     EventRejectedError,
     PersonRejectedError,
     RetryableError,
-    UnavailableError,
     UnknownAccountError,
     VersionConflictError,
 )
-from handler.table.keys import is_in_workspace
+from handler.table.keys import is_in_workspace, workspace_of
 from tests.builders import WORKSPACE
 
 
 class MemoryPeople:
     """A table in memory, with the same compare-and-set as the real one."""
 
-    def __init__(self) -> None:
+    def __init__(self, audiences: MemoryAudiences | None = None) -> None:
         self.items: dict[str, PersonState] = {}
+        self.audiences = audiences or MemoryAudiences()
         self.calls: Counter[str] = Counter()
         self.failing: dict[str, RetryableError] = {}
         self.is_lagging = False
         self._before: dict[str, PersonState] = {}
         self.before_save: Callable[[], None] = lambda: None
 
+    def seen_with(self, audiences: MemoryAudiences) -> MemoryPeople:
+        """Return the same table as another environment sees it."""
+        other = copy(self)
+        other.audiences = audiences
+        return other
+
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
         self.calls["load consistently" if consistent else "load"] += 1
+        self.audiences.read_along({workspace_of(key) for key in keys})
         lagging = self.is_lagging and not consistent
         items = self.items | self._before if lagging else self.items
         return {key: self.failing.get(key) or items.get(key, PersonState()) for key in keys}
@@ -50,6 +58,7 @@ class MemoryPeople:
         self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
     ) -> dict[str, int | RetryableError]:
         self.calls["versions"] += 1
+        self.audiences.refresh(catalogues_of)
         return {
             key: self.failing.get(key) or self.items.get(key, PersonState()).version
             for key in keys
@@ -87,25 +96,41 @@ class MemoryPeople:
 
 
 class MemoryAudiences:
-    """Catalogues in memory. `is_broken`: nothing is written."""
+    """Catalogues in memory, as one environment knows them; another may share what is `kept`.
 
-    def __init__(self) -> None:
-        self.catalogues: dict[str, Catalogue] = {}
+    `failing`: no catalogue is read or written.
+    """
+
+    def __init__(self, kept: dict[str, Catalogue] | None = None) -> None:
+        self.kept = {} if kept is None else kept
+        self.failing: RetryableError | None = None
         self.writes = 0
-        self.is_broken = False
+        self._known: dict[str, Catalogue] = {}
 
     def of(self, site_id: str) -> Catalogue:
-        return self.catalogues.get(site_id, Catalogue())
+        if self.failing:
+            raise self.failing
+        return self._known.get(site_id, Catalogue())
 
     def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
-        known = self.of(site_id)
-        learned = known.learn(news)
-        if learned is known:
-            return
-        if self.is_broken:
-            raise UnavailableError("DynamoDB: InternalServerError")
-        self.writes += 1
-        self.catalogues[site_id] = learned
+        for _ in range(2):
+            known = self.of(site_id)
+            learned = known.learn(news)
+            if learned is known:
+                return
+            if self.kept.get(site_id, Catalogue()).version == known.version:
+                self.writes += 1
+                self.kept[site_id] = self._known[site_id] = learned
+                return
+            self.refresh([site_id])
+
+    def refresh(self, site_ids: Collection[str]) -> None:
+        """Read these catalogues as of now."""
+        self._known |= {key: self.kept[key] for key in site_ids if key in self.kept}
+
+    def read_along(self, site_ids: Collection[str]) -> None:
+        """Read these catalogues, but for those that are known."""
+        self.refresh([key for key in site_ids if key not in self._known])
 
 
 class RecordingCustomerIo:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from handler.domain.audience import (
     MAX_FORMER_NAMES,
+    MAX_NAME_BYTES,
     RENEWED_AFTER_MS,
     Audience,
     AudienceAction,
@@ -67,6 +68,16 @@ def test_the_same_name_again_is_no_news_within_a_day():
 
 def test_a_message_without_a_name_teaches_none():
     assert Catalogue().learn([named("", 10)]) == Catalogue()
+
+
+def test_one_long_name_does_not_fill_a_catalogue():
+    assert learned(named("é" * MAX_NAME_BYTES, 10)).name == "é" * (MAX_NAME_BYTES // 2)
+
+
+def test_half_a_character_in_a_name_is_left_out():
+    catalogue = Catalogue().learn([named("V\ud800IP", 10)])
+
+    assert unpack_catalogue(pack_catalogue(catalogue), version=1).audiences[11].name == "VIP"
 
 
 def test_only_the_last_former_names_are_kept():

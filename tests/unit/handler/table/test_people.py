@@ -17,7 +17,6 @@ from handler.errors import (
     UnavailableError,
     VersionConflictError,
 )
-from handler.table.keys import catalogue_key
 from handler.table.people import People
 from handler.table.table import open_table
 from tests.builders import NOW, deadline, state
@@ -44,8 +43,7 @@ class ScriptedDynamoDb:
 def people(dynamodb: Any, executor: Executor, sleep: Sleep) -> People:
     """People whose catalogue was read just now."""
     table = open_table(dynamodb, "people", executor, backoff=float, now=lambda: NOW, sleep=sleep)
-    catalogue = catalogue_key("")
-    table.audiences.note({catalogue: ""}, {catalogue: None})
+    table.audiences.note("", None)
     return table.people
 
 
