@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from handler.domain.audience import Catalogue
 from handler.domain.membership import PersonState, merge
 from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
@@ -34,7 +35,7 @@ from tests.builders import (
     update,
 )
 from tests.stand_ins.forwarder import forwarder
-from tests.stand_ins.ports import MemoryPeople, MemoryQueue, RecordingCustomerIo
+from tests.stand_ins.ports import MemoryAudiences, MemoryPeople, MemoryQueue, RecordingCustomerIo
 
 # The tracing of coverage would double the time that these take.
 pytestmark = pytest.mark.no_cover
@@ -74,16 +75,25 @@ class Outside:
     """What all invocations share: a table and Customer.io, behind a stage."""
 
     def __init__(
-        self, known: PersonState, *, ticking: bool, lagging: bool = False, whole: bool = False
+        self,
+        known: PersonState,
+        *,
+        ticking: bool,
+        lagging: bool = False,
+        whole: bool = False,
+        learns_in_a_step: bool = False,
     ) -> None:
         self.people = MemoryPeople()
         self.people.is_lagging = lagging
+        self.catalogues: dict[str, Catalogue] = {}
         if known.version:
             self.people.items[KEY] = known
         self.customerio = RecordingCustomerIo()
         self.customerio.orders_whole_updates = whole
         self.now = NOW
         self.ticking = ticking
+        # One step more makes several times as many orders, and matters only if names change.
+        self.learns_in_a_step = learns_in_a_step
 
     def list_of(self, person: str) -> str:
         """Return the audiences that Customer.io shows of a person; none of who is not there."""
@@ -104,17 +114,23 @@ class Outside:
 
             return call
 
+        audiences = MemoryAudiences(self.catalogues)
+        people = self.people.seen_with(audiences)
+
         class Staged:
-            load = staticmethod(staged(self.people, "load"))
-            save = staticmethod(staged(self.people, "save"))
-            versions = staticmethod(staged(self.people, "versions"))
-            known_as = staticmethod(staged(self.people, "known_as"))
+            load = staticmethod(staged(people, "load"))
+            save = staticmethod(staged(people, "save"))
+            versions = staticmethod(staged(people, "versions"))
+            known_as = staticmethod(staged(people, "known_as"))
+            learn = staticmethod(staged(audiences, "learn"))
+            of = staticmethod(audiences.of)
             deliver = staticmethod(staged(self.customerio, "deliver"))
             paused = staticmethod(self.customerio.paused)
             is_on_trial = staticmethod(self.customerio.is_on_trial)
 
         return forwarder(
             people=Staged(),
+            audiences=Staged() if self.learns_in_a_step else audiences,
             customerio=Staged(),
             queue=queue,
             now=lambda: self.now,
@@ -314,6 +330,47 @@ def test_in_many_orders_of_three_invocations_the_newest_state_is_what_stays(worl
         ended = play(known, bodies, chance.choice, **WORLDS[world])
         assert ended.customerio.people["42"] == wanted
         assert_events(ended, bodies)
+
+
+# --- an audience that is renamed ---
+
+
+def called(name: str, *, before_s: int, action: str = "add") -> str:
+    """Return a message that names audience 11, so long before now."""
+    return body(profile(audience(11, action, audience_name=name)), at_ms=NOW_MS - before_s * 1000)
+
+
+RENAMES = {
+    "a rename and a late message with the former name": (
+        [called("VIP", before_s=900)],
+        [called("Gold", before_s=10), called("VIP", before_s=20)],
+        {"In Gold": True, "In VIP": None},
+    ),
+    "a rename that both learn": (
+        [called("VIP", before_s=900)],
+        [called("Gold", before_s=20), called("Gold", before_s=10, action="delete")],
+        {"In Gold": False, "In VIP": None},
+    ),
+    "two renames": (
+        [called("VIP", before_s=900)],
+        [called("Gold", before_s=20), called("Loyal", before_s=10)],
+        {"In Loyal": True, "In Gold": None, "In VIP": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("scene", RENAMES)
+def test_in_many_orders_a_renamed_audience_keeps_no_former_attribute(scene, world) -> None:
+    before, bodies, wanted = RENAMES[scene]
+    chance = random.Random(20261126)
+
+    for _ in range(150):
+        outside = Outside(PersonState(), **WORLDS[world], learns_in_a_step=True)
+        play_on(outside, before)
+        play_in(outside, bodies, chance.choice)
+        attributes = outside.customerio.people["42"]
+        assert {name: attributes.get(name) for name in wanted} == wanted
 
 
 # --- identifiers that change ---
