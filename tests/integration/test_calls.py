@@ -11,13 +11,15 @@ import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
+from handler.table.audiences import KEPT_S
 from handler.table.table import open_table
 from local.fake_customerio.process import FakeCustomerio
-from tests.builders import NOW, WORKSPACE, audience, body, deadline, message, profile
+from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, deadline, message, profile
 from tests.stand_ins import forwarder as stand_ins
 from tests.stand_ins.ports import RecordingTelemetry
 
-PEOPLE = 1000
+PEOPLE = 999
+"""One more, and the catalogue would take an eleventh call of a hundred keys."""
 
 
 @pytest.fixture
@@ -31,11 +33,22 @@ def calls():
     return Counter()
 
 
+class Clock:
+    """A clock that is set by hand."""
+
+    now = NOW
+
+
 @pytest.fixture
-def forwarder(aws, fake, calls, table):
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def opened(aws, calls, table, clock):
+    """The table, with its calls counted."""
     with (
         closing(boto3.client("dynamodb", **aws.client_options)) as dynamodb,
-        urllib3.PoolManager(maxsize=4) as pool,
         ThreadPoolExecutor(4) as threads,
     ):
 
@@ -45,15 +58,25 @@ def forwarder(aws, fake, calls, table):
             calls[f"{name} to verify" if to_verify else name] += 1
 
         dynamodb.meta.events.register("before-send.dynamodb", count)
-        telemetry = RecordingTelemetry()
-        opened = open_table(
+        yield open_table(
             dynamodb,
             table,
             threads,
             backoff=lambda _: 0.0,
-            now=lambda: NOW,
+            now=lambda: clock.now,
             sleep=lambda _: None,
         )
+
+
+@pytest.fixture(params=[False, True], ids=["one list", "one attribute per audience"])
+def one_attribute(request) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def forwarder(opened, fake, one_attribute):
+    telemetry = RecordingTelemetry()
+    with urllib3.PoolManager(maxsize=4) as pool, ThreadPoolExecutor(4) as threads:
         yield stand_ins.forwarder(
             people=opened.people,
             audiences=opened.audiences,
@@ -68,20 +91,25 @@ def forwarder(aws, fake, calls, table):
                 url=fake.url,
             ),
             telemetry=telemetry,
+            one_attribute_per_audience=one_attribute,
         )
 
 
-def batch():
+def batch(*, named="Audience", at_ms=NOW_MS):
     """Everybody, in a message each, in a few audiences each."""
     return [
         message(
             body(
                 profile(
-                    *(audience(11_000 + number) for number in range(person % 5 + 1)),
+                    *(
+                        audience(11_000 + number, audience_name=f"{named} {number}")
+                        for number in range(person % 5 + 1)
+                    ),
                     mpid=person + 1,
                     customer_id=f"customer-{person}",
                     email=f"person-{person}@example.com",
                 ),
+                at_ms=at_ms,
             ),
             message_id=f"m-{person}",
         )
@@ -89,29 +117,75 @@ def batch():
     ]
 
 
-def test_a_thousand_people_take_sixty_calls_and_one_request(forwarder, fake, calls) -> None:
+READ, WRITTEN, VERIFIED = 10, 40, 10
+"""Calls for everybody, without those for catalogues."""
+
+
+def test_in_the_steady_state_audiences_cost_no_call(forwarder, fake, calls) -> None:
+    forwarder.process(batch(at_ms=NOW_MS - 1000), deadline=deadline())
+    calls.clear()
+
     failed = forwarder.process(batch(), deadline=deadline())
 
     assert failed == []
     assert calls == {
-        "BatchGetItem": 10,
-        "BatchExecuteStatement": 40,
-        "BatchGetItem to verify": 10,
+        "BatchGetItem": READ,
+        "BatchExecuteStatement": WRITTEN,
+        "BatchGetItem to verify": VERIFIED,
     }
-    assert len(fake.requests()) == 1
     assert len(fake.people()) == PEOPLE
 
 
-def test_nothing_is_written_when_nothing_changed(forwarder, fake, calls) -> None:
+def test_a_first_delivery_reads_the_catalogue_along_and_writes_it_once(forwarder, calls) -> None:
+    failed = forwarder.process(batch(), deadline=deadline())
+
+    assert failed == []
+    assert calls == {
+        "BatchGetItem": READ,
+        "BatchExecuteStatement": WRITTEN + 1,
+        "BatchGetItem to verify": VERIFIED,
+    }
+
+
+def test_new_names_in_a_batch_are_one_write(forwarder, calls) -> None:
+    forwarder.process(batch(at_ms=NOW_MS - 1000), deadline=deadline())
+    calls.clear()
+
+    forwarder.process(batch(named="Renamed"), deadline=deadline())
+
+    assert calls["BatchExecuteStatement"] == WRITTEN + 1
+
+
+def test_a_catalogue_that_was_read_over_a_minute_ago_is_read_along(
+    forwarder, calls, clock
+) -> None:
+    forwarder.process(batch(at_ms=NOW_MS - 1000), deadline=deadline())
+    calls.clear()
+    clock.now += KEPT_S + 1
+
+    forwarder.process(batch(), deadline=deadline())
+
+    assert calls["BatchGetItem"] == READ
+
+
+def test_nothing_is_written_when_nothing_changed(forwarder, calls) -> None:
     forwarder.process(batch(), deadline=deadline())
     calls.clear()
 
     failed = forwarder.process(batch(), deadline=deadline())
 
     assert failed == []
-    assert calls == {"BatchGetItem": 10, "BatchGetItem to verify": 10}
+    assert calls == {"BatchGetItem": READ, "BatchGetItem to verify": VERIFIED}
 
 
+@pytest.mark.parametrize("one_attribute", [False], indirect=True)
+def test_a_batch_of_people_takes_one_request(forwarder, fake) -> None:
+    forwarder.process(batch(), deadline=deadline())
+
+    assert len(fake.requests()) == 1
+
+
+@pytest.mark.parametrize("one_attribute", [False], indirect=True)
 def test_a_megabyte_of_people_takes_three_requests(forwarder, fake) -> None:
     # 120 audiences make an entity of about 1,080 bytes, and a request holds 500,000.
     many = [audience(11_000 + number) for number in range(120)]

@@ -95,6 +95,9 @@ class MemoryPeople:
         }
 
 
+_NO_AUDIENCES = Catalogue()
+
+
 class MemoryAudiences:
     """Catalogues in memory, as one environment knows them; another may share what is `kept`.
 
@@ -110,7 +113,7 @@ class MemoryAudiences:
     def of(self, site_id: str) -> Catalogue:
         if self.failing:
             raise self.failing
-        return self._known.get(site_id, Catalogue())
+        return self._known.get(site_id, _NO_AUDIENCES)
 
     def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
         for _ in range(2):
