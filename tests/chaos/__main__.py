@@ -46,6 +46,7 @@ def _run(console: Console, chaos: Chaos, seed: int) -> Figures:
     )
     console.print(f"  faults: {_listed(figures.faults)}")
     console.print(f"  set aside: {_listed(figures.set_aside)}; {figures.redriven} sent back")
+    console.print(f"  {figures.events} events of entering and leaving")
     console.print(f"  lost {figures.lost}, stale {figures.stale}, surplus {figures.surplus}")
     for finding in figures.findings[:20]:
         console.print(finding, style="red", markup=False)
@@ -66,7 +67,7 @@ def _listed(counted: Counter[str]) -> str:
     return ", ".join(f"{name} {times}" for name, times in sorted(counted.items())) or "none"
 
 
-_COLUMNS = ("messages", "changes", "people", "requests", "retries", "conflicts")
+_COLUMNS = ("messages", "changes", "people", "requests", "retries", "conflicts", "events")
 _VERDICT = ("lost", "stale", "surplus")
 
 

@@ -83,6 +83,11 @@ class Human:
     refusal: FaultKind | None = None
     moves: tuple[Identity, ...] = ()
 
+    @property
+    def aliases(self) -> frozenset[str]:
+        """What Customer.io ever knows them by; two who swap have the same."""
+        return frozenset({one.customer_id or one.email for one in self.moves} or {self.name()})
+
     def name(self, at_ms: int = 0) -> str:
         """Return what Customer.io knows them by who go by their identity of a time."""
         return self.id_at(at_ms) or self.email(at_ms)

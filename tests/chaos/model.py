@@ -16,6 +16,15 @@ Person = tuple[str, str]
 
 _Told = tuple[Sent, Profile]
 
+Group = tuple[str, frozenset[str]]
+"""A workspace, and all that somebody is ever known by there; two who swap are one group."""
+
+Event = tuple[str, int, str, int]
+"""An event's name, its audience's id and name, and its time in Unix seconds."""
+
+EventDifference = tuple[Counter[tuple[Group, Event]], Counter[tuple[Group, Event]]]
+"""The events that are missing, and those that are too many."""
+
 Letter = tuple[str, str, int]
 """Something set aside: the message it came in, the error type, the profile's serial or 0."""
 
@@ -42,6 +51,41 @@ def former_people(sent: Sequence[Sent]) -> set[Person]:
         (site_id, _name(one)) for (site_id, _), told in _by_human(sent).items() for one in told
     }
     return names - people(sent).keys()
+
+
+def compare_events(
+    sent: Iterable[Sent],
+    seen: Iterable[tuple[Person, Event]],
+    *,
+    is_refused: Callable[[Human], bool] = lambda _: False,
+    is_late: Callable[[Sent, Human], bool] = lambda _, __: False,
+) -> EventDifference:
+    """Return how the events that Customer.io took differ from those that are due.
+
+    Each change has one event at most. The newest of an audience has one. Another may have one, as
+    it may have been delivered while it was the newest, unless it `is_late`: delivered only after
+    all others were kept. Who is refused has none.
+    """
+    needed: Counter[tuple[Group, Event]] = Counter()
+    allowed: Counter[tuple[Group, Event]] = Counter()
+    groups: dict[Person, Group] = {}
+    for (site_id, _), told in _by_human(sent).items():
+        human = told[0][1].human
+        group = site_id, human.aliases
+        groups |= {(site_id, alias): group for alias in human.aliases}
+        if is_refused(human):
+            continue
+        newest = {(audience, *word) for audience, word in _newest_words(told).items()}
+        words = {
+            (audience, *word)
+            for each in told
+            for audience, word in _words(each)
+            if (audience, *word) in newest or not is_late(each[0], human)
+        }
+        needed.update((group, _event(*word)) for word in newest)
+        allowed.update((group, _event(*word)) for word in words)
+    taken = Counter((groups.get(who, (who[0], frozenset({who[1]}))), event) for who, event in seen)
+    return needed - taken, taken - allowed
 
 
 def is_cleared(attributes: Mapping[str, Any]) -> bool:
@@ -81,15 +125,10 @@ def _tells_names(told: _Told) -> bool:
 
 def _attributes(told: Sequence[_Told], *, has_id: bool) -> dict[str, Any]:
     human = told[0][1].human
-    # On each audience the newest word counts; of equally new ones, leaving.
-    words: dict[int, tuple[int, bool]] = {}
-    shown: set[int] = set()
-    for one, profile in told:
-        for audience, action in {a: said for a, said in profile.words if said != _UPDATE}.items():
-            word = (one.at_ms, action == "delete")
-            words[audience] = max(word, words.get(audience, word))
-            if one.account.one_attribute:
-                shown.add(audience)
+    words = _newest_words(told)
+    shown = {
+        audience for each in told for audience, _ in _words(each) if each[0].account.one_attribute
+    }
     members = {audience for audience, (_, left) in words.items() if not left}
     attributes: dict[str, Any] = _lists(sorted(members))
     attributes |= {f"In {audience_name(each)}": each in members for each in shown}
@@ -101,6 +140,29 @@ def _attributes(told: Sequence[_Told], *, has_id: bool) -> dict[str, Any]:
 
 
 _UPDATE = "attribute_update"
+
+_Word = tuple[int, bool]
+"""When somebody entered or left an audience, and whether they left."""
+
+
+def _words(told: _Told) -> Iterable[tuple[int, _Word]]:
+    """Return what a profile says of each audience; if twice, the later entry."""
+    one, profile = told
+    last = {audience: said for audience, said in profile.words if said != _UPDATE}
+    return [(audience, (one.at_ms, said == "delete")) for audience, said in last.items()]
+
+
+def _newest_words(told: Iterable[_Told]) -> dict[int, _Word]:
+    """Return the newest word on each audience; of equally new ones, leaving."""
+    newest: dict[int, _Word] = {}
+    for audience, word in (pair for each in told for pair in _words(each)):
+        newest[audience] = max(word, newest.get(audience, word))
+    return newest
+
+
+def _event(audience: int, at_ms: int, left: bool) -> Event:  # noqa: FBT001 - a word, unpacked
+    name = "Audience Exited" if left else "Audience Entered"
+    return name, audience, audience_name(audience), at_ms // 1000
 
 
 def _newest(told: Sequence[_Told], tells: Callable[[_Told], bool]) -> int:

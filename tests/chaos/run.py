@@ -21,10 +21,10 @@ from typing import Any, Final
 
 from local.events import SetAside
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
-from local.fake_customerio.people import PersonRecord
+from local.fake_customerio.people import EventRecord, PersonRecord
 from local.stack import ACCOUNT_IDS, API_KEY, SITE_ID, Stack
 from tests.chaos import model
-from tests.chaos.changes import ACCOUNTS, HUSH, Account, Sent, Story, story
+from tests.chaos.changes import ACCOUNTS, HUSH, Account, Human, Sent, Story, story
 from tests.stand_ins import relay
 
 SECRET: Final = "customerio/credentials"
@@ -57,7 +57,8 @@ SMALL: Final = Size(people=60, messages=60, outage_s=3, slow_s=8, often=1, timeo
 class Figures:
     """What one run came to. Lost, stale and surplus are to be 0, and `findings` empty.
 
-    Stale are also people who are in an audience under an identifier of the past.
+    Stale are also people who are in an audience under an identifier of the past. Lost or surplus
+    may be people, letters and events.
     """
 
     seed: int
@@ -72,6 +73,8 @@ class Figures:
     """Writes that lost a race, and people who were written while they were posted."""
     set_aside: Counter[str] = field(default_factory=Counter)
     redriven: int = 0
+    events: int = 0
+    """Events that Customer.io took; it drops doubles by their id."""
     lost: int = 0
     stale: int = 0
     surplus: int = 0
@@ -111,13 +114,18 @@ class Chaos:
         sent = self._tell(told, refusals, Random(seed))
         letters = stack.take_set_aside()
         known = [one for _, one in sent if one.account is not told.stranger]
+
+        def is_refused(human: Human) -> bool:
+            return human.refusal is not None
+
         # Whoever is refused is not there at all.
-        refused = {human.name() for human in told.humans if human.refusal}
+        refused = {human.name() for human in told.humans if is_refused(human)}
         expected = {who: it for who, it in model.people(known).items() if who[1] not in refused}
         self._compare_people(figures, expected, model.former_people(known))
-        _compare_letters(
-            figures, letters, model.letters(sent, is_refused=lambda human: bool(human.refusal))
+        _compare_events(
+            figures, model.compare_events(known, self._events(), is_refused=is_refused)
         )
+        _compare_letters(figures, letters, model.letters(sent, is_refused=is_refused))
         for letter in letters:
             figures.set_aside[letter.error_type] += 1
 
@@ -135,6 +143,13 @@ class Chaos:
         figures.redriven = len(mended)
         everything = [one for _, one in [*sent, *news]]
         self._compare_people(figures, model.people(everything), model.former_people(everything))
+
+        def is_late(one: Sent, human: Human) -> bool:
+            return is_refused(human) and one.account is not told.stranger
+
+        taken = self._events()
+        figures.events = len(taken)
+        _compare_events(figures, model.compare_events(everything, taken, is_late=is_late))
         _compare_letters(
             figures, stack.take_set_aside(), _refused_again(redriven, mended, everything)
         )
@@ -258,6 +273,14 @@ class Chaos:
                 figures.stale += 1
             figures.findings.append(self._explained(who, {}, person))
 
+    def _events(self) -> list[tuple[model.Person, model.Event]]:
+        """Return the events that Customer.io has, each with whom it has it of."""
+        return [
+            ((person.site_id, name_of(person)), event_of(event))
+            for person in self.stack.customerio.people()
+            for event in person.events
+        ]
+
     def _explained(
         self, who: model.Person, expected: Mapping[str, Any], found: PersonRecord | None
     ) -> str:
@@ -269,8 +292,8 @@ class Chaos:
             for name in sorted(names)
         ]
         for update in self.stack.customerio.updates(who[1]):
-            if update.request.site_id in {who[0], ""}:
-                request, entity = update.request, update.entity
+            request, entity = update.request, update.entity
+            if request.site_id in {who[0], ""} and entity.action == "identify":
                 said = {name: entity.attributes.get(name) for name in sorted(names)}
                 lines.append(
                     f"  request {request.number} at {request.time:.3f} for {request.duration:.3f} "
@@ -297,7 +320,10 @@ def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
         functions.update_function_configuration(
             FunctionName=name,
             Timeout=size.timeout_s,
-            Environment={"Variables": variables | {"AWS_ENDPOINT_URL_SQS": relayed.url}},
+            Environment={
+                "Variables": variables
+                | {"AWS_ENDPOINT_URL_SQS": relayed.url, "MEMBERSHIP_EVENTS": "true"}
+            },
         )
         # Six times the function's timeout, as the template has it: a message that comes back
         # while it is worked on is set aside twice.
@@ -429,6 +455,22 @@ def _sooner(size: Size) -> Callable[[relay.Call], bytes]:
 def name_of(person: PersonRecord) -> str:
     """Return what a person is called here: the id, or the email if there is no id."""
     return person.identifiers.get("id") or person.identifiers["email"]
+
+
+def event_of(event: EventRecord) -> model.Event:
+    """Return what an event says; nothing else may be in it."""
+    audience = event.attributes
+    assert audience.keys() == {"audience_id", "audience_name"}
+    assert event.timestamp is not None
+    return event.name, audience["audience_id"], audience["audience_name"], event.timestamp
+
+
+def _compare_events(figures: Figures, difference: model.EventDifference) -> None:
+    missing, surplus = difference
+    figures.lost += missing.total()
+    figures.surplus += surplus.total()
+    figures.findings += [f"no event: {one} ({times}x)" for one, times in missing.items()]
+    figures.findings += [f"a surplus event: {one} ({times}x)" for one, times in surplus.items()]
 
 
 def _compare_letters(

@@ -13,12 +13,13 @@ import pytest
 from handler.clock import Deadline
 from handler.customerio import wire
 from handler.domain.attributes import Person
+from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
 from local.fake_customerio.people import Entity, Ordering, People
 from tests.builders import NOW, deadline, message
 from tests.chaos import model
 from tests.chaos.changes import ACCOUNTS, story
-from tests.chaos.run import SMALL, name_of
+from tests.chaos.run import SMALL, event_of, name_of
 from tests.stand_ins.forwarder import forwarder
 from tests.stand_ins.ports import FixedCredentials, MemoryPeople
 
@@ -54,6 +55,7 @@ def ended(seed: int, ordering: Ordering) -> tuple[dict[model.Person, Any], list[
         customerio=customerio,
         credentials=FixedCredentials({one.id: Workspace(one.site_id, "key") for one in ACCOUNTS}),
         now=lambda: next(seconds),
+        options=DeliveryOptions(membership_events=True),
     )
     chance = Random(seed)
     waiting = [message(one.text, str(place)) for place, one in enumerate(sent)]
@@ -74,6 +76,34 @@ def test_a_calm_story_ends_as_the_model_says(seed, ordering) -> None:
     assert {who: people[who].attributes for who in expected} == expected
     assert others <= model.former_people(sent)
     assert all(model.is_cleared(people[who].attributes) for who in others)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_calm_story_has_the_events_that_the_model_says(seed) -> None:
+    people, sent = ended(seed, Ordering.UPDATES)
+    seen = [(who, event_of(event)) for who, one in people.items() for event in one.events]
+
+    assert not any(model.compare_events(sent, seen))
+
+    (one, *others), nobody = seen, ("chaos-a", "nobody")
+    assert [model.compare_events(sent, some)[1].total() for some in ([*seen, one], others)] == [
+        1,
+        0,
+    ]
+    assert model.compare_events(sent, [])[0].total() > len(people)
+    assert model.compare_events(sent, [(nobody, one[1])])[1].total() == 1
+
+
+def test_the_model_allows_no_late_event_and_none_of_who_is_refused() -> None:
+    people, sent = ended(1, Ordering.UPDATES)
+    seen = [(who, event_of(event)) for who, one in people.items() for event in one.events]
+
+    missing, surplus = model.compare_events(sent, seen, is_late=lambda _, __: True)
+    assert not missing
+    assert 0 < surplus.total() < len(seen)
+    missing, surplus = model.compare_events(sent, seen, is_refused=lambda _: True)
+    assert not missing
+    assert surplus.total() == len(seen)
 
 
 def test_in_each_story_people_are_known_by_identifiers_of_the_past() -> None:
