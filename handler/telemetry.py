@@ -40,6 +40,7 @@ class MetricName(Enum):
     ChangesReceived = "profiles received, and messages that could not be read"
     PeopleChanged = "people whose state in the table changed"
     PeopleDelivered = "people whose newest state Customer.io accepted"
+    EventsSent = "events of delivered people that were sent; Customer.io drops those that it has"
     PeopleOvertaken = "people posted again, as another invocation wrote them meanwhile"
     VersionConflicts = "writes that lost to another invocation's, and were done again"
     RecordsRetried = "records to be retried later"
@@ -138,6 +139,8 @@ class Telemetry:
         if person.attributes_left_out:
             self._count(MetricName.AttributesLeftOut, person.attributes_left_out)
             self._logger.warning("name.left_out", extra={"person": _hash(key)})
+        if person.events:
+            self._count(MetricName.EventsSent, len(person.events))
         if person.audience_count:
             self._keep_largest(MetricName.AudiencesOfAPerson, person.audience_count)
         for audience_id in person.dotted_audiences:

@@ -12,6 +12,7 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 
 from handler.domain.attributes import Person
+from handler.domain.events import Event
 from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.domain.report import Report
@@ -144,6 +145,16 @@ def test_an_overflow_and_a_name_left_out_name_the_person_by_hash(told) -> None:
     assert (overflow["message"], overflow["person"]) == ("membership_list.overflow", "abc")
     assert (left_out["message"], left_out["person"]) == ("name.left_out", "abc")
     assert told.metrics()["AttributesLeftOut"] == [2.0]
+
+
+def test_the_events_of_people_are_counted(told) -> None:
+    identifier = Identifier(is_id=True, set_at_ms=1, value="42")
+    event = Event("01ARZ3NDEKTSV4RRFFQ69G5FAV", "Audience Entered", 1, 11, "VIP")
+    for events in ([event, event], [], [event]):
+        told.telemetry.person_delivered("k", Person(identifier, 1, {}, events=events))
+
+    assert told.lines() == []
+    assert told.metrics()["EventsSent"] == [3.0]
 
 
 def test_an_ordinary_person_is_not_logged(told) -> None:
