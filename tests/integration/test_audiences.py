@@ -16,7 +16,7 @@ from handler.table.audiences import KEPT_S, MAX_BYTES
 from handler.table.keys import catalogue_key
 from handler.table.table import Table, open_table
 from tests.builders import NOW, deadline, state
-from tests.fakes import MemoryAudiences, MemoryPeople
+from tests.stand_ins.ports import MemoryAudiences, MemoryPeople
 
 SITE: Final = "site-a"
 PERSON: Final = f"{SITE}#a"

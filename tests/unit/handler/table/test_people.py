@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -20,24 +19,16 @@ from handler.errors import (
 from handler.table.people import People
 from handler.table.table import open_table
 from tests.builders import NOW, deadline, state
-
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class ScriptedDynamoDb:
-    """Answers each call as the next line of a script says."""
-
-    def __init__(self, *script: Answer) -> None:
-        self.script = list(script)
-        self.calls: list[Any] = []
-
-    def batch_get_item(self, **request: Any) -> dict[str, Any]:
-        self.calls.append(request["RequestItems"]["people"])
-        return self.script.pop(0)(request)
-
-    def batch_execute_statement(self, **request: Any) -> dict[str, Any]:
-        self.calls.append(request["Statements"])
-        return self.script.pop(0)(request)
+from tests.stand_ins.dynamodb import (
+    Answer,
+    ScriptedDynamoDb,
+    all_read,
+    answers,
+    failing,
+    first_left_unread,
+    keys_of,
+    nothing_read,
+)
 
 
 def people(dynamodb: Any, executor: Executor, sleep: Sleep) -> People:
@@ -65,37 +56,6 @@ class Tried:
         states = {key: state(11) for key in keys}
         with self._executor:
             return self._people.save(states, now=NOW, deadline=deadline(self.seconds))
-
-
-def keys_of(request: dict[str, Any]) -> list[str]:
-    return [key["pk"]["S"] for key in request["RequestItems"]["people"]["Keys"]]
-
-
-def nothing_read(request: dict[str, Any]) -> dict[str, Any]:
-    people = request["RequestItems"]["people"]
-    return {"Responses": {"people": []}, "UnprocessedKeys": {"people": people}}
-
-
-def first_left_unread(request: dict[str, Any]) -> dict[str, Any]:
-    unread = [{"pk": {"S": keys_of(request)[0]}}]
-    return {"Responses": {"people": []}, "UnprocessedKeys": {"people": {"Keys": unread}}}
-
-
-def all_read(request: dict[str, Any]) -> dict[str, Any]:
-    return {"Responses": {"people": []}, "UnprocessedKeys": {}}
-
-
-def answers(*codes: str | None) -> Answer:
-    return lambda _: {
-        "Responses": [{"Error": {"Code": code}} if code else {"TableName": "p"} for code in codes]
-    }
-
-
-def failing(error: Exception) -> Answer:
-    def fail(_: dict[str, Any]) -> dict[str, Any]:
-        raise error
-
-    return fail
 
 
 def test_keys_left_unread_are_asked_for_again() -> None:

@@ -12,7 +12,7 @@ from handler.errors import OutOfTimeError, UnavailableError, VersionConflictErro
 from handler.table.batches import MAX_ROUNDS
 from handler.table.table import open_table
 from tests.builders import NOW, deadline
-from tests.unit.test_people import (
+from tests.stand_ins.dynamodb import (
     Answer,
     ScriptedDynamoDb,
     all_read,
