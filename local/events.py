@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from local.command import FailedError
-from local.fake_customerio.people import PersonRecord
+from local.fake_customerio.people import EventRecord, PersonRecord
 
 FOLDER: Final = Path(__file__).parents[1] / "events"
 
@@ -34,11 +34,20 @@ class SetAside(msgspec.Struct, frozen=True, rename="pascal"):
     body: str = ""
 
 
+class ExpectedEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True):
+    """An event as expected in Customer.io; its time is that of the message."""
+
+    name: str
+    audience_id: int
+    audience_name: str
+
+
 class ExpectedPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A person as expected in Customer.io."""
+    """A person as expected in Customer.io, with their events in whatever order."""
 
     identifier: dict[str, str]
     attributes: dict[str, Any]
+    events: list[ExpectedEvent] = []
 
 
 class ExpectedSetAside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
@@ -162,8 +171,15 @@ def _people_differences(
         unexpected.remove(person)
         if person.attributes != each.attributes:
             yield f"{each.identifier} has {person.attributes}, not {each.attributes}"
+        events = [_event(event) for event in person.events]
+        if sorted(events) != sorted(each.events):
+            yield f"{each.identifier} has {events}, not {each.events}"
     for person in unexpected:
         yield f"{person.identifiers} was updated"
+
+
+def _event(event: EventRecord) -> ExpectedEvent:
+    return msgspec.convert({"name": event.name, **event.attributes}, ExpectedEvent)
 
 
 def _has(identifiers: Mapping[str, str], expected: Mapping[str, str]) -> bool:

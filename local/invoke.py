@@ -63,6 +63,8 @@ def _invoke(console: Console, running: Stack, event: bytes, *, is_request: bool)
             console.print(f"{error}; they are retried later")
     for person in events.updated(before, running.customerio.people()):
         console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
+        for happened in person.events:
+            console.print(Text(f"  {happened.name}: {happened.attributes}"))
     if waiting := running.dead_letters():
         console.print(f"Messages in the dead-letter queue: {waiting}")
     return 0 if succeeded else 1

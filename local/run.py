@@ -134,7 +134,8 @@ def _summary(body: str) -> str:
 def _show_outcome(console: Console, outcome: _Outcome) -> None:
     for person in outcome.people:
         known_as = ", ".join(f"{kind} {value}" for kind, value in person.identifiers.items())
-        console.print(Text(f"  ← Customer.io has {known_as}"), style="green")
+        with_events = f", with events: {len(person.events)}" if person.events else ""
+        console.print(Text(f"  ← Customer.io has {known_as}{with_events}"), style="green")
     for message in outcome.set_aside:
         console.print(Text(f"  ← set aside: {message.error_type}"), style="yellow")
     if not (outcome.people or outcome.set_aside):
@@ -147,14 +148,22 @@ def _show_people(
     console: Console, people: Sequence[PersonRecord], outcomes: Sequence[_Outcome]
 ) -> None:
     sources = {person.cio_id: outcome.name for outcome in outcomes for person in outcome.people}
-    table = _table("People, as Customer.io now holds them", "event", "person", "attributes")
+    table = _table(
+        "People, as Customer.io now holds them", "event", "person", "attributes, and events"
+    )
     for person in people:
         attributes = "\n".join(
             f"{name} = {_shortened(value if isinstance(value, str) else json.dumps(value))}"
             for name, value in sorted(person.attributes.items())
         )
+        happened = "".join(
+            f"\n{event.name}: {', '.join(map(str, event.attributes.values()))}"
+            for event in person.events
+        )
         identifiers = "\n".join(f"{kind} = {value}" for kind, value in person.identifiers.items())
-        table.add_row(sources.get(person.cio_id, ""), Text(identifiers), Text(attributes))
+        table.add_row(
+            sources.get(person.cio_id, ""), Text(identifiers), Text(attributes + happened)
+        )
     console.print()
     console.print(table)
 

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -34,8 +34,14 @@ if TYPE_CHECKING:
 
 SITE_ID: Final = "local-workspace"
 API_KEY: Final = "local-api-key"
-ACCOUNT_IDS: Final = ("1001", "1002", "default")
-"""The mParticle accounts that the credentials secret knows, all with that one workspace."""
+_ENTRY: Final = {"site_id": SITE_ID, "api_key": API_KEY}
+SECRET_ENTRIES: Final[Mapping[str, Mapping[str, object]]] = {
+    "1001": _ENTRY,
+    "1002": _ENTRY,
+    "1003": {**_ENTRY, "membership_events": True},
+    "default": _ENTRY,
+}
+"""The credentials secret, by mParticle account. All have one workspace; 1003 has events on."""
 INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
 """What a request to the ingress over HTTP has to know."""
 MPARTICLE: Final = "210987654321"
@@ -265,11 +271,10 @@ def build(directory: Path) -> Path:
 def prepare(running_emulator: Emulator) -> None:
     """Make what the stack needs before it is deployed: the secrets, and a bucket for packages."""
     options = running_emulator.client_options
-    credentials = {"site_id": SITE_ID, "api_key": API_KEY}
     secrets = boto3.client("secretsmanager", **options)
     secrets.create_secret(
         Name=_SECRET_NAME,
-        SecretString=json.dumps({"accounts": dict.fromkeys(ACCOUNT_IDS, credentials)}),
+        SecretString=json.dumps({"accounts": SECRET_ENTRIES}),
     )
     secrets.create_secret(Name=_URL_SECRET_NAME, SecretString=INGRESS_TOKEN)
     boto3.client("s3", **options).create_bucket(Bucket=_BUCKET)

@@ -22,7 +22,7 @@ from typing import Any, Final
 from local.events import SetAside
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.people import EventRecord, PersonRecord
-from local.stack import ACCOUNT_IDS, API_KEY, SITE_ID, Stack
+from local.stack import API_KEY, SECRET_ENTRIES, SITE_ID, Stack
 from tests.chaos import model
 from tests.chaos.changes import ACCOUNTS, HUSH, Account, Human, Sent, Story, story
 from tests.stand_ins import relay
@@ -342,8 +342,7 @@ def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
             for url, attributes in visibilities.items():
                 stack.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
             stack.customerio.rotate({SITE_ID: API_KEY})
-            entry = {"site_id": SITE_ID, "api_key": API_KEY}
-            _keep_secret(stack, dict.fromkeys(ACCOUNT_IDS, entry))
+            _keep_secret(stack, SECRET_ENTRIES)
 
 
 def open_up(stack: Stack, api_key: str, accounts: Iterable[Account]) -> None:
@@ -355,7 +354,7 @@ def open_up(stack: Stack, api_key: str, accounts: Iterable[Account]) -> None:
     )
 
 
-def _keep_secret(stack: Stack, entries: Mapping[str, Mapping[str, str]]) -> None:
+def _keep_secret(stack: Stack, entries: Mapping[str, Mapping[str, object]]) -> None:
     text = json.dumps({"accounts": entries})
     stack.secrets.put_secret_value(SecretId=SECRET, SecretString=text)
 

@@ -5,7 +5,7 @@ import boto3
 import pytest
 
 from local.fake_customerio.faults import Fault, FaultKind
-from local.stack import ACCOUNT_IDS, API_KEY, SITE_ID
+from local.stack import API_KEY, SECRET_ENTRIES, SITE_ID
 from tests.e2e.function import start_afresh
 from tests.e2e.messages import address, join, memberships, new_mpid, of_profile, somebody
 
@@ -18,10 +18,9 @@ def rotate(clean):
 
     def to(api_key):
         clean.customerio.rotate({SITE_ID: api_key})
-        credentials = {"site_id": SITE_ID, "api_key": api_key}
+        accounts = {key: {**entry, "api_key": api_key} for key, entry in SECRET_ENTRIES.items()}
         clean.secrets.put_secret_value(
-            SecretId=SECRET,
-            SecretString=json.dumps({"accounts": dict.fromkeys(ACCOUNT_IDS, credentials)}),
+            SecretId=SECRET, SecretString=json.dumps({"accounts": accounts})
         )
 
     yield to

@@ -3,11 +3,21 @@ import json
 import pytest
 
 from local import events
-from local.events import Expected, ExpectedPerson, ExpectedSetAside, Record, SampleEvent, SetAside
-from local.fake_customerio.people import PersonRecord
+from local.events import (
+    Expected,
+    ExpectedEvent,
+    ExpectedPerson,
+    ExpectedSetAside,
+    Record,
+    SampleEvent,
+    SetAside,
+)
+from local.fake_customerio.people import EventRecord, PersonRecord
 
 ADA = {"id": "ada"}
 IN_ONE = {"SegmentMembership": "'1'"}
+ENTERED = ExpectedEvent("Audience Entered", 1, "One")
+EXITED = ExpectedEvent("Audience Exited", 1, "One")
 
 
 def event(people=(), set_aside=()):
@@ -15,10 +25,20 @@ def event(people=(), set_aside=()):
     return SampleEvent("a story", expected, records=[Record(message_id="in the file", body="")])
 
 
-def person(identifiers, attributes=IN_ONE, updates=1):
+def person(identifiers, attributes=IN_ONE, updates=1, events=()):
     return PersonRecord(
-        "site", identifiers, attributes, updates=updates, cio_id="-".join(identifiers.values())
+        "site",
+        identifiers,
+        attributes,
+        updates=updates,
+        cio_id="-".join(identifiers.values()),
+        events=tuple(events),
     )
+
+
+def happened(name):
+    attributes = {"audience_id": 1, "audience_name": "One"}
+    return EventRecord(name, None, 5, attributes)
 
 
 def test_an_event_is_moved_so_that_its_newest_message_is_a_minute_old():
@@ -65,6 +85,13 @@ def test_expected_results_have_no_differences():
     [
         (event([ExpectedPerson(ADA, IN_ONE)]), [], [], "was not updated"),
         (event([ExpectedPerson(ADA, IN_ONE)]), [person(ADA, {})], [], "not {"),
+        (event([ExpectedPerson(ADA, IN_ONE, [ENTERED])]), [person(ADA)], [], "has [], not ["),
+        (
+            event([ExpectedPerson(ADA, IN_ONE, [ENTERED])]),
+            [person(ADA, events=[happened("Audience Entered")] * 2)],
+            [],
+            "not [",
+        ),
         (event(), [person(ADA)], [], "was updated"),
         (event(), [], [SetAside("NoIdentity")], "NoIdentity of message  was set aside"),
         (event(), [], [SetAside()], "something of message  was set aside"),
@@ -80,6 +107,13 @@ def test_a_difference_is_described(wanted, people, set_aside, text):
     (difference,) = events.differences(wanted, people=people, set_aside=set_aside)
 
     assert text in difference
+
+
+def test_the_order_of_a_persons_events_does_not_matter():
+    wanted = event([ExpectedPerson(ADA, IN_ONE, [ENTERED, EXITED])])
+    events_ = [happened("Audience Exited"), happened("Audience Entered")]
+
+    assert not list(events.differences(wanted, people=[person(ADA, events=events_)], set_aside=[]))
 
 
 def test_only_people_with_a_new_update_are_updated():
