@@ -10,6 +10,8 @@ SAM := .tools/sam/bin/sam
 SOURCES := handler local ops tools tests bench
 
 export SAM_CLI_TELEMETRY := 0
+# Containers often set it. Without bytecode each start of a tool compiles all of its libraries.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run local invoke bench test check format lint types imports template tests chaos fuzz \
