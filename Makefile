@@ -56,7 +56,7 @@ imports: .venv/.done ## check that imports run downward
 
 template: .venv/.done .tools/sam/.done ## check the stack's template
 	$(VENV)/cfn-lint --include-checks I --template template.yaml
-	$(SAM) validate --lint --region us-east-1
+	$(SAM) validate --region us-east-1
 
 # One more than there are processors: the end-to-end tests, which one of them runs, mostly wait.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
