@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 from local import emulator
 
@@ -20,6 +20,9 @@ _TESTS = Path(__file__).parent
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        # Other tests run each line too, and tracing a hundred examples doubles their time.
+        if is_hypothesis_test(getattr(item, "function", None)):
+            item.add_marker(pytest.mark.no_cover)
         match item.path.relative_to(_TESTS).parts[0]:
             case "unit" | "model" | "simulation" | "fuzz":
                 item.add_marker(pytest.mark.disable_socket)
