@@ -11,7 +11,7 @@ covers in theory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -81,14 +81,12 @@ class Protocol:
         for post in world.on_the_way:
             yield self._arrive(world, post)
         for number, worker in enumerate(world.workers):
-            if worker.step in {"done", "waiting"}:
+            if worker.step == "done":
                 continue
             if worker.crashes:
-                yield put(world, number, Worker(crashes=worker.crashes - 1))
-            yield from getattr(self, f"_{worker.step}")(world, number, worker)
-        for number, worker in enumerate(world.workers):
-            if worker.step == "waiting" and worker.crashes:
-                yield put(world, number, Worker(crashes=worker.crashes - 1))
+                yield without_dead_posts(put(world, number, Worker(crashes=worker.crashes - 1)))
+            if worker.step != "waiting":
+                yield from getattr(self, f"_{worker.step}")(world, number, worker)
 
     def _read(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         yield self._merge(world, number, worker, world.kept)
@@ -121,32 +119,35 @@ class Protocol:
 
     def _save(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         if world.kept.version != worker.held.version - 1:
-            yield put(world, number, worker._replace(step="reread"))
+            yield put(world, number, Worker("reread", crashes=worker.crashes))
         else:
-            saved = world._replace(kept=worker.held, before=world.kept)
-            yield put(saved, number, worker._replace(step="post"))
+            before = world.kept if self.lagging else world.before
+            posting = worker._replace(step="post")
+            yield put(world, number, posting, kept=worker.held, before=before)
 
     def _post(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         held = worker.held
         named_by = number if held.named_by == number else -1
         post = Post(worker.timestamp, held.merged, named_by, number)
-        sent = world._replace(on_the_way=world.on_the_way | {post})
-        yield put(sent, number, worker._replace(step="waiting"))
+        on_the_way = world.on_the_way | {post}
+        yield put(world, number, worker._replace(step="waiting"), on_the_way=on_the_way)
 
     def _arrive(self, world: World, post: Post) -> World:
-        world = world._replace(on_the_way=world.on_the_way - {post})
-        if post.timestamp >= world.shown.timestamp:
-            named_by = post.named_by if post.named_by >= 0 else world.shown.named_by
-            world = world._replace(shown=post._replace(named_by=named_by, sender=-1))
+        shown = world.shown
+        if post.timestamp >= shown.timestamp:
+            named_by = post.named_by if post.named_by >= 0 else shown.named_by
+            shown = Post(post.timestamp, post.merged, named_by, sender=-1)
         worker = world.workers[post.sender]
-        if worker.step == "waiting" and worker.timestamp == post.timestamp:
-            after = "verify" if self.verifies else "done"
-            world = put(world, post.sender, worker._replace(step=after))
-        return world
+        if waits_for(worker, post):
+            worker = worker._replace(step="verify") if self.verifies else Worker("done")
+        on_the_way = world.on_the_way - {post}
+        return without_dead_posts(
+            put(world, post.sender, worker, on_the_way=on_the_way, shown=shown)
+        )
 
     def _verify(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         if world.kept.version == worker.held.version:
-            yield put(world, number, worker._replace(step="done"))
+            yield put(world, number, Worker("done"))
         else:
             newest = world.kept
             timestamp = newest.timestamp
@@ -156,9 +157,26 @@ class Protocol:
             yield put(world, number, again)
 
 
-def put(world: World, number: int, worker: Worker) -> World:
+def put(world: World, number: int, worker: Worker, **changes: Any) -> World:
     workers = (*world.workers[:number], worker, *world.workers[number + 1 :])
-    return world._replace(workers=workers)
+    return world._replace(workers=workers, **changes)
+
+
+def waits_for(worker: Worker, post: Post) -> bool:
+    return worker.step == "waiting" and worker.timestamp == post.timestamp
+
+
+def without_dead_posts(world: World) -> World:
+    """Drop each post that will change nothing: older than what is shown, and awaited by nobody.
+
+    With them there would be half as many worlds again, each the same as one without.
+    """
+    alive = frozenset(
+        post
+        for post in world.on_the_way
+        if post.timestamp >= world.shown.timestamp or waits_for(world.workers[post.sender], post)
+    )
+    return world._replace(on_the_way=alive) if alive != world.on_the_way else world
 
 
 def is_end(world: World) -> bool:
@@ -173,7 +191,7 @@ def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> 
     return {world for world in ended if (world.shown.merged, world.shown.named_by) != newest}
 
 
-# Each of these visits every world there is: up to 350,000 for three workers that may all crash.
+# Each of these visits every world there is: up to 200,000 for three workers that may all crash.
 @pytest.mark.parametrize(
     ("workers", "ticks", "crashes", "lagging"),
     [(2, 3, 0, False), (2, 3, 2, True), (3, 3, 0, False), (3, 3, 0, True), (3, 0, 1, True)],
