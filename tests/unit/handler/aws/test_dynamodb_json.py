@@ -61,9 +61,9 @@ statement_answers = st.fixed_dictionaries(
 
 
 @functools.cache
-def shape(operation: str) -> Any:
-    model = botocore.session.get_session().get_service_model("dynamodb")
-    return model.operation_model(operation).output_shape
+def operation_model(name: str) -> Any:
+    """Return botocore's model of an operation, which takes long to read."""
+    return botocore.session.get_session().get_service_model("dynamodb").operation_model(name)
 
 
 # A request holds bytes where an answer in JSON holds base64.
@@ -131,8 +131,7 @@ def test_a_batch_request_is_written_as_botocore_writes_it(
     method, operation, requests, data
 ) -> None:
     params = data.draw(requests)
-    model = botocore.session.get_session().get_service_model("dynamodb")
-    written = JSONSerializer().serialize_to_request(params, model.operation_model(operation))
+    written = JSONSerializer().serialize_to_request(params, operation_model(operation))
 
     sent = sent_by(method, **params)
 
@@ -150,7 +149,7 @@ def test_botocore_writes_every_other_request() -> None:
 def both(operation: str, body: bytes, status: int = 200) -> tuple[Any, Any]:
     answer = {"status_code": status, "headers": {}, "body": body}
     ours, theirs = (
-        parser.parse(answer, shape(operation))
+        parser.parse(answer, operation_model(operation).output_shape)
         for parser in (ParserFactory().create_parser("json"), JSONParser())
     )
     return ours, theirs
