@@ -1,11 +1,13 @@
 """Telemetry: log lines and metrics, with every metric's name and meaning.
 
-One log line for each batch, and one for each message set aside or left on the queue. Lines carry
-message ids, counts and reasons, and a person only as the hash that keys their item.
+One log line for each batch, and one for each message set aside or left on the queue; at DEBUG one
+for each person as well. Lines carry message ids, counts and reasons, and a person only as the hash
+that keys their item.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import traceback
@@ -85,6 +87,7 @@ class Telemetry:
         """Keep where lines and metrics go, and the version that runs."""
         self._version = version
         self._logger = logger
+        self._logs_people = logger.log_level <= logging.DEBUG
         self._metrics = metrics
         self._lock = threading.Lock()
         self._counts: Counter[MetricName] = Counter()
@@ -145,6 +148,16 @@ class Telemetry:
             self._keep_largest(MetricName.AudiencesOfAPerson, person.audience_count)
         for audience_id in person.dotted_audiences:
             self._warn_of_dot(audience_id)
+        if self._logs_people:
+            self._logger.debug(
+                "person.delivered",
+                extra={
+                    "person": _hash(key),
+                    "sent_timestamp": person.timestamp,
+                    "attributes": len(person.attributes),
+                    "events": len(person.events),
+                },
+            )
 
     def credentials_refused(self) -> None:
         """Report that Customer.io refused even fresh credentials."""

@@ -33,11 +33,13 @@ VERSION = "v1.2.0-3-gabc1234"
 class Told:
     """Telemetry, and the lines it wrote."""
 
-    def __init__(self, capsys) -> None:
+    def __init__(self, capsys, level="INFO") -> None:
         self._capsys = capsys
         self._lines = StringIO()
         logger = Logger(
-            service=f"test-{uuid.uuid4()}", logger_handler=logging.StreamHandler(self._lines)
+            service=f"test-{uuid.uuid4()}",
+            level=level,
+            logger_handler=logging.StreamHandler(self._lines),
         )
         Metrics.clear_metrics(Metrics(namespace="Test", service="test"))
         metrics = Metrics(namespace="Test", service="test")
@@ -163,6 +165,19 @@ def test_an_ordinary_person_is_not_logged(told) -> None:
     told.telemetry.person_delivered("k", Person(identifier, 1, {}))
 
     assert told.lines() == []
+
+
+def test_at_debug_each_person_delivered_has_a_line_with_counts_and_no_identity(capsys) -> None:
+    told = Told(capsys, "DEBUG")
+    identifier = Identifier(is_id=True, set_at_ms=1, value="customer-42")
+    attributes = {"SegmentMembership": "'11'", "first_name": "Ann"}
+
+    told.telemetry.person_delivered("site#abc", Person(identifier, 1_790_000_000, attributes))
+
+    (line,) = told.lines()
+    assert (line["level"], line["message"], line["person"]) == ("DEBUG", "person.delivered", "abc")
+    assert (line["sent_timestamp"], line["attributes"], line["events"]) == (1_790_000_000, 2, 0)
+    assert not any(text in json.dumps(line) for text in ("customer-42", "Ann", "'11'", "site"))
 
 
 def test_the_most_audiences_of_a_person_are_a_metric_of_the_batch(told) -> None:
