@@ -3,8 +3,9 @@
     cli            all commands under one name, and the exit status
     commands       the groups of commands, and what they share
     show           tables and progress bars for a terminal
-    status  checks  people  credentials_secret  mapping  dead_letter_queue
+    status  checks  people  credentials_secret  mapping  dead_letter_queue  queues
                    what the commands do, each on its own
+    track_api      what the tool itself asks of Customer.io
     dead_letters   what a dead letter says, and which are chosen
     masking        hides personal data
     logs           reads the functions' logs

@@ -20,7 +20,7 @@ from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
-from ops import credentials_secret, mapping
+from ops import credentials_secret, mapping, track_api
 from ops.logs import read_log
 from ops.stack import READY, describe_error
 
@@ -219,7 +219,7 @@ def _checked(name: str, fix: str, look: Callable[[], tuple[bool, str]]) -> Check
 
 def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iterator[Check]:
     try:
-        region = credentials_secret.region(workspace, track_api_url=track_api_url)
+        region = track_api.region(workspace, track_api_url=track_api_url)
     except CredentialsRefusedError as error:
         yield Check(f"credentials {of}", is_ok=False, result=str(error), fix=_PUT)
         return

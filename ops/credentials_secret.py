@@ -1,25 +1,18 @@
-"""Credentials secret: reads it, tests its credentials at Customer.io, and writes it."""
+"""Credentials secret: reads it, and writes it."""
 
 from __future__ import annotations
 
 import json
 import re
-import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import urllib3
-from urllib3.util import make_headers
+from typing import TYPE_CHECKING, Any, Final
 
 from handler import clock
 from handler.clock import Deadline
 from handler.credentials import Credentials
-from handler.customerio.client import REGION_URLS
-from handler.customerio.transport import Transport
-from handler.customerio.wire import read_region
 from handler.domain.workspace import Workspace
-from handler.errors import RetryableError, UnusableCredentialsError
+from handler.errors import UnusableCredentialsError
 from handler.secret import Secret
 from ops.stack import NO_DEADLINE
 
@@ -29,8 +22,6 @@ if TYPE_CHECKING:
 DEFAULT: Final = "default"
 ACCOUNT: Final = re.compile(r"default|0|-?[1-9][0-9]*")
 """The name of an entry: an account's number as mParticle writes it, or `default`."""
-
-_TIMEOUT_S: Final = 10.0
 
 Content = Mapping[str, Any]
 
@@ -64,14 +55,6 @@ class _Text:
         return self.content
 
 
-class _NoTelemetry:
-    def request(self, *, status: int, seconds: float) -> None:
-        pass
-
-    def request_retried(self, error: RetryableError) -> None:
-        pass
-
-
 def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     """Return the workspace of each mParticle account, as the function reads them.
 
@@ -99,25 +82,6 @@ def workspaces_in(text: str, name: str) -> dict[str, Workspace]:
         )
         for account in accounts
     }
-
-
-def region(workspace: Workspace, *, track_api_url: str) -> Literal["us", "eu"]:
-    """Return the region of the workspace, according to Customer.io.
-
-    Raises CredentialsRefusedError if it does not accept the credentials, or another
-    RetryableError.
-    """
-    pool = urllib3.PoolManager(ssl_context=ssl.create_default_context())
-    response = Transport(pool, _NoTelemetry()).request(
-        # Both regions know all workspaces.
-        f"{track_api_url or REGION_URLS['us']}/api/v1/accounts/region",
-        body=None,
-        headers=make_headers(
-            basic_auth=f"{workspace.site_id}:{workspace.api_key}", user_agent="audience-forwarder"
-        ),
-        deadline=NO_DEADLINE.within(_TIMEOUT_S),
-    )
-    return read_region(response.status, response.data)
 
 
 def with_credentials(content: Content, workspace: Workspace, *, account: str | None) -> Content:

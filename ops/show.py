@@ -15,7 +15,8 @@ from rich.text import Text
 
 from ops import dead_letters
 from ops.checks import Check
-from ops.status import Depth, Invocations, Status
+from ops.queues import Depth
+from ops.status import Invocations, Status
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:

@@ -14,6 +14,7 @@ from handler import settings
 from handler.errors import UnusableCredentialsError
 from ops import mapping
 from ops.logs import read_log
+from ops.queues import Depth, depth
 from ops.stack import READY
 
 if TYPE_CHECKING:
@@ -34,21 +35,6 @@ _UNHEALTHY_EVENTS: Final = {
 }
 _TIMED_OUT: Final = re.compile(r"Task timed out after [\d.]+ seconds")
 _EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How many messages are on a queue, as SQS estimates; `oldest_s` is None if unknown."""
-
-    waiting: int
-    hidden: int
-    """Received by the function or by an operator, or delayed until the next try."""
-    oldest_s: float | None
-
-    @property
-    def count(self) -> int:
-        """Return how many messages there are."""
-        return self.waiting + self.hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +172,9 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     return Status(
         stack=stack.status,
         version=_version(aws, stack),
-        queue=_depth(aws, stack.queue_url),
-        retry_queue=_depth(aws, stack.retry_queue_url),
-        dead_letters=_depth(aws, stack.dead_letter_queue_url),
+        queue=depth(aws, stack.queue_url),
+        retry_queue=depth(aws, stack.retry_queue_url),
+        dead_letters=depth(aws, stack.dead_letter_queue_url),
         mappings=mapping.states(aws, stack),
         forwarder=_invocations(aws, stack.function_name, since),
         ingress=_invocations(aws, stack.ingress.function_name, since) if stack.ingress else None,
@@ -260,33 +246,3 @@ def _firing_alarms(aws: Aws, stack: Stack) -> tuple[str, ...]:
         f"{alarm['AlarmName'].removeprefix(stack.name + '-')}: {alarm.get('AlarmDescription', '')}"
         for alarm in alarms["MetricAlarms"]
     )
-
-
-def _depth(aws: Aws, url: str) -> Depth:
-    counts = aws.sqs.get_queue_attributes(
-        QueueUrl=url,
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesDelayed",
-            "ApproximateNumberOfMessagesNotVisible",
-        ],
-    )["Attributes"]
-    waiting = int(counts["ApproximateNumberOfMessages"])
-    hidden = sum(map(int, counts.values())) - waiting
-    return Depth(waiting, hidden, _oldest(aws, url.rpartition("/")[2]) if waiting else None)
-
-
-def _oldest(aws: Aws, queue_name: str) -> float | None:
-    # Only CloudWatch knows the age, a minute or two late.
-    now = datetime.now(UTC)
-    points = aws.cloudwatch.get_metric_statistics(
-        Namespace="AWS/SQS",
-        MetricName="ApproximateAgeOfOldestMessage",
-        Dimensions=[{"Name": "QueueName", "Value": queue_name}],
-        StartTime=now - timedelta(minutes=10),
-        EndTime=now,
-        Period=60,
-        Statistics=["Maximum"],
-    )["Datapoints"]
-    newest = max(points, key=lambda point: point["Timestamp"], default=None)
-    return newest["Maximum"] if newest else None

@@ -8,7 +8,7 @@ import click
 
 from handler.domain.workspace import Region, Workspace
 from handler.errors import ForwarderError
-from ops import credentials_secret
+from ops import credentials_secret, track_api
 from ops.commands import options
 from ops.commands.context import OK, PROBLEM, Context
 
@@ -68,7 +68,7 @@ def credentials_put(
     workspace = Workspace(site_id, api_key, workspace_region or "auto")
     if not untested:
         url = context.settings.track_api_url
-        region = credentials_secret.region(workspace, track_api_url=url)
+        region = track_api.region(workspace, track_api_url=url)
         workspace = Workspace(site_id, api_key, workspace_region or region)
     before = credentials_secret.read(context.aws, name)
     try:

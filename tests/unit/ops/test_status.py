@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from ops import show
-from ops.status import Depth, Invocations, LoggedError, Status, logged_errors
+from ops.queues import Depth
+from ops.status import Invocations, LoggedError, Status, logged_errors
 from tests.builders import NOW
 from tests.stack_template import PROJECT
 
