@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from handler.domain.options import DeliveryOptions
 from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
-from handler.table.keys import is_in_workspace
+from handler.table.keys import is_in_workspace, workspace_of
 from handler.table.people import People
-from handler.table.table import open_table
+from handler.table.table import Table, open_table
 from ops.stack import NO_DEADLINE
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def find(
     With `former`, return the items of people who had the identifier before. This reads the whole
     table.
     """
-    with _people(aws, stack) as people:
-        keys = _keys(people, query, sorted(set(site_ids)), former=former)
-        states = people.load(keys, consistent=True, deadline=NO_DEADLINE)
+    with _table(aws, stack) as table:
+        keys = _keys(table.people, query, sorted(set(site_ids)), former=former)
+        states = table.people.load(keys, consistent=True, deadline=NO_DEADLINE)
     stored = []
     for key, state in states.items():
         if isinstance(state, ForwarderError):
@@ -86,10 +86,18 @@ def find(
     return stored
 
 
+def catalogues(aws: Aws, stack: Stack, keys: Collection[str]) -> dict[str, Catalogue]:
+    """Return the audiences of the workspaces that these keys of people belong to, by site id."""
+    with _table(aws, stack) as table:
+        # They are read along with people.
+        table.people.load([*dict.fromkeys(keys)], consistent=True, deadline=NO_DEADLINE)
+        return {site_id: table.audiences.of(site_id) for site_id in map(workspace_of, keys)}
+
+
 def erase(aws: Aws, stack: Stack, key: str) -> None:
     """Delete a person's item; the next message about this person makes a new one."""
-    with _people(aws, stack) as people:
-        people.erase(key)
+    with _table(aws, stack) as table:
+        table.people.erase(key)
 
 
 def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool) -> list[str]:
@@ -109,9 +117,9 @@ def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool
 
 
 @contextmanager
-def _people(aws: Aws, stack: Stack) -> Iterator[People]:
+def _table(aws: Aws, stack: Stack) -> Iterator[Table]:
     with ThreadPoolExecutor(1) as executor:
-        table = open_table(
+        yield open_table(
             aws.dynamodb,
             stack.table_name,
             executor,
@@ -119,7 +127,6 @@ def _people(aws: Aws, stack: Stack) -> Iterator[People]:
             now=time.time,
             sleep=time.sleep,
         )
-        yield table.people
 
 
 def would_be_sent(state: PersonState) -> list[Any]:

@@ -86,9 +86,9 @@ def _status_rows(current: Status) -> list[tuple[Text, str, str]]:
     rows = [
         (mark(is_ok=current.is_ready), "stack", current.stack),
         (mark(is_ok=True), "version", current.version),
-        (mark(is_ok=True), "queue", _depth(current.queue)),
-        (mark(is_ok=True, is_warning=retries.count > 0), "retry queue", _depth(retries)),
-        (mark(is_ok=not dead.count), "dead-letter queue", _depth(dead)),
+        (mark(is_ok=True), "queue", depth(current.queue)),
+        (mark(is_ok=True, is_warning=retries.count > 0), "retry queue", depth(retries)),
+        (mark(is_ok=not dead.count), "dead-letter queue", depth(dead)),
         *(
             (mark(is_ok=state == "Enabled"), f"event source mapping of the {queue}", state)
             for queue, state in current.mappings.items()
@@ -110,10 +110,11 @@ def _invocations(name: str, what: str, counts: Invocations) -> tuple[Text, str, 
     return mark(is_ok=not counts.failed), name, text
 
 
-def _depth(depth: Depth) -> str:
-    hidden = f"{depth.hidden} hidden (received, or waiting for the next try)"
-    text = f"about {depth.waiting} waiting, {hidden}"
-    return text if depth.oldest_s is None else f"{text}; the oldest is {age(depth.oldest_s)} old"
+def depth(of: Depth) -> str:
+    """Return how many messages are on a queue."""
+    hidden = f"{of.hidden} hidden (received, or waiting for the next try)"
+    text = f"about {of.waiting} waiting, {hidden}"
+    return text if of.oldest_s is None else f"{text}; the oldest is {age(of.oldest_s)} old"
 
 
 def checks(results: Sequence[Check]) -> Group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -64,12 +65,21 @@ class Context:
         return stacks.find(self.aws, self._options.stack_name)
 
     @cached_property
-    def settings(self) -> Settings:
-        """The settings of the deployed function."""
+    def _environ(self) -> Mapping[str, str]:
         function = self.aws.functions.get_function_configuration(
             FunctionName=self.stack.function_name
         )
-        return Settings.from_environ(function["Environment"]["Variables"])
+        return function["Environment"]["Variables"]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the deployed function."""
+        return Settings.from_environ(self._environ)
+
+    @property
+    def log_level(self) -> str:
+        """The least severe level that the deployed function logs."""
+        return self._environ.get("POWERTOOLS_LOG_LEVEL", "INFO")
 
     @cached_property
     def queue(self) -> DeadLetterQueue:

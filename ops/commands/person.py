@@ -1,4 +1,4 @@
-"""Person: the commands for what the table holds of a person."""
+"""Person: the commands for what is known of a person."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Final
 import click
 
 from handler.domain.membership import Stamp, is_member
-from ops import credentials_secret, people, show
+from handler.domain.workspace import Workspace
+from ops import credentials_secret, explanation, people, show, show_explanation
 from ops.commands import options
 from ops.commands.context import OK, PROBLEM, Context
 from ops.masking import masked, masked_entity
@@ -43,7 +44,7 @@ def _query_options(command: options.Command) -> options.Command:
 
 @click.group()
 def person() -> None:
-    """Show or erase what the table holds of a person."""
+    """Show, explain or erase what is known of a person."""
 
 
 @person.command("show")
@@ -106,14 +107,71 @@ def person_erase(
     return OK
 
 
+@person.command("explain")
+@_query_options
+@click.option("--audience", help="Audience, by its id or a name; by default all.")
+@click.option(
+    "--since",
+    type=click.IntRange(1, 14 * 24 * 60),
+    default=24 * 60,
+    show_default=True,
+    help="Minutes to look back in the log for the last delivery.",
+)
+@options.reveal
+@options.shared
+def person_explain(
+    *,
+    customer_id: str | None,
+    email: str | None,
+    mpid: int | None,
+    site_id: Sequence[str],
+    audience: str | None,
+    since: int,
+    reveal: bool,
+) -> int:
+    """Explain why a person is, or is not, in an audience.
+
+    It shows what the table has of the person, what mParticle said last of each audience, dead
+    letters that name the person, what may be on its way, and the last delivery in the log.
+    """
+    context = Context.current()
+    query = people.Query(customer_id, email, mpid)
+    stored = _find(context, query, site_id)
+    accounts = {} if site_id else _workspaces(context)
+    site_ids = site_id or [workspace.site_id for workspace in accounts.values()]
+    question = explanation.Question(query, [*dict.fromkeys(site_ids)], stored, audience)
+    with context.progress() as bar:
+        task = bar.add_task("Reading the log, lines", total=None)
+        explainer = explanation.Explainer(
+            context.aws,
+            context.stack,
+            context.queue,
+            log_level=context.log_level,
+            since=context.now - since * 60,
+            reveal=reveal,
+            on_lines=lambda count: bar.advance(task, count),
+        )
+        numbered = accounts.keys() - {credentials_secret.DEFAULT}
+        try:
+            found = explainer.explain(question, map(int, numbered))
+        except ValueError as error:
+            raise click.UsageError(f"{error}; give its id") from error
+    context.output(found, show_explanation.explanation(found, context.now))
+    return OK if found.is_in_order else PROBLEM
+
+
+def _workspaces(context: Context) -> dict[str, Workspace]:
+    name = context.settings.credentials_secret_name
+    return credentials_secret.workspaces(context.aws, name)
+
+
 def _find(
     context: Context, query: people.Query, site_id: Sequence[str]
 ) -> list[people.StoredPerson]:
     if [query.customer_id, query.email, query.mpid].count(None) != 2:
         raise click.UsageError("give exactly one of --id, --email and --mpid")
     if not site_id:
-        name = context.settings.credentials_secret_name
-        workspaces = credentials_secret.workspaces(context.aws, name).values()
+        workspaces = _workspaces(context).values()
         site_id = list(dict.fromkeys(workspace.site_id for workspace in workspaces))
     stored = people.find(context.aws, context.stack, query, site_id)
     if stored or query.identifier is None:

@@ -1,0 +1,103 @@
+"""Mentions: whether a message names a person. Pure.
+
+It reads less than the function does, so that it recognizes a person also in a profile that the
+function refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from handler.domain.firehose import account_id
+from handler.domain.message import RawProfile, read_fields
+from handler.domain.profile import Profile
+from handler.domain.update import Identifier, person_key
+from handler.errors import MalformedMessageError
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a message may name a person by.
+
+    `keys` are those of the person's items: they stand for an MPID that only its hash is known of.
+    """
+
+    site_ids: frozenset[str]
+    keys: frozenset[str]
+    identifiers: frozenset[str]
+    """The texts of identifiers in Customer.io, as `Identifier.text` has them."""
+
+    @classmethod
+    def of(
+        cls, site_ids: Iterable[str], keys: Iterable[str], identifiers: Iterable[Identifier]
+    ) -> Names:
+        """Return the names of a person."""
+        texts = frozenset(identifier.text for identifier in identifiers)
+        return cls(frozenset(site_ids), frozenset(keys), texts)
+
+    def are_in(self, body: str) -> bool | None:
+        """Tell whether a message names the person; None if not all of it can be read."""
+        try:
+            profiles = read_fields(body).user_profiles
+        except MalformedMessageError:
+            return None
+        if isinstance(profiles, msgspec.Raw):
+            return None
+        answers = {self._are_of(raw) for raw in profiles}
+        return True if True in answers else None if None in answers else False
+
+    def _are_of(self, raw: RawProfile) -> bool | None:
+        try:
+            profile = _profile(json.loads(bytes(raw)))
+            if any(person_key(site_id, profile) in self.keys for site_id in self.site_ids):
+                return True
+        except (ValueError, RecursionError):
+            return None
+        id_text, email_text = f"id:{profile.customer_id}", f"email:{profile.email}".lower()
+        return id_text in self.identifiers or email_text in self.identifiers
+
+
+def account_of(body: str) -> int | None:
+    """Return the mParticle account that a message is of; None if it cannot be read."""
+    try:
+        return account_id({"account": read_fields(body).account})
+    except MalformedMessageError:
+        return None
+
+
+def _profile(content: Any) -> Profile:
+    """Return as much of a profile as says who it is."""
+    fields = content if isinstance(content, dict) else {}
+    identities = fields.get("user_identities")
+    named = identities if isinstance(identities, list) else []
+    return Profile(
+        mpid=_mpid(fields.get("mpid")),
+        customer_id=_identity(named, "customer"),
+        email=_identity(named, "email"),
+        changes=(),
+        attributes={},
+    )
+
+
+def _identity(identities: Iterable[Any], kind: str) -> str | None:
+    for each in identities:
+        if isinstance(each, dict) and (each.get("type"), each.get("encoding")) == (kind, "raw"):
+            value = each.get("value")
+            if isinstance(value, str | int) and str(value).strip():
+                return str(value).strip()
+    return None
+
+
+def _mpid(value: Any) -> int | None:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value) or None
+    return value or None if isinstance(value, int) else None
+
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}")
