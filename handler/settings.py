@@ -18,7 +18,7 @@ KEEP: Final = "keep"
 """The value of DOTS_IN_NAMES that leaves dots in the names of attributes."""
 
 _REPLACEMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,10}")
-_LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
+LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
 _SWITCH: Final = {"true": True, "false": False}
 
 
@@ -152,6 +152,6 @@ def _url(environ: Mapping[str, str], name: str) -> str:
         raise MisconfiguredError(f"setting {name} is not a URL") from None
     if not url.host or url.query or url.fragment or url.auth:
         raise MisconfiguredError(f"setting {name} must be a scheme, a host and at most a path")
-    if url.scheme != "https" and not (url.scheme == "http" and url.host in _LOOPBACK):
+    if url.scheme != "https" and not (url.scheme == "http" and url.host in LOOPBACK):
         raise MisconfiguredError(f"setting {name} must begin with https://")
     return value

@@ -82,8 +82,18 @@ def _explain(console: Console, running: Stack) -> None:
         console.print(f"{name:20}[bold]{value}[/]", soft_wrap=True)
     console.print("\nIn another terminal, set these variables once:\n")
     console.print(Text(_export(running)), soft_wrap=True)
-    console.print("\nThen see the status, send a sample event, and list what was set aside:\n")
-    for command in ("status", "send events/bad_profile.json", "dlq list", "--help"):
+    console.print("\nThen see the status, and send a made-up person through the stack:\n")
+    for command in ("status", "smoke"):
+        console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
+    console.print(
+        "\nSend a sample event, list what was set aside, and ask about a person of it:\n"
+    )
+    for command in (
+        "send events/bad_profile.json",
+        "dlq list",
+        "person explain --id bad-profile-ivo",
+        "--help",
+    ):
         console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)

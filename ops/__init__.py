@@ -5,6 +5,8 @@
     show  show_explanation
                    tables, texts and progress bars for a terminal
     explanation    why a person is, or is not, in an audience
+    smoke  smoke_person  send
+                   a made-up person's way through the stack
     status  checks  people  credentials_secret  mapping  dead_letter_queue  queues
                    what the commands do, each on its own
     track_api      what the tool itself asks of Customer.io

@@ -20,9 +20,10 @@ from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
-from ops import credentials_secret, mapping, track_api
+from ops import credentials_secret, mapping
 from ops.logs import read_log
 from ops.stack import READY, describe_error
+from ops.track_api import CustomerIo
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
@@ -219,7 +220,7 @@ def _checked(name: str, fix: str, look: Callable[[], tuple[bool, str]]) -> Check
 
 def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iterator[Check]:
     try:
-        region = track_api.region(workspace, track_api_url=track_api_url)
+        region = CustomerIo(workspace, track_api_url).region()
     except CredentialsRefusedError as error:
         yield Check(f"credentials {of}", is_ok=False, result=str(error), fix=_PUT)
         return

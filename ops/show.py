@@ -16,6 +16,7 @@ from rich.text import Text
 from ops import dead_letters
 from ops.checks import Check
 from ops.queues import Depth
+from ops.smoke import Step
 from ops.status import Invocations, Status
 
 
@@ -126,6 +127,13 @@ def checks(results: Sequence[Check]) -> Group:
         Text(f"{each.plain} {check.name}: {check.fix}") for each, check in marked if check.fix
     ]
     return Group(table("Checks", "", "", "result", rows=rows), *fixes)
+
+
+def step(ended: Step) -> Text:
+    """Return a step of `ops smoke` in one line."""
+    sign = mark(is_ok=ended.is_ok, is_warning=ended.is_warning)
+    text = Text(f"{ended.seconds:6.1f} s  ")
+    return text.append_text(sign).append(f" {ended.name:25}{ended.result}")
 
 
 def groups(title: str, letter_groups: Sequence[dead_letters.Group], now: float) -> Table:

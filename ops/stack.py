@@ -44,11 +44,15 @@ READY: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK
 
 @dataclass(frozen=True, slots=True)
 class Ingress:
-    """The function for mParticle's requests; `arn` is what mParticle invokes."""
+    """The function for mParticle's requests; `arn` is what mParticle invokes.
+
+    `url` is empty if it has none.
+    """
 
     arn: str
     function_name: str
     log_group: str
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class Aws:
         """Read each argument that is None from the environment, as other AWS tools do."""
         self._session = boto3.session.Session(region_name=region, profile_name=profile)
         self._endpoint_url = endpoint_url
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether calls go to an address that is not one of AWS's own."""
+        return ".amazonaws." not in self.functions.meta.endpoint_url
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
@@ -153,7 +162,10 @@ def find(aws: Aws, name: str) -> Stack:
             if item["ResourceType"] == "AWS::CloudWatch::Alarm"
         ),
         ingress=Ingress(
-            outputs["IngressArn"], physical_ids["IngressFunction"], physical_ids["IngressLogGroup"]
+            outputs["IngressArn"],
+            physical_ids["IngressFunction"],
+            physical_ids["IngressLogGroup"],
+            outputs.get("IngressUrl", ""),
         )
         if "IngressArn" in outputs
         else None,

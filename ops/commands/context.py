@@ -99,6 +99,11 @@ class Context:
                 # Texts must stay on one line to be copied: only the terminal may break them.
                 self._console.print(each, soft_wrap=isinstance(each, str | Text))
 
+    def tell(self, shown: object) -> None:
+        """Print something at once for a person who waits; nothing if `--json` is set."""
+        if not self._options.json:
+            self._console.print(shown, soft_wrap=True)
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Continue only if the operator says yes, or has said `--yes`."""
         if not (yes or click.confirm(question, err=True)):

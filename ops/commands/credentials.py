@@ -8,9 +8,10 @@ import click
 
 from handler.domain.workspace import Region, Workspace
 from handler.errors import ForwarderError
-from ops import credentials_secret, track_api
+from ops import credentials_secret
 from ops.commands import options
 from ops.commands.context import OK, PROBLEM, Context
+from ops.track_api import CustomerIo
 
 _READ: Final = (
     "the function reads it within 5 minutes, or at once after Customer.io refuses credentials."
@@ -68,7 +69,7 @@ def credentials_put(
     workspace = Workspace(site_id, api_key, workspace_region or "auto")
     if not untested:
         url = context.settings.track_api_url
-        region = track_api.region(workspace, track_api_url=url)
+        region = CustomerIo(workspace, url).region()
         workspace = Workspace(site_id, api_key, workspace_region or region)
     before = credentials_secret.read(context.aws, name)
     try:

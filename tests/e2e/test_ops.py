@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 import time
-from typing import Final
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
 
 from handler.domain.firehose import MAX_MESSAGE_BYTES
+from handler.errors import UnavailableError
 from local.fake_customerio.faults import Fault, FaultKind
 from local.stack import API_KEY, SITE_ID
 from ops.cli import run
 from ops.commands.context import ABORTED, PROBLEM, UNREACHABLE, USAGE
+from ops.send import to_ingress
+from ops.stack import Ingress
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import join, memberships, somebody
 from tests.stack_template import PROJECT
@@ -265,6 +270,111 @@ def test_a_person_is_erased_after_a_question_and_nobody_else(stack, ops, monkeyp
     assert ops("person", "show", "--id", neighbour)[0] == 0
     assert ops("person", "erase", "--id", customer_id, "--yes")[0] == PROBLEM
     assert ops("person", "erase", "--yes")[0] == USAGE
+
+
+def test_it_is_explained_why_a_person_is_not_in_an_audience(stack, ops, ops_table):
+    customer_id, refused = somebody(), somebody()
+    stack.send([join(customer_id)])
+    refuse(stack, refused)
+
+    status, found = ops("person", "explain", "--id", customer_id, "--audience", "tested")
+    with_letter, of_refused = ops("person", "explain", "--id", refused)
+    _, shown = ops_table("person", "explain", "--id", customer_id, "--audience", "30001")
+
+    assert (status, with_letter) == (0, PROBLEM)
+    (person,) = found["people"]
+    (membership,) = person["memberships"]
+    assert (membership["name"], membership["is_member"]) == ("Tested", True)
+    assert (found["log_level"], person["delivery"]) == ("INFO", None)
+    assert found["waiting"]["mappings"] == {"queue": "Enabled", "retry queue": "Enabled"}
+    (letter,) = of_refused["letters"]["naming"]
+    assert (letter["error_type"], letter["account_id"]) == ("RejectedByCustomerIo", 1001)
+    assert "They are in audience 30001 (Tested)" in shown
+    assert customer_id not in shown + json.dumps(found)
+
+
+@pytest.fixture
+def debug(stack):
+    """Have the function log at DEBUG during the test."""
+    configure = stack.functions.update_function_configuration
+    configuration = stack.functions.get_function_configuration(FunctionName=stack.function_name)
+    variables = configuration["Environment"]["Variables"]
+    at_debug = {"Variables": {**variables, "POWERTOOLS_LOG_LEVEL": "DEBUG"}}
+    configure(FunctionName=stack.function_name, Environment=at_debug)
+    yield
+    configure(FunctionName=stack.function_name, Environment={"Variables": variables})
+
+
+def test_at_debug_the_last_delivery_of_a_person_is_found_in_the_log(stack, ops, debug):
+    customer_id = somebody()
+    stack.send([join(customer_id)])
+    stack.wait_until_drained()
+
+    _, found = ops("person", "explain", "--id", customer_id)
+
+    (person,) = found["people"]
+    assert found["log_level"] == "DEBUG"
+    assert person["delivery"]["sent_timestamp"] == person["timestamp"]
+    assert abs(person["delivery"]["at"] - time.time()) < 60
+
+
+def test_a_made_up_person_goes_through_the_queue_and_is_removed(stack, ops):
+    before = stack.customerio.requests()
+
+    status, steps = ops("smoke", "--delete", "--yes")
+
+    assert status == 0
+    assert [step["name"] for step in steps] == [
+        *("stack", "Customer.io", "sent", "state written", "taken by Customer.io"),
+        *("erased from the table", "deleted from Customer.io"),
+    ]
+    assert not any(step["is_warning"] for step in steps)
+    assert len(stack.customerio.requests()) == len(before) + 3  # region, identify, delete
+    assert stack.customerio.people() == []
+    assert left(stack) == []
+
+
+def test_a_made_up_person_goes_through_the_ingress_and_stays_in_customer_io(stack, ops_table):
+    status, shown = ops_table("smoke", "--ingress", "--yes")
+
+    (person,) = stack.customerio.people()
+    assert status == 0
+    assert "accepted by the ingress" in shown
+    assert person.attributes["SegmentMembership"] == "'-1'"
+    assert f"delete {person.identifiers['id']} there" in shown
+
+
+def test_a_made_up_person_who_is_refused_is_told_and_leaves_no_letter(stack, ops):
+    refusal = Fault(FaultKind.STATUS, status=400, path="/api/v2/batch")
+    stack.customerio.misbehave(refusal)
+
+    status, steps = ops("smoke", "--yes")
+
+    assert status == PROBLEM
+    (failed,) = (step for step in steps if not step["is_ok"])
+    assert (failed["name"], failed["result"].partition(";")[0]) == (
+        "taken by Customer.io",
+        "set aside: RejectedByCustomerIo: refused with 400",
+    )
+    assert left(stack) == []
+
+
+def test_a_request_is_posted_to_the_url_of_the_ingress_with_its_token(stack, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(stack.emulator.certificate))
+    aws: Any = SimpleNamespace(functions=stack.functions, secrets=stack.secrets, is_emulated=False)
+    ingress = Ingress(stack.ingress_arn, "", "", stack.ingress_url)
+    customer_id = somebody()
+
+    sent = to_ingress(aws, ingress, join(customer_id))
+    stack.wait_until_drained()
+
+    assert "at its URL" in sent.how
+    assert abs(sent.at - time.time()) < 60
+    assert memberships(stack, customer_id) == "'30001'"
+    with pytest.raises(UnavailableError, match="answered 503"):
+        to_ingress(aws, ingress, "\0")
+    with pytest.raises(UnavailableError, match="the ingress's URL: "):
+        to_ingress(aws, replace(ingress, url="https://127.0.0.1:1/"), "{}")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from handler.domain.options import DeliveryOptions
 from ops.cli import run
 from ops.commands.context import Context
 from tests.unit.ops.builders import SECRET
@@ -23,7 +24,9 @@ class Ended:
 @pytest.fixture
 def ops(aws, stack, queue, monkeypatch, capsys):
     """Run a command; `answers` are typed at its questions."""
-    settings = SimpleNamespace(credentials_secret_name=SECRET, track_api_url="")
+    settings = SimpleNamespace(
+        credentials_secret_name=SECRET, track_api_url="", delivery_options=DeliveryOptions()
+    )
     for name, value in (("aws", aws), ("stack", stack), ("queue", queue), ("settings", settings)):
         monkeypatch.setattr(Context, name, value)
 

@@ -15,7 +15,8 @@ from ops.commands.context import UNREACHABLE, Context
 @pytest.mark.parametrize(
     "command",
     [
-        *("", "status", "check", "send", "person show", "person erase"),
+        *("", "status", "check", "smoke", "send"),
+        *("person show", "person explain", "person erase"),
         *("credentials put", "credentials remove", "mapping enable", "mapping disable"),
         *("dlq list", "dlq show", "dlq redrive", "dlq save", "dlq purge"),
     ],

@@ -1,0 +1,150 @@
+"""Smoke person: the made-up person of `ops smoke`, and what shows that they arrived. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from handler.domain.dead_letter import ONE_ATTRIBUTE_SETTING
+from handler.domain.message import MessageType
+from handler.domain.profile import Profile
+from handler.domain.update import person_key
+from handler.domain.workspace import Workspace
+from ops.credentials_secret import ACCOUNT, DEFAULT
+
+AUDIENCE_ID: Final = -1
+"""No audience of mParticle has such an id. The message gives it no name, so that the table's
+catalogue of audiences does not learn it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmokePerson:
+    """The person. `nonce` is a random text that makes them unmistakable."""
+
+    site_id: str
+    account_id: int | None
+    nonce: str
+
+    @property
+    def customer_id(self) -> str:
+        """The person's id in Customer.io."""
+        return f"audience-forwarder-smoke-{self.nonce}"
+
+    @property
+    def email(self) -> str:
+        """The person's email, at a domain that takes no mail."""
+        return f"{self.customer_id}@example.com"
+
+    @property
+    def message_id(self) -> str:
+        """The id of the message that brings them, which the log names."""
+        return f"smoke-{self.nonce}"
+
+    @property
+    def key(self) -> str:
+        """The key of their item in the table."""
+        return person_key(self.site_id, Profile(None, self.customer_id, self.email, (), {}))
+
+    @property
+    def hash(self) -> str:
+        """The hash in the key, which the log names."""
+        return self.key.rpartition("#")[2]
+
+    def message(self, *, at_ms: int) -> str:
+        """Return a message that they have entered the audience, as mParticle writes it."""
+        account: dict[str, Any] = {"account_settings": {ONE_ATTRIBUTE_SETTING: False}}
+        if self.account_id is not None:
+            account["account_id"] = self.account_id
+        identities = [("customer", self.customer_id), ("email", self.email)]
+        profile = {
+            "user_identities": [
+                {"type": kind, "encoding": "raw", "value": value} for kind, value in identities
+            ],
+            "audiences": [{"audience_id": AUDIENCE_ID, "action": "add"}],
+        }
+        return json.dumps(
+            {
+                "type": MessageType.MEMBERSHIP_CHANGE.value,
+                "id": self.message_id,
+                "timestamp_ms": at_ms,
+                "account": account,
+                "user_profiles": [profile],
+            }
+        )
+
+
+def choose(
+    workspaces: Mapping[str, Workspace], account: str | None
+) -> tuple[int | None, Workspace]:
+    """Return the account that the message is to name, if any, and its workspace.
+
+    Without `account`, the default entry of the secret, or its only one. Raises ValueError if that
+    does not say which.
+    """
+    known = ", ".join(workspaces)
+    if account is None:
+        if DEFAULT in workspaces:
+            account = DEFAULT
+        elif len(workspaces) == 1:
+            (account,) = workspaces
+        else:
+            raise ValueError(f"name the account, with --account; the secret has: {known}")
+    if not ACCOUNT.fullmatch(account):
+        raise ValueError(f"--account: neither a number nor {DEFAULT}")
+    workspace = workspaces.get(account) or workspaces.get(DEFAULT)
+    if workspace is None:
+        raise ValueError(f"the secret has no entry of account {account}, only: {known}")
+    return None if account == DEFAULT else int(account), workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What shows that a step is done, and whether it leaves no doubt."""
+
+    text: str
+    is_certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the log says of the person's message; `taken` shows that Customer.io took them."""
+
+    taken: Evidence | None
+    retries: tuple[str, ...]
+    is_set_aside: bool
+
+
+_NAMED: Final = Evidence("the log names the person as delivered")
+_NOT_NAMED: Final = Evidence(
+    "most likely: an invocation that delivered people has ended, and the message was not retried "
+    "since; only at LogLevel DEBUG the log names single people",
+    is_certain=False,
+)
+
+
+def progress(lines: Iterable[Mapping[str, Any]], person: SmokePerson) -> Progress:
+    """Read lines of ours, all from the time of the sending on."""
+    by_event: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in lines:
+        is_of_another = line.get("mparticle_message_id", person.message_id) != person.message_id
+        if line and not is_of_another:
+            by_event[line["message"]].append(line)
+    retried, set_aside = by_event["message.retried"], by_event["message.set_aside"]
+    failed = [*retried, *set_aside]
+    last_failure = max((line["at"] for line in failed), default=0.0)
+    failing = {line["function_request_id"] for line in failed}
+    taken = None
+    if any(
+        line["at"] > last_failure
+        and line["delivered"] > 0
+        and line["function_request_id"] not in failing
+        for line in by_event["batch.done"]
+    ):
+        taken = _NOT_NAMED
+    if any(line["person"] == person.hash for line in by_event["person.delivered"]):
+        taken = _NAMED
+    reasons = (f"{line['error_type']}: {line['reason']}" for line in retried)
+    return Progress(taken, tuple(dict.fromkeys(reasons)), is_set_aside=bool(set_aside))
