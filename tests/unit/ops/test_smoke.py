@@ -13,7 +13,7 @@ from handler.errors import CredentialsRefusedError
 from ops.smoke import QUIET_S, Smoke
 from ops.smoke_person import SmokePerson
 from tests.builders import state
-from tests.unit.ops.stand_ins import STACK, mapping
+from tests.unit.ops.builders import STACK, mapping
 from tools.template import table_schema
 
 PERSON = SmokePerson("site-a", 1001, "abc")

@@ -14,7 +14,7 @@ from handler.table.keys import catalogue_key
 from handler.table.suspensions import Suspensions
 from ops.commands.context import OK, PROBLEM, USAGE, Context
 from tests.builders import NOW_MS, audience, body, deadline, profile, profile_of, state
-from tests.unit.ops.stand_ins import SECRET, STACK, mapping
+from tests.unit.ops.builders import SECRET, STACK, mapping
 from tools.template import table_schema
 
 EXPLAIN = ("person", "explain", "--site-id", "site-a", "--id", "42")

@@ -9,7 +9,7 @@ import pytest
 from ops.commands.context import ABORTED, PROBLEM, USAGE, Context
 from ops.commands.smoke import _notes
 from ops.smoke import Step
-from tests.unit.ops.stand_ins import CREDENTIALS, OTHER_CREDENTIALS, SECRET, mapping
+from tests.unit.ops.builders import CREDENTIALS, OTHER_CREDENTIALS, SECRET, mapping
 
 SENT = Step("sent", is_ok=True, result="", seconds=1)
 FAILED = Step("state written", is_ok=False, result="", seconds=2)
