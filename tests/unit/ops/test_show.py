@@ -1,5 +1,6 @@
 """Texts for a terminal."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ from rich.console import Console
 
 from ops import show
 from ops.checks import Check
+from tests.stack_template import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,13 @@ def test_a_warning_has_a_mark_of_its_own() -> None:
     assert "✓" in captured.get()
     assert "! b: do this" in captured.get()
     assert "✗" not in captured.get()
+
+
+@pytest.mark.parametrize("module", ["smoke", "show_explanation"])
+def test_the_sections_that_a_module_names_are_in_the_runbook(module) -> None:
+    source = " ".join((PROJECT / f"ops/{module}.py").read_text("utf-8").split())
+    sections = re.findall(r"see: ([A-Z][a-z ]+)", source)
+
+    assert sections
+    for section in sections:
+        assert f"\n## {section}\n" in (PROJECT / "docs/operations.md").read_text("utf-8")
