@@ -86,12 +86,10 @@ class Checks:
         if self.settings is None:
             return
         yield _checked("credentials secret", _PUT_OR_REMOVE, self._secret)
-        accounts: dict[Workspace, list[str]] = {}
-        for account, workspace in self.workspaces.items():
-            accounts.setdefault(workspace, []).append(account)
-        for workspace, names in accounts.items():
-            of = f"of account {', '.join(names)}"
+        credentials = {name: _without_options(each) for name, each in self.workspaces.items()}
+        for workspace, of in _by_workspace(credentials):
             yield from _check_customerio(workspace, of, self.settings.track_api_url)
+        for workspace, of in _by_workspace(self.workspaces):
             yield check_options(workspace, of, self.settings.delivery_options)
         if self.settings.delivery_options.dot_replacement is None:
             yield from self.of_audience_names()
@@ -216,6 +214,19 @@ def _checked(name: str, fix: str, look: Callable[[], tuple[bool, str]]) -> Check
     except ForwarderError as error:
         is_ok, result = False, str(error)
     return Check(name, is_ok, result, "" if is_ok else fix)
+
+
+def _without_options(workspace: Workspace) -> Workspace:
+    return Workspace(workspace.site_id, workspace.api_key, workspace.region)
+
+
+def _by_workspace(workspaces: Mapping[str, Workspace]) -> Iterator[tuple[Workspace, str]]:
+    """Yield each workspace once, with the accounts that it is of."""
+    accounts: dict[Workspace, list[str]] = {}
+    for account, workspace in workspaces.items():
+        accounts.setdefault(workspace, []).append(account)
+    for workspace, names in accounts.items():
+        yield workspace, f"of account {', '.join(names)}"
 
 
 def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iterator[Check]:

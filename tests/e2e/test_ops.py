@@ -393,6 +393,8 @@ def secret(stack):
 
 def test_refused_credentials_are_named_and_replaced(stack, ops, secret, monkeypatch):
     customer_id = somebody()
+    entry = {"site_id": SITE_ID, "api_key": API_KEY}
+    stack.secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(entry))
     assert ops("check")[0] == 0
     put = ("credentials", "put", "--site-id", SITE_ID, "--yes")
     stack.customerio.rotate({SITE_ID: "another-key"})
