@@ -36,9 +36,15 @@ invoke: tools ## invoke the function here with an event file: EVENT=events/join.
 bench: tools .tools/bench/.done ## measure the function beside what people would write instead; QUICK=1 for small sizes
 	@$(VENV)/python -m bench $(if $(QUICK),--quick)
 
-# --- checks, fails fastest first ------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
-test: format lint types imports template tests ## everything that CI checks
+# The short ones side by side, while the tools for the tests are installed. Each prints its output
+# in one piece, where make can: macOS's cannot.
+IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+
+test: .venv/.done ## everything that CI checks
+	@$(MAKE) --no-print-directory --jobs $(IN_ONE_PIECE) format lint types imports template tools
+	@$(MAKE) --no-print-directory tests
 
 check: test ## the same as test
 
