@@ -166,7 +166,11 @@ class TrackApi:
             return [(entity.owner, error) for entity in chunk.entities]
         if isinstance(answer, wire.Refused) and len(chunk.entities) > 1:
             first, second = chunk.halves()
-            return self._post(session, first) + self._post(session, second)
+            posted = self._post(session, first)
+            rejected = {who for who, each in posted if isinstance(each, PersonRejectedError)}
+            # Customer.io would refuse their events one by one, or take them without the person.
+            rest = second.without_events_of(rejected)
+            return posted + self._post(session, rest) if rest.entities else posted
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
         return [
             (entity.owner, _rejected(entity, refusals[place]) if place in refusals else None)

@@ -6,7 +6,7 @@ Persons come from domain/attributes.py as entities; chunks of entities go to cli
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, Literal
 
@@ -65,6 +65,12 @@ class Chunk(msgspec.Struct, frozen=True):
         """Return the first and the second half, both smaller than the whole."""
         middle = len(self.entities) // 2
         return Chunk(self.entities[:middle]), Chunk(self.entities[middle:])
+
+    def without_events_of(self, owners: Collection[int]) -> Chunk:
+        """Return the rest of it, without the events of some people."""
+        return Chunk(
+            [each for each in self.entities if not (each.is_event and each.owner in owners)]
+        )
 
 
 class _Identify(msgspec.Struct):

@@ -413,6 +413,18 @@ def test_400_for_an_event_is_halved_down_to_it_and_everything_else_is_taken(fake
     assert event_names(fake)["42"] == ["Audience Exited"]
 
 
+def test_no_event_is_sent_once_a_400_refused_its_person(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE_BATCH, person="42", times=None))
+
+    first, second = caller.deliver(with_events("42"), with_events("43"))
+
+    assert isinstance(first, PersonRejectedError)
+    assert second is None
+    assert event_names(fake) == {"43": ["Audience Entered", "Audience Exited"]}
+    # Of six entities the first is refused alone, and of the others two never go out again.
+    assert [request.entities for request in fake.requests()] == [6, 3, 1, 3]
+
+
 def test_a_person_who_is_refused_along_with_an_event_is_refused(fake, caller) -> None:
     fake.misbehave(Fault(FaultKind.REFUSE, event="Audience Exited"))
 

@@ -187,6 +187,13 @@ def test_the_halves_of_a_chunk_have_all_of_its_entities() -> None:
     assert [*first.entities, *second.entities] == whole
 
 
+def test_a_chunk_without_the_events_of_somebody_keeps_everything_else() -> None:
+    identify, event = Entity(0, b"1"), Entity(0, b"2", is_event=True)
+    others = Entity(1, b"3", is_event=True)
+
+    assert Chunk([identify, event, others]).without_events_of({0}).entities == [identify, others]
+
+
 @pytest.mark.parametrize("body", [b"{}", b'{"errors": []}', b'{"errors": null}'])
 def test_200_accepts_everybody(body) -> None:
     assert read_answer(200, body, count=2) == {}
