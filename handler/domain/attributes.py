@@ -1,7 +1,7 @@
-"""Attributes: what a person carries in Customer.io, from their state and what came along.
+"""Attributes: what is sent to Customer.io for a person, from their state and new updates.
 
 States come from membership.py; persons go on to customerio. Customer.io's limits on names and
-values are met here, on counts and sizes in customerio/wire.py. Nothing here fails a person.
+values are applied here, those on counts and sizes in customerio/wire.py. No limit fails a person.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Attributes = Mapping[str, AttributeValue | None]
 
 
 class Person(msgspec.Struct, frozen=True):
-    """One person as Customer.io is to hold them; an attribute that is None is to be removed.
+    """One person to send to Customer.io; an attribute that is None is removed.
 
-    `overflowing`: the membership list did not fit one value; `attributes_left_out`: user
-    attributes whose name or value Customer.io cannot hold; `audience_count`: audiences that take
-    an attribute, as far as the state remembers them; 0 without one attribute per audience;
-    `dotted_audiences`: ids of the audiences whose attribute has a dot in its name; `update_only`:
-    nobody is created; `events`: what is sent after the attributes.
+    `overflowing`: the membership list did not fit one value. `attributes_left_out`: how many user
+    attributes have a name or value that Customer.io cannot hold. `audience_count`: audiences in
+    the state that have an attribute of their own; 0 without one attribute per audience.
+    `dotted_audiences`: ids of the audiences whose attribute has a dot in its name. `update_only`:
+    Customer.io creates nobody. `events` are sent after the attributes.
     """
 
     identifier: Identifier
@@ -58,12 +58,12 @@ def build_person(
     predecessors: Sequence[Update] = (),
     events: Sequence[Event] = (),
 ) -> Person:
-    """Return the person as their state and the updates at hand say.
+    """Return the person to send, from their state and the new updates.
 
-    Values come from the updates, as the state keeps only their times; one that is older than the
-    newest that ever came is left out.
-    `predecessors` are updates of who had the identifier before: the audiences that they name are
-    stated as well.
+    Values come from the updates, as the state keeps only their times. A value is left out if the
+    state has a newer time for it.
+    `predecessors` are updates of people who had the identifier before: the attributes of their
+    audiences are sent as well.
     """
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
@@ -91,10 +91,10 @@ def build_person(
 
 
 def introduction(state: PersonState, person: Person) -> Person | None:
-    """Return what gives a person's id to whoever Customer.io has under their former email.
+    """Return what adds a person's id to the person whom Customer.io has under the former email.
 
-    It must arrive before the person. None if the person carries that email, or had none. The
-    timestamp is the oldest that Customer.io takes, so it overwrites no newer email.
+    It must arrive before `person`. None if `person` has that email, or there is no former email.
+    The timestamp is the oldest that Customer.io accepts, so it overwrites no newer email.
     """
     former = _former_email(state)
     if former is None or person.attributes.get("email") == former.value:
@@ -110,11 +110,11 @@ def former_persons(
     updates: Iterable[Update],
     audiences: AudienceAttributes,
 ) -> list[Person]:
-    """Return what empties the lists of whoever Customer.io has under former identifiers.
+    """Return what clears the audiences of people whom Customer.io has under former identifiers.
 
-    `former` has the newest timestamp given under each. Nobody is created. The timestamp is one
-    second after that: newer than what was posted of this person, and older than what is posted of
-    whoever gets the identifier, or of this person if Customer.io has given the new one to them.
+    `former` has the newest timestamp sent with each. Nobody is created. The timestamp is one
+    second later: newer than the posts before the change of identifier, and older than the posts
+    of the identifier's next owner, or of this person if Customer.io has merged both identifiers.
     """
     lists = dict(_numbered([""], state.continuations))
     known = dict.fromkeys(_attributes_ever_sent(state, updates, audiences))
@@ -132,7 +132,7 @@ def _identifier(state: PersonState) -> Identifier:
 
 
 def _former_email(state: PersonState) -> Identifier | None:
-    """Return the newest email that somebody with an id was known by before."""
+    """Return the newest former email of a person with an id."""
     if not _identifier(state).is_id:
         return None
     return next((former for former in reversed(list(state.former)) if not former.is_id), None)
@@ -152,7 +152,7 @@ def _audience_count(state: PersonState, options: DeliveryOptions) -> int:
 
 
 def _with_attributes(updates: Iterable[Update]) -> list[MembershipChange]:
-    """Return the changes whose audiences take an attribute each."""
+    """Return the changes whose audiences have an attribute each."""
     return [
         change
         for update in updates
@@ -164,7 +164,7 @@ def _with_attributes(updates: Iterable[Update]) -> list[MembershipChange]:
 def _attributes_ever_sent(
     state: PersonState, updates: Iterable[Update], audiences: AudienceAttributes
 ) -> Iterator[str]:
-    """Yield the attributes of audiences that the person may have, by all names that are known."""
+    """Yield the attributes of audiences that the person may have, for all known names."""
     changes = _with_attributes(updates)
     if not changes:
         return
@@ -182,7 +182,7 @@ def _current_values(
         for name, value in update.values.items():
             newest = stamp(update.at_ms, removed=value is None)
             if newest == state.set_at.get(name):
-                # Of two values of one time one is chosen whatever the order they came in.
+                # Of values with equal times, choose the same one in any order.
                 current[name] = max(value, current.get(name, value), key=msgspec.json.encode)
     return current
 

@@ -1,6 +1,6 @@
-"""Audience: the names of a workspace's audiences, now and before, and which were removed.
+"""Audience: a workspace's audiences, with current and former names, and which are removed.
 
-Messages teach a catalogue; attributes.py names attributes by it, and clears those of former names.
+Updates come from messages. audience_attributes.py names attributes by the catalogue.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import msgspec
 from handler.errors import UnreadableStateError
 
 MAX_FORMER_NAMES: Final = 5
-"""Former names that are remembered of an audience: those that ended last."""
+"""Former names kept for an audience: the latest ones."""
 
 MAX_NAME_BYTES: Final = 1000
 """A longer name is cut, so that one message cannot fill a catalogue."""
 
 RENEWED_AFTER_MS: Final = 24 * 3600 * 1000
-"""A name that is said again counts as news if it was learned so long ago, in milliseconds. Until
-then a rename and its reversal that arrive in the wrong order may end with the wrong name."""
+"""How old the time of a name is before a repeated name updates it, in milliseconds. Until then, a
+rename and its reversal in the wrong order may end with the wrong name."""
 
 _FORMAT_1: Final = range(0x90, 0xA0)
 
 
 AudienceAction = Literal["add", "update", "remove"]
-"""What mParticle did to an audience, by its name for it."""
+"""What mParticle did to an audience, in mParticle's words."""
 
 
-class AudienceNews(msgspec.Struct, frozen=True):
-    """What a message says of an audience; `name` is empty if it says none."""
+class AudienceUpdate(msgspec.Struct, frozen=True):
+    """What a message says about an audience; `name` is empty if it has none."""
 
     audience_id: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     at_ms: int
@@ -42,11 +42,11 @@ class AudienceNews(msgspec.Struct, frozen=True):
 class Audience(msgspec.Struct, frozen=True, array_like=True):
     """One audience; all times are mParticle's, in Unix milliseconds.
 
-    `former` has the names before this one, each with the time when it ended. mParticle removed
-    the audience last at `removed_at_ms`, and added it last at `added_at_ms`; 0: never.
+    `former`: earlier names, each with the time when it ended. `removed_at_ms`, `added_at_ms`: when
+    mParticle last removed and added the audience; 0: never.
     """
 
-    # The table keeps these fields in this order: new ones go at the end, with a default.
+    # The table keeps these fields in this order: add new ones at the end, with a default.
     name: str = ""
     named_at_ms: int = 0
     former: Mapping[str, int] = {}
@@ -55,18 +55,18 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def is_removed(self) -> bool:
-        """Whether mParticle removed it, and has not added it again."""
+        """Whether mParticle removed it and has not added it again."""
         return self.removed_at_ms > 0 and self.removed_at_ms >= self.added_at_ms
 
-    def learn(self, news: AudienceNews) -> Audience:
-        """Return the audience with what is new; itself if nothing is. The newest name counts."""
+    def learn(self, update: AudienceUpdate) -> Audience:
+        """Return the audience with what is new, or itself if nothing is. The newest name wins."""
         known = self
-        if name := _bounded(news.name):
-            known = known._named(name, news.at_ms)
-        if news.action == "add" and news.at_ms > known.added_at_ms:
-            known = msgspec.structs.replace(known, added_at_ms=news.at_ms)
-        if news.action == "remove" and news.at_ms > known.removed_at_ms:
-            known = msgspec.structs.replace(known, removed_at_ms=news.at_ms)
+        if name := _bounded(update.name):
+            known = known._named(name, update.at_ms)
+        if update.action == "add" and update.at_ms > known.added_at_ms:
+            known = msgspec.structs.replace(known, added_at_ms=update.at_ms)
+        if update.action == "remove" and update.at_ms > known.removed_at_ms:
+            known = msgspec.structs.replace(known, removed_at_ms=update.at_ms)
         return known
 
     def _named(self, name: str, at_ms: int) -> Audience:
@@ -86,7 +86,7 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
 
 
 def _bounded(name: str) -> str:
-    # Half a surrogate pair, which JSON may hold, is left out as well.
+    # This also drops half a surrogate pair, which JSON may contain.
     return name.encode(errors="ignore")[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
@@ -96,19 +96,19 @@ def _newest(former: Mapping[str, int]) -> Mapping[str, int]:
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """The audiences of a workspace that were ever named. `version` 0: nothing is kept yet."""
+    """The audiences of a workspace that messages named. `version` 0: it is not stored yet."""
 
     version: int = 0
     audiences: Mapping[int, Audience] = {}
 
-    def learn(self, news: Iterable[AudienceNews]) -> Catalogue:
-        """Return the next version, with what is new; the catalogue itself if nothing is."""
+    def learn(self, updates: Iterable[AudienceUpdate]) -> Catalogue:
+        """Return the next version with what is new, or the catalogue itself if nothing is."""
         learned: dict[int, Audience] = {}
-        for each in news:
-            known = learned.get(each.audience_id) or self.audiences.get(each.audience_id)
-            newer = (known or Audience()).learn(each)
+        for update in updates:
+            known = learned.get(update.audience_id) or self.audiences.get(update.audience_id)
+            newer = (known or Audience()).learn(update)
             if newer is not known and newer != Audience():
-                learned[each.audience_id] = newer
+                learned[update.audience_id] = newer
         if not learned:
             return self
         return Catalogue(self.version + 1, {**self.audiences, **learned})
@@ -122,21 +122,21 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Packed)
 
 
 def pack_catalogue(catalogue: Catalogue) -> bytes:
-    """Return a catalogue as bytes, but for its version: about 20 an audience, and its names.
+    """Return a catalogue without its version as bytes: about 20 per audience, plus its names.
 
-    The first byte says the format, as in state_codec.py.
+    The first byte identifies the format, as in state_codec.py.
     """
     return msgspec.msgpack.encode(_Packed(catalogue.audiences))
 
 
 def unpack_catalogue(packed: bytes, *, version: int) -> Catalogue:
-    """Return the catalogue that `pack_catalogue` was given.
+    """Return the catalogue from packed bytes.
 
-    Raises UnreadableStateError for bytes that no version up to this one wrote.
+    Raises UnreadableStateError if the format is unknown or the bytes are damaged.
     """
     if not packed or packed[0] not in _FORMAT_1:
-        raise UnreadableStateError("a catalogue of an unknown format: a newer version wrote it?")
+        raise UnreadableStateError("a catalogue has an unknown format: a newer version wrote it?")
     try:
         return Catalogue(version, _DECODER.decode(packed).audiences)
     except (msgspec.DecodeError, ValueError):
-        raise UnreadableStateError("a catalogue that cannot be read") from None
+        raise UnreadableStateError("a catalogue cannot be decoded") from None

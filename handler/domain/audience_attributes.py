@@ -1,6 +1,6 @@
-"""Audience attributes: `In <audience name>`, by the names that a catalogue knows.
+"""Audience attributes: the attributes `In <audience name>`, named by a workspace's catalogue.
 
-attributes.py asks for a person's. One object serves many people of a workspace.
+attributes.py asks for those of each person. One object serves many people of a workspace.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class AudienceAttributes:
     def of(
         self, memberships: Memberships, changes: Iterable[MembershipChange]
     ) -> dict[str, bool | None]:
-        """Return the attributes of the audiences that changes name; None clears one.
+        """Return the attributes of the audiences in these changes; None clears an attribute.
 
-        An audience that was renamed has its former attributes cleared. If a current audience has
-        that name by now, the attribute says whether the person is in that one.
+        The attributes of former names are cleared. If another audience has a former name now, the
+        attribute says whether the person is in that audience.
         """
         attributes: dict[str, bool | None] = {}
         for change in changes:
             name = self.name(change)
-            # Of audiences that share a name, one is enough.
+            # If audiences share a name, the person has to be in only one of them.
             sharing = {change.audience_id, *self._sharing(name)}
             if attributes.get(name) is not True:
                 attributes[name] = self._value(memberships, sharing)
@@ -49,13 +49,13 @@ class AudienceAttributes:
         return attributes
 
     def name(self, change: MembershipChange) -> str:
-        """Return the attribute of the audience that a change names."""
+        """Return the name of the attribute for the audience in a change."""
         audience = self.catalogue.audiences.get(change.audience_id)
         name = audience.name if audience else ""
         return self._attribute(name or change.audience_name, change.audience_id)
 
     def all_names(self, audience_id: int) -> Iterator[str]:
-        """Yield the attributes that an audience has and had, as far as its names are known."""
+        """Yield the attributes of all known names of an audience, current and former."""
         audience = self.catalogue.audiences.get(audience_id, _UNKNOWN)
         if audience.name:
             yield self._attribute(audience.name, audience_id)
@@ -66,8 +66,8 @@ class AudienceAttributes:
             yield self._attribute(name, audience_id)
 
     def _value(self, memberships: Memberships, audience_ids: Iterable[int]) -> bool | None:
-        newest = (memberships.get(each) for each in audience_ids)
-        if any(stamp is not None and is_member(stamp) for stamp in newest):
+        stamps = (memberships.get(each) for each in audience_ids)
+        if any(stamp is not None and is_member(stamp) for stamp in stamps):
             return True
         return None if self.options.clear_on_exit else False
 
@@ -76,7 +76,7 @@ class AudienceAttributes:
 
     @cached_property
     def _by_attribute(self) -> Mapping[str, list[int]]:
-        """The audiences, but for removed ones, that have each attribute by their present name."""
+        """The audiences that are not removed, by the attribute of their current name."""
         by_attribute: defaultdict[str, list[int]] = defaultdict(list)
         for audience_id, audience in self.catalogue.audiences.items():
             if audience.name and not audience.is_removed:
@@ -94,9 +94,9 @@ _UNKNOWN: Final = Audience()
 
 
 def attribute_name(name: str, audience_id: int) -> str:
-    """Return a name that Customer.io can hold: a longer one is cut and ends in the audience's id.
+    """Return a name within Customer.io's limit: a longer one is cut and ends in the audience's id.
 
-    It is cut between characters, and stays unique and the same each time.
+    The cut is between characters. The id keeps the name unique and stable.
     """
     encoded = name.encode()
     if len(encoded) <= MAX_NAME_BYTES:

@@ -1,8 +1,8 @@
 """Dead letter: bodies for the dead-letter queue, written from what message.py reads.
 
-Messages come in from outcome.py, requests of mParticle from firehose.py, which enqueues in the
-same way. Of what is around the profiles only the fields travel that are read, so no secret of an
-account's settings does. Each body is a message that message.py reads as it read the first.
+Messages come in from outcome.py, and mParticle's requests, for the source queue, from firehose.py.
+A body contains only profiles and the fields that are read, so no secret from account settings.
+message.py reads each body as it read the original.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from handler.domain.message import (
 from handler.errors import MalformedMessageError
 
 MAX_VALUE_BYTES: Final = 1000
-"""Of one field before the profiles, as JSON. None that is accepted is longer; a longer one would
-be in every letter of its message."""
+"""The limit for each field but the profiles, as JSON. No valid value is longer, and each letter of
+a message repeats its fields."""
 
 ONE_ATTRIBUTE_SETTING: Final = "oneAttributePerAudience"
 
 
 def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
-    """Return the message with these of its profiles alone."""
+    """Return the message with only these profiles."""
     account = {
         "account_id": message.account_id,
         "account_settings": {ONE_ATTRIBUTE_SETTING: message.one_attribute_per_audience},
@@ -50,16 +50,16 @@ def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
 
 
 def whole_body(body: str) -> str:
-    """Return the body of a message again, with all its profiles and nothing else but what is read.
+    """Return a message's body with all its profiles, and otherwise only the fields that are read.
 
-    One that is no JSON object stays as it came, but for characters that SQS refuses. If an SNS
-    envelope encloses the message, that is what is returned.
+    A body that is not a JSON object is returned unchanged, except for characters that SQS rejects.
+    An SNS envelope is removed.
     """
     text = without_envelope(body)
     try:
         fields = read_fields(text)
     except MalformedMessageError:
-        # A question mark, not an escape, which could make JSON of what is none.
+        # A question mark, as an escape could turn the text into JSON.
         return NOT_FOR_SQS.sub("?", text)
     if isinstance(fields.user_profiles, msgspec.Raw):
         return with_profiles(write_head(fields), _text(fields.user_profiles))
@@ -69,7 +69,7 @@ def whole_body(body: str) -> str:
 def write_head(fields: MessageFields) -> str:
     """Return the fields but the profiles as a JSON object, in ASCII, at most some kB long.
 
-    A value that is too long for what it should be is emptied, so that it is refused again.
+    A value that is too long is replaced by an empty one, so that it is rejected again.
     """
     written = {
         "type": _bounded(fields.type),
@@ -84,7 +84,7 @@ def write_head(fields: MessageFields) -> str:
 
 
 def with_profiles(head: str, profiles: str) -> str:
-    """Return a message: what `write_head` returned, and the JSON of its profiles."""
+    """Return a message from the result of `write_head` and the JSON of its profiles."""
     comma = "" if head == "{}" else ","
     return f'{head[:-1]}{comma}"user_profiles":{profiles}}}'
 
@@ -97,7 +97,7 @@ def _account(account: Any) -> Any:
     if account is None:
         return None
     if not isinstance(account, dict):
-        return ""  # it may be a secret, and is refused like this one
+        return ""  # the value may be a secret; an empty string is rejected, too
     written = {"account_id": _bounded(account.get("account_id"))}
     setting = one_attribute_setting(account.get("account_settings"))
     if setting is not None:
@@ -114,13 +114,12 @@ def _bounded(value: Any) -> Any:
 
 
 def _text(profile: RawProfile) -> str:
-    # In JSON such a character is in a string, where its escape stands for it.
+    # In JSON, such a character can only be in a string, where it can be escaped.
     return NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", bytes(profile).decode())
 
 
-# ASCII alone, so that it holds nothing that SQS refuses, and half a surrogate pair stays as it
-# came.
+# It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved.
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 NOT_FOR_SQS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""The characters that SQS refuses (SendMessage, "MessageBody")."""
+"""The characters that SQS rejects (SendMessage, "MessageBody")."""

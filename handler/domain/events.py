@@ -1,4 +1,4 @@
-"""Events: somebody entered or left an audience, as Customer.io is told of it.
+"""Events: a person entered or left an audience, as an event for Customer.io.
 
 States come from membership.py, updates from update.py. Events go to attributes.py, as a part of
 the person.
@@ -18,16 +18,16 @@ from handler.domain.ulid import RANDOM_BYTES, ulid
 from handler.domain.update import Update
 
 MAX_NAME_BYTES: Final = 1000
-"""A longer name of an audience is cut: an event must fit an entity."""
+"""A longer name of an audience is cut, as an event must fit in an entity."""
 
 EventName = Literal["Audience Entered", "Audience Exited"]
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Somebody entered or left an audience; `timestamp` is the change's, in Unix seconds.
+    """A person entered or left an audience; `timestamp` is the change's, in Unix seconds.
 
-    `id` is a ULID. The same change of the same person always has the same one, so that Customer.io
-    takes the event once, however often it is sent.
+    `id` is a ULID, always the same for the same change of a person, so that Customer.io ignores
+    events that are sent again.
     """
 
     id: str
@@ -42,8 +42,8 @@ def events(
 ) -> tuple[Event, ...]:
     """Return an event for each change that is the newest of its audience, oldest first.
 
-    `memberships` are those that the updates were merged into. A change that lost to a newer one
-    has no event. A change that was merged before has its event again, until a newer one comes.
+    `memberships` include the updates. A change that lost to a newer one has no event. A change
+    that is delivered again has its event again, unless a newer change came meanwhile.
     """
     by_id: dict[str, Event] = {}
     for update in updates:
@@ -57,7 +57,7 @@ def events(
 
 def _event(person_key: str, change: MembershipChange, at_ms: int) -> Event:
     name: EventName = "Audience Entered" if change.is_member else "Audience Exited"
-    # A person's key begins with the workspace.
+    # The key also names the workspace.
     changed = f"{person_key}#{change.audience_id}#{name}"
     digest = hashlib.sha256(changed.encode()).digest()
     audience_name = change.audience_name or str(change.audience_id)

@@ -1,7 +1,7 @@
-"""Firehose: mParticle's requests to a partner, what goes on the queue of each, and the answers.
+"""Firehose: mParticle's requests, the messages to enqueue for each, and the answers.
 
-Requests come in from jobs/receive.py, as the JSON value that they are. What goes on the queue
-returns there as bodies that message.py reads; so do the answers.
+Requests come in from jobs/receive.py, as parsed JSON. Answers and bodies go back to it;
+message.py can read each body.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from handler.domain.packing import packed
 from handler.errors import MalformedMessageError
 
 MAX_PART_BYTES: Final = 60_000
-"""Of the messages that a large request is cut into. SQS charges by 64 KiB, so smaller ones cost
-more; and what fails later fails, and is tried again, with fewer neighbours than in larger ones."""
+"""The size of the messages that a large request is cut into. SQS charges by 64 KiB, so smaller
+messages cost more. In larger ones, more profiles are retried because of another."""
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
 """SQS's limit on a message."""
 
 FIREHOSE_VERSION: Final = "3.2.0"
-"""The version of the format that this was written for: answered where a request names none."""
+"""The version of the format that is implemented: the answer to a request that names none."""
 
 
 class RequestType(Enum):
@@ -37,7 +37,7 @@ class RequestType(Enum):
 
 
 def request_type(request: object) -> RequestType | None:
-    """Return what a request asks; None for anything else, which the forwarder sets aside."""
+    """Return the type of a request; None for any other, which the forwarder sets aside."""
     name = request.get("type") if isinstance(request, Mapping) else None
     try:
         return RequestType(name)
@@ -46,7 +46,7 @@ def request_type(request: object) -> RequestType | None:
 
 
 def account_id(request: object) -> int | None:
-    """Return the mParticle account that a request is for; None if it names none."""
+    """Return the mParticle account of a request; None if it names none."""
     account = request.get("account") if isinstance(request, Mapping) else None
     value = account.get("account_id") if isinstance(account, Mapping) else None
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
@@ -58,21 +58,21 @@ def account_id(request: object) -> int | None:
 
 
 class Parts(NamedTuple):
-    """The messages for a request, and why profiles of it are in none of them."""
+    """The messages for a request; `refusal` is the error if a profile fits in none of them."""
 
     bodies: list[str]
     refusal: MalformedMessageError | None = None
 
 
 def parts(request: object) -> Parts:
-    """Return the messages to be enqueued for a request: none, or one for some of its profiles.
+    """Return the messages to enqueue for a request.
 
-    Each has the fields that are read (dead_letter.py writes them) and some profiles, in their
-    order; together they have all profiles but those that no message can hold. One is larger than
-    `MAX_PART_BYTES` only if a single profile makes it so. What is no request of ours is one
-    message, for the forwarder to set aside.
-    Raises MalformedMessageError if SQS cannot hold the request whatever its profiles, and
-    RecursionError if it cannot be written again.
+    Each has the fields that are read and some of the profiles, in their order. Together they have
+    all profiles, except those that are too large for SQS. A message is larger than
+    `MAX_PART_BYTES` only if a single profile is. A request of another type becomes one message,
+    which the forwarder sets aside. A registration has no message.
+    Raises MalformedMessageError if a request that cannot be cut is too large for SQS, and
+    RecursionError if it is nested too deeply.
     """
     kind = request_type(request)
     if kind is RequestType.REGISTRATION:
@@ -80,8 +80,8 @@ def parts(request: object) -> Parts:
     fields: Mapping[str, Any] = request if isinstance(request, Mapping) else {}
     profiles = fields.get("user_profiles")
     if kind is not RequestType.MEMBERSHIP_CHANGE or not isinstance(profiles, list | None):
-        # The forwarder refuses anything but a list of profiles, and sets it aside.
-        body = whole_body(_written(request))
+        # Without a list of profiles, a request cannot be cut.
+        body = whole_body(_to_json(request))
         if len(body.encode()) > MAX_MESSAGE_BYTES:
             raise _too_large("$")
         return Parts([body])
@@ -93,29 +93,29 @@ def parts(request: object) -> Parts:
             account=fields.get("account"),
         )
     )
-    beside = len(with_profiles(head, "[]"))
-    texts = [_written(profile) for profile in profiles or ()]
-    fitting = [text for text in texts if beside + len(text) <= MAX_MESSAGE_BYTES]
+    overhead = len(with_profiles(head, "[]"))
+    texts = [_to_json(profile) for profile in profiles or ()]
+    fitting = [text for text in texts if overhead + len(text) <= MAX_MESSAGE_BYTES]
     bodies = [
-        with_profiles(head, f"[{','.join(some)}]")
+        with_profiles(head, f"[{','.join(group)}]")
         # A comma goes before each text but the first.
-        for some in packed(
-            fitting, lambda text: len(text) + 1, max_size=MAX_PART_BYTES - beside + 1
+        for group in packed(
+            fitting, lambda text: len(text) + 1, max_size=MAX_PART_BYTES - overhead + 1
         )
     ]
     if len(fitting) == len(texts):
         return Parts(bodies)
-    place = next(n for n, text in enumerate(texts) if beside + len(text) > MAX_MESSAGE_BYTES)
+    place = next(n for n, text in enumerate(texts) if overhead + len(text) > MAX_MESSAGE_BYTES)
     return Parts(bodies, _too_large(f"$.user_profiles[{place}]"))
 
 
-# ASCII alone, with everything else escaped: so it holds nothing that SQS refuses, and half a
-# surrogate pair stays as it came. So do NaN and Infinity, which the forwarder refuses by profile.
-_written = json.JSONEncoder(separators=(",", ":")).encode
+# It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved. NaN and
+# Infinity are preserved too; the forwarder rejects the profiles that contain them.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def as_it_came(body: bytes) -> str:
-    """Return a body that is no JSON as a message, which the forwarder sets aside.
+    """Return a body that is not JSON as a message, which the forwarder sets aside.
 
     Raises MalformedMessageError if SQS cannot hold it.
     """
@@ -124,7 +124,7 @@ def as_it_came(body: bytes) -> str:
     except UnicodeDecodeError:
         raise MalformedMessageError("$: neither JSON nor UTF-8") from None
     if not text or NOT_FOR_SQS.search(text):
-        raise MalformedMessageError("$: not JSON, and empty or with characters that SQS refuses")
+        raise MalformedMessageError("$: not JSON, and empty or with characters that SQS rejects")
     if len(body) > MAX_MESSAGE_BYTES:
         raise _too_large("$")
     return text
@@ -142,12 +142,12 @@ def answer(
 ) -> dict[str, Any]:
     """Return the answer to a request; `answer_id` is a UUID, `now` in Unix seconds.
 
-    `version` is the one of this software, which a registration names.
-    `suspended` tells mParticle to stop sending audience changes until a person acts.
-    What is no request of ours has an answer too, as it is on the queue.
+    `version` is that of this software, for a registration. `suspended` tells mParticle to stop
+    sending audience changes until a person acts. A request of another type is answered too, as it
+    is on the queue.
     """
-    asked: Mapping[str, Any] = request if isinstance(request, Mapping) else {}
-    name, format_version = asked.get("type"), asked.get("firehose_version")
+    received: Mapping[str, Any] = request if isinstance(request, Mapping) else {}
+    name, format_version = received.get("type"), received.get("firehose_version")
     fields: dict[str, Any] = {
         "id": answer_id,
         "timestamp_ms": int(now * 1000),
@@ -165,8 +165,8 @@ def answer(
     return fields
 
 
-# Erasure (`dsr_processing_registration`) is not among it, as erasure requests are not handled;
-# nor a site id or API key, which mParticle would then hold and send with every message.
+# It does not register for erasure (`dsr_processing_registration`), as erasure requests are not
+# handled. It has no settings for credentials, as mParticle would send them with every message.
 _REGISTRATION: Final[Mapping[str, Any]] = {
     "name": "Customer.io audience forwarder",
     "description": (

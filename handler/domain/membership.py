@@ -1,9 +1,9 @@
-"""Membership: what is known of one person, by the newest update of each thing.
+"""Membership: the state of one person; the newest update of each audience and value counts.
 
 Updates come in from update.py; the merged state goes on to the table and to attributes.py.
 Nothing here knows about clocks, tables or sockets: `now` is an argument.
 
-A *stamp* is a last-writer-wins timestamp: milliseconds, doubled, plus one if the update removed
+A *stamp* is a last-writer-wins timestamp: milliseconds times two, plus one if the update removed
 something (an exit, a cleared name). The larger of two stamps counts, so on equal times leaving
 wins: nobody is messaged after opting out. The stamp of an exit is its tombstone.
 """
@@ -19,23 +19,22 @@ from handler.domain.profile import MembershipChange
 from handler.domain.update import Identifier, Update
 
 TOMBSTONE_LIFE_S: Final = 30 * 24 * 3600
-"""How long an exit is remembered, in seconds. A join that is older, of an audience that the state
-does not know, may be one that an exit undid: it does not count."""
+"""How long an exit is remembered, in seconds. An older join is ignored if its audience is not in
+the state, as an exit may have undone it."""
 
 MAX_FORMER: Final = 8
-"""Former identifiers that a state keeps at most. Each is kept only until it is cleared in
-Customer.io, so a person would have to change their identifier nine times during one outage."""
+"""Most former identifiers in a state. Each is kept until it is cleared in Customer.io, so only a
+person with nine changes of identifier during one outage has more."""
 
 MAX_VALUES: Final = 300
-"""Attributes whose times a state keeps at most, the newest of them: Customer.io holds no more for
-a person (Track API, "Person limits"), and DynamoDB no item of any size."""
+"""Most attributes whose times a state keeps, the newest ones. Customer.io holds no more for a
+person (Track API, "Person limits"), and DynamoDB limits the size of an item."""
 
 MAX_VALUE_BYTES: Final = 1000
 """Customer.io's limit on an attribute's value (Track API, "Person limits")."""
 
 OWN_VALUES: Final = ("email", "first_name", "last_name")
-"""The attributes beside those of audiences that are always sent, in the order in which a state is
-packed; all others are mapped."""
+"""Attributes that are sent without a mapping, in the order in which a state is packed."""
 
 Stamp = int
 Memberships = Mapping[int, Stamp]
@@ -52,14 +51,13 @@ def is_member(newest: Stamp) -> bool:
 
 
 class PersonState(msgspec.Struct, frozen=True):
-    """What is kept of one person. `version` 0: nothing is kept yet.
+    """What the table keeps of one person. `version` 0: nothing yet.
 
-    `set_at` holds the stamps of `email`, `first_name`, `last_name` and mapped attributes, if they
-    ever came;
-    `timestamp` is the newest one given to Customer.io with a change, in Unix seconds;
-    `continuations` how many attributes `SegmentMembership 2`, `… 3` were ever sent;
-    `former` the identifiers that were replaced, oldest first, until they are cleared in
-    Customer.io, each with the newest timestamp that was given under it.
+    `timestamp`: the newest one sent to Customer.io with a change, in Unix seconds.
+    `set_at`: the stamps of `email`, `first_name`, `last_name` and mapped attributes.
+    `continuations`: how many attributes `SegmentMembership 2`, `… 3` were ever sent.
+    `former`: replaced identifiers that are not yet cleared in Customer.io, oldest first, each with
+    the newest timestamp sent with it.
     """
 
     version: int = 0
@@ -72,18 +70,18 @@ class PersonState(msgspec.Struct, frozen=True):
 
 
 def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> PersonState:
-    """Fold updates into what is known; of each thing the newest update counts.
+    """Merge updates into a state; the newest update of each audience and value counts.
 
-    Returns `known` itself if the updates say nothing new. Otherwise version and timestamp have
-    gone up, and exits over 30 days old are forgotten. A join that is `too_old` does not count.
-    `now` is in Unix seconds.
+    Returns `known` itself if the updates change nothing. Otherwise version and timestamp increase,
+    and exits over 30 days old are removed. A join that is `too_old` is ignored. `now` is in Unix
+    seconds.
     """
     memberships = dict(known.memberships)
     set_at = dict(known.set_at)
     identifier = known.identifier
     oldest_tombstone = _oldest_tombstone(now)
-    raised: set[int] = set()
-    news = False
+    newer: set[int] = set()
+    changed = False
     for update in updates:
         for change in update.changes:
             newest = stamp(update.at_ms, removed=not change.is_member)
@@ -91,7 +89,7 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
                 continue
             if newest > memberships.get(change.audience_id, -1):
                 memberships[change.audience_id] = newest
-                raised.add(change.audience_id)
+                newer.add(change.audience_id)
         for name, value in update.values.items():
             newest = stamp(update.at_ms, removed=value is None)
             if newest > set_at.get(name, -1):
@@ -100,21 +98,21 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
             identifier is None or update.identifier > identifier
         ):
             identifier = update.identifier
-            news = True
+            changed = True
     if len(set_at) > MAX_VALUES:
         set_at = _newest_values(set_at)
-    news = news or set_at != known.set_at
+    changed = changed or set_at != known.set_at
     kept = {
         audience_id: newest
         for audience_id, newest in memberships.items()
         if not newest & 1 or newest >= oldest_tombstone
     }
-    # An exit of long ago, from an audience that is not known, would be forgotten at once: no news.
-    if not news and raised.isdisjoint(kept) and raised.isdisjoint(known.memberships):
+    # An exit over 30 days old from an audience that is not in the state changes nothing.
+    if not changed and newer.isdisjoint(kept) and newer.isdisjoint(known.memberships):
         return known
     former = _former(known, identifier)
-    # A former identifier is cleared one second after the last post under it, and that must be
-    # older than what is posted of the person now.
+    # A former identifier is cleared with the timestamp one second after its last post. The next
+    # post of the person must be newer than that.
     step = 1 if former == known.former else 2
     return PersonState(
         version=known.version + 1,
@@ -130,9 +128,9 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
 def too_old(
     known: PersonState, merged: PersonState, updates: Sequence[Update], *, now: float
 ) -> list[int]:
-    """Return the places of the updates with a join that did not count, as it is too old.
+    """Return the places of the updates with a join that was ignored because it is too old.
 
-    It is older than exits are remembered, and the audience is in neither state.
+    It is older than the oldest exit that is remembered, and its audience is in neither state.
     """
     oldest_tombstone = _oldest_tombstone(now)
     return [
@@ -147,22 +145,22 @@ def too_old(
 
 
 def new_version(known: PersonState, *, now: float) -> PersonState:
-    """Return what is known as a new version, to be delivered again as of `now`, Unix seconds."""
+    """Return a state as a new version, to deliver it again at `now`, in Unix seconds."""
     return msgspec.structs.replace(
         known, version=known.version + 1, timestamp=max(int(now), known.timestamp + 1)
     )
 
 
 def without_former(known: PersonState) -> PersonState:
-    """Return the next version, without former identifiers: they are cleared in Customer.io.
+    """Return the next version, without the former identifiers that are cleared in Customer.io.
 
-    The timestamp stays, as what is posted of the two versions is the same.
+    The timestamp stays the same, as the post of both versions is the same.
     """
     return msgspec.structs.replace(known, version=known.version + 1, former={})
 
 
 def _newest_values(set_at: Mapping[str, Stamp]) -> dict[str, Stamp]:
-    # What was forgotten stays so, however often it comes again: what is kept is newer.
+    # A dropped time that comes again is dropped again, as the kept ones are newer.
     by_age = sorted(set_at.items(), key=lambda each: (each[0] in OWN_VALUES, each[1], each[0]))
     return dict(by_age[-MAX_VALUES:])
 
@@ -176,7 +174,7 @@ def _is_unknown_join(known: PersonState, change: MembershipChange) -> bool:
 
 
 def _former(known: PersonState, identifier: Identifier | None) -> Mapping[Identifier, int]:
-    """Return the identifiers that were ever kept as the current one, and are it no more."""
+    """Return the former identifiers if `identifier` is the current one."""
     before = known.identifier
     if before is None or identifier is None or identifier.names_the_same(before):
         return known.former
@@ -191,7 +189,7 @@ def _former(known: PersonState, identifier: Identifier | None) -> Mapping[Identi
 def membership_values(memberships: Memberships) -> list[str]:
     """Return the ids of all audiences the person is in, quoted, ascending, comma-separated.
 
-    As many texts as it takes, each within Customer.io's limit on a value; one empty text for none.
+    Each text is within Customer.io's limit on a value. Without audiences, there is one empty text.
     """
     quoted = [
         f"'{key}'" for key in sorted(k for k, newest in memberships.items() if is_member(newest))
@@ -208,5 +206,5 @@ _LONGEST_ID: Final = len("'-9223372036854775808',")
 
 def _continuations(memberships: Memberships) -> int:
     if len(memberships) * _LONGEST_ID <= MAX_VALUE_BYTES:
-        return 0  # as for most: they need not be written down to be counted
+        return 0  # true of most people, so do not build the texts
     return len(membership_values(memberships)) - 1

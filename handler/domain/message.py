@@ -1,8 +1,8 @@
 """Message: mParticle's JSON, read into the raw texts of its profiles.
 
 Bodies come in from queue.py; profiles go on to profile.py.
-What cannot be read is a PermanentError that says where, and never holds a value from the body.
-dead_letter.py writes messages from what is read here.
+Errors say where a body is wrong, and never contain a value from it.
+dead_letter.py writes messages from the fields that are read here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from handler.domain.audience import AudienceNews
+from handler.domain.audience import AudienceUpdate
 from handler.errors import MalformedMessageError, UnsupportedMessageError
 
 MAX_AHEAD_S: Final = 24 * 3600
-"""How far in the future a message's time may lie; one further ahead would win every merge."""
+"""How far in the future a message's time may be; a later one would win every merge."""
 
 _MAX_DIGITS: Final = 100
 
@@ -28,16 +28,16 @@ RawProfile = msgspec.Raw
 
 
 class MessageType(Enum):
-    """The messages that are accepted, by mParticle's name."""
+    """The types that are accepted, by mParticle's names."""
 
     MEMBERSHIP_CHANGE = "audience_membership_change_request"
     SUBSCRIPTION = "audience_subscription_request"
 
 
 class MessageFields(msgspec.Struct, frozen=True):
-    """The fields of a message that are read, as JSON has them and before any is checked.
+    """The fields of a message that are read, unchecked.
 
-    `user_profiles` are the single profiles, or the whole value if it is no array.
+    `user_profiles`: the raw text of each profile, or of the whole value if it is not an array.
     """
 
     type: Any = None
@@ -51,10 +51,10 @@ class MessageFields(msgspec.Struct, frozen=True):
 
 
 class AudienceMessage(msgspec.Struct, frozen=True):
-    """One message, its profiles not yet read.
+    """One message, with raw profiles.
 
-    `message_id` is what the sender wrote, at most 64 printable characters; empty for anything
-    else. `audience` is what a subscription says of one.
+    `message_id`: the sender's id, cut to 64 characters; empty if it is not printable.
+    `audience`: what a subscription message says about its audience.
     """
 
     type: MessageType
@@ -63,7 +63,7 @@ class AudienceMessage(msgspec.Struct, frozen=True):
     account_id: int | None
     one_attribute_per_audience: bool | None
     profiles: Sequence[RawProfile]
-    audience: AudienceNews | None = None
+    audience: AudienceUpdate | None = None
 
 
 def read_message(body: str, *, now: float) -> AudienceMessage:
@@ -95,14 +95,14 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
 def read_fields(body: str) -> MessageFields:
     """Return the fields of the message in a body, bare or in an SNS envelope, unchecked.
 
-    Raises MalformedMessageError if the body, or what its envelope encloses, is no JSON object.
+    Raises MalformedMessageError if the body, or the text in its envelope, is not a JSON object.
     """
     read = _read(body)
     return read_fields(read) if isinstance(read, str) else read
 
 
 def without_envelope(body: str) -> str:
-    """Return the text that an SNS envelope encloses; any other body as it is."""
+    """Return the text in an SNS envelope; any other body unchanged."""
     try:
         read = _read(body)
     except MalformedMessageError:
@@ -138,7 +138,7 @@ _PROFILES = msgspec.json.Decoder(list[msgspec.Raw] | None)
 
 
 def _read(body: str) -> MessageFields | str:
-    """Return the fields of a body, or the text that it encloses as an SNS envelope."""
+    """Return the fields of a body; if it is an SNS envelope, the text in it."""
     try:
         read = _BODY.decode(body.encode())
         profiles = _profiles(read.user_profiles)
@@ -167,28 +167,27 @@ def _profiles(raw: msgspec.Raw) -> Sequence[RawProfile] | RawProfile:
 
 
 def _read_leniently(body: str, *, reason: str) -> tuple[_Body, Sequence[RawProfile] | RawProfile]:
-    # msgspec refuses the whole text for half a surrogate pair or NaN in the middle of it; json
-    # does not. The profiles are written anew one by one, so that only those are refused that
-    # hold such a thing.
+    # msgspec rejects a whole text that contains NaN or half a surrogate pair; json does not.
+    # Encode the profiles again one by one, so that only those that contain one are rejected.
     try:
-        # Not strict: a control character in a string harms nobody.
+        # strict=False: accept control characters in strings.
         fields = json.loads(body, strict=False, parse_int=_parse_int)
         read = _Body(*(fields.get(name) for name in _Body.__struct_encode_fields__[:-1]))
         profiles = fields.get("user_profiles")
         if isinstance(profiles, list | None):
-            return read, [_rewritten(profile) for profile in profiles or ()]
-        return read, _rewritten(profiles)
+            return read, [_encoded(profile) for profile in profiles or ()]
+        return read, _encoded(profiles)
     except (ValueError, AttributeError, RecursionError):
         raise MalformedMessageError(reason) from None
 
 
 def _parse_int(digits: str) -> float:
-    # Python refuses to read integers over 4300 digits, and with them the whole body.
+    # Python rejects integers of over 4300 digits, and with them the whole body.
     return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
 
 
-def _rewritten(value: Any) -> msgspec.Raw:
-    # Other than ASCII stays as it is: a message must not grow over SQS's limit on its way.
+def _encoded(value: Any) -> msgspec.Raw:
+    # Leave other characters than ASCII unescaped: a message must not grow over SQS's limit.
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return msgspec.Raw(_HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode())
 
@@ -207,13 +206,13 @@ def _message_type(name: Any) -> MessageType:
         raise unsupported(name) from None
 
 
-# Words of letters, each with a small number at its end at most: no address, no key and no id.
+# Words of letters, with up to three digits after each. Addresses, keys and ids do not match.
 _PLAIN = re.compile(r"(?=.{1,64}\Z)[A-Za-z]+[0-9]{0,3}(?:[._-][A-Za-z]+[0-9]{0,3})*")
 
 
 def unsupported(name: str) -> UnsupportedMessageError:
-    """Return the error for another type, by name if that is a name at all."""
-    shown = name if _PLAIN.fullmatch(name) else f"no plain word, of {len(name)} characters"
+    """Return the error for another type; it shows the type if that is a plain name."""
+    shown = name if _PLAIN.fullmatch(name) else f"not a plain name, {len(name)} characters"
     return UnsupportedMessageError(f"$.type: {shown}")
 
 
@@ -225,23 +224,23 @@ def _head(fields: MessageFields) -> _Head:
         raise MalformedMessageError(explain(error)) from None
 
 
-def _audience(fields: MessageFields, at_ms: int) -> AudienceNews | None:
-    """Return what a subscription says of its audience; None if it cannot be read."""
-    said = {
+def _audience(fields: MessageFields, at_ms: int) -> AudienceUpdate | None:
+    """Return what a subscription says about its audience; None if it cannot be read."""
+    values = {
         "audience_id": fields.audience_id,
         "at_ms": at_ms,
         "name": fields.audience_name or "",
         "action": fields.action,
     }
     try:
-        news = msgspec.convert(said, AudienceNews, strict=False)
+        update = msgspec.convert(values, AudienceUpdate, strict=False)
     except (msgspec.ValidationError, UnicodeError):
         return None
-    return msgspec.structs.replace(news, name=news.name.strip())
+    return msgspec.structs.replace(update, name=update.name.strip())
 
 
 def _message_id(value: Any) -> str:
-    # For the log alone, so no value of it is a reason to refuse a message.
+    # Only logged, so never a reason to reject a message.
     text = str(value) if isinstance(value, str | int) else ""
     return text[:64] if text.isprintable() else ""
 
@@ -251,23 +250,21 @@ _SWITCH = {"true": True, "false": False}
 
 
 def one_attribute_setting(settings: Any) -> bool | None:
-    """Return what an account's settings say of one attribute per audience; None if nothing that
-    can be read.
-    """
+    """Return the account setting for one attribute per audience; None if missing or unreadable."""
     if isinstance(settings, Mapping):
         for name, value in settings.items():
-            if _ONE_ATTRIBUTE.fullmatch(_letters(name)):
+            if _ONE_ATTRIBUTE.fullmatch(_normalized(name)):
                 is_plain = isinstance(value, str | bool)
                 return _SWITCH.get(str(value).strip().lower()) if is_plain else None
     return None
 
 
-def _letters(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def explain(error: Exception) -> str:
-    """Return what a decoder refused and where, without any value: msgspec's texts hold none."""
+    """Return what a decoder rejected and where. msgspec's texts contain no values."""
     if isinstance(error, RecursionError):
         return "$: nested too deeply"
     if isinstance(error, UnicodeError):

@@ -1,7 +1,7 @@
-"""Options: how people are delivered, as the stack and the workspace set it.
+"""Options: how people are delivered, by stack and by workspace.
 
-settings.py reads what the stack says, credentials.py what a workspace says; attributes.py and
-events.py follow them.
+settings.py reads those of the stack, credentials.py those of a workspace; attributes.py and
+jobs/deliver.py apply them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _Option = TypeVar("_Option")
 class DeliveryOptions:
     """How people are delivered.
 
-    `clear_on_exit`: an attribute of an audience that the person is not in is removed, instead of
-    set to false. `dot_replacement`: text for each dot in an audience's name; None keeps dots,
-    which Customer.io may read as nesting. `create_people`: Customer.io gets people that it does
-    not have yet. `membership_events`: each change is sent as an event, too. `attribute_mapping`:
-    the user attributes that are sent.
+    `clear_on_exit`: remove the attribute of an audience that the person is not in, instead of
+    setting it to false. `dot_replacement`: text for each dot in an audience's name; None keeps
+    dots, which Customer.io may read as nesting. `create_people`: create people whom Customer.io
+    does not have. `membership_events`: also send each change as an event. `attribute_mapping`: the
+    user attributes to send.
     """
 
     clear_on_exit: bool = False
@@ -33,7 +33,7 @@ class DeliveryOptions:
     attribute_mapping: AttributeMapping = NO_ATTRIBUTES
 
     def of(self, workspace: Workspace) -> DeliveryOptions:
-        """Return the options for a workspace: its own where it has any, else these."""
+        """Return the options for a workspace: its own if it has any, else these."""
         return replace(
             self,
             create_people=_own(workspace.create_people, self.create_people),
@@ -43,7 +43,7 @@ class DeliveryOptions:
 
     @property
     def sends_events(self) -> bool:
-        """Whether changes are sent as events: an event would create a person who must not be."""
+        """Whether changes are sent as events: not if an event must not create its person."""
         return self.membership_events and self.create_people
 
 

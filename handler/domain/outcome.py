@@ -1,7 +1,6 @@
-"""Outcome: what becomes of one message, as its profiles are gone through one by one.
+"""Outcome: whether a message and its profiles are delivered, retried or set aside.
 
-Messages come in from queue.py; the forwarder notes what happens to each profile. What is to be
-set aside comes out as letters for the DLQ.
+Messages come in from queue.py; the forwarder records errors. Letters for the DLQ come out.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from handler.domain.message import AudienceMessage
 from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
 
 MAX_REASONS: Final = 20
-"""Reasons of one message whose profiles get a letter of their own. Real messages fail for a few;
-a crafted one could fail for thousands, each with a request to SQS."""
+"""Most reasons of one message that get a letter each. Real messages fail for a few reasons; a
+crafted one could fail for thousands, each with a request to SQS."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
     """One SQS message as it was received.
 
-    `source_id` is the id that SQS gave it on the source queue; `retried_since`, in Unix seconds,
-    when it moved to the retry queue, None while it is on the source queue.
+    `source_id`: its id on the source queue. `retried_since`: when it moved to the retry queue, in
+    Unix seconds; None if it is on the source queue.
     """
 
     id: str
@@ -45,7 +44,7 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeadLetter:
-    """One message for the DLQ: what is set aside of a message, and why."""
+    """One message for the DLQ: a message, or some of its profiles, and why it is set aside."""
 
     body: str = field(repr=False)
     error: PermanentError
@@ -55,11 +54,11 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class MessageOutcome:
-    """What is known so far of one message's end.
+    """The result of one message so far.
 
-    `error` is what refused the message as a whole; `refused` why single profiles were, by their
-    place; `retry` why it is tried again, and `unfinished` the profiles for which it is, none
-    if it is the whole message.
+    `opened`: the message as read. `error`: why the whole message is rejected; `refused`: why
+    profiles are, by their place. `retry`: why the message is retried; `unfinished`: the places of
+    the profiles to retry, empty if all are.
     """
 
     message: ReceivedMessage
@@ -70,15 +69,15 @@ class MessageOutcome:
     unfinished: set[int] = field(default_factory=set)
 
     def fail(self, error: PermanentError | RetryableError) -> None:
-        """Note what the whole message failed for."""
+        """Record an error of the whole message."""
         if isinstance(error, RetryableError):
             self.retry = error
-            self.unfinished.clear()  # it is all of them now
+            self.unfinished.clear()  # all are retried
         else:
             self.error = error
 
     def fail_profile(self, place: int, error: PermanentError | RetryableError) -> None:
-        """Note what one profile failed for; what can be retried keeps the message on the queue."""
+        """Record an error of one profile; a RetryableError keeps the message on the queue."""
         if isinstance(error, RetryableError):
             self.retry = error
             self.unfinished.add(place)
@@ -86,7 +85,7 @@ class MessageOutcome:
             self.refused[place] = error
 
     def stop_retrying(self, *, now: float, after_s: float) -> None:
-        """Reject permanently what was tried for so many seconds; `now` in Unix seconds."""
+        """Reject permanently what was retried for so many seconds; `now` is in Unix seconds."""
         since = self.message.retried_since
         if self.retry is None or since is None or now < since + after_s:
             return
@@ -99,11 +98,10 @@ class MessageOutcome:
             self.error = error
 
     def letters(self) -> list[DeadLetter]:
-        """Return what is to be set aside: nothing yet while anything is to be retried.
+        """Return what to set aside; nothing while anything is to be retried.
 
-        Profiles refused for the same reason go together; after `MAX_REASONS` all others do,
-        under the reason of the first of them. Each letter's body is a message that can be sent to
-        the source queue again.
+        Profiles with the same reason share a letter. After `MAX_REASONS` letters, all others share
+        one, with the reason of the first. Each body is a message for the source queue.
         """
         if self.retry is not None:
             return []
@@ -116,10 +114,10 @@ class MessageOutcome:
             if not self.opened.profiles:
                 return [self._letter(self.opened, self.error, ())]
             refused = dict.fromkeys(range(len(self.opened.profiles)), self.error)
-        alike: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        by_reason: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for place, error in sorted(refused.items(), key=itemgetter(0)):
-            alike[error.error_type, str(error)].append(place)
-        groups = list(alike.values())
+            by_reason[error.error_type, str(error)].append(place)
+        groups = list(by_reason.values())
         letters = [
             self._letter(self.opened, refused[places[0]], places)
             for places in groups[:MAX_REASONS]

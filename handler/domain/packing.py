@@ -19,7 +19,7 @@ def packed(
 ) -> Iterator[list[_Item]]:
     """Yield items, in their order, in groups within both limits; a larger item goes alone.
 
-    `count_of` gives the items that one counts for.
+    `count_of` returns how many items an item counts as.
     """
     group: list[_Item] = []
     size = count = 0

@@ -1,7 +1,7 @@
 """Profile: one profile of a message, read into identities and changes.
 
-Raw texts come in from message.py; profiles go on to update.py. What cannot be read is a
-PermanentError that says where, and never holds a value from the profile.
+Raw texts come in from message.py; profiles go on to update.py. Errors say where a profile is
+wrong, and never contain a value from it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ class MembershipChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """What one profile of one message says.
+    """One profile of one message.
 
-    `attributes` holds the user attributes that its audiences share, by mParticle's key; None
-    clears one.
+    `attributes`: the user attributes of its audiences, by mParticle's key; None clears one.
     """
 
     mpid: int | None
@@ -62,7 +61,7 @@ def read_profile(raw: RawProfile) -> Profile:
     if customer_id is None and email is None:
         raise NoIdentityError("$.user_identities: no raw customer id or email")
     return Profile(
-        # mParticle gives 0 to nobody: people without an MPID would otherwise share one state.
+        # 0 means no MPID: people without one must not share a state.
         mpid=profile.mpid or None,
         customer_id=customer_id,
         email=email,
@@ -124,7 +123,7 @@ _ACTIONS: Final = {"add": True, "delete": False, "attribute_update": None}
 
 
 def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
-    """Return what is said of each audience; if twice, the later entry counts."""
+    """Return the change of each audience; if it is listed twice, the later entry counts."""
     changes: dict[int, MembershipChange] = {}
     for place, audience in enumerate(audiences):
         path = f"$.audiences[{place}]"
@@ -141,9 +140,9 @@ def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
 
 
 def _attributes(audiences: Iterable[_Audience]) -> dict[str, AttributeValue | None]:
-    """Return what the audiences' shared attributes set or clear; the later one counts.
+    """Return the attributes that audiences share; of two with one key, the later counts.
 
-    Entries without a key, or without a value that Customer.io can hold, are not for us.
+    Entries without a key or with a value that Customer.io cannot hold are ignored.
     """
     attributes: dict[str, AttributeValue | None] = {}
     for audience in audiences:

@@ -1,11 +1,11 @@
 """State codec: a person's state as the compact bytes that the table keeps.
 
 States come in from membership.py and go out to table/people.py. Version, timestamp and identifier
-are attributes of their own there; all else is in the bytes.
+are attributes of the item; the bytes contain the rest.
 
-The first byte says the format. Format 1 is a msgpack array, whose first byte is 0x90 to 0x9f. It
-grows at its end: a reader leaves out what it does not know, so that an older version of this
-project reads what a newer one wrote. Any other first byte is a format of the future.
+The first byte identifies the format. Format 1 is a msgpack array, whose first byte is 0x90 to
+0x9f. New fields go at its end, and a reader ignores fields that it does not know, so an older
+version of this project reads what a newer one wrote. Any other first byte is a future format.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ _STAMP_BYTES: Final = 6  # 47 bits of milliseconds reach the year 6429
 
 
 class _Former(msgspec.Struct, array_like=True):
-    """A former identifier. New fields go at the end."""
+    """A former identifier. Add new fields at the end."""
 
     text: str
     set_at_ms: int
-    last: int  # the newest timestamp given under it
+    last: int  # the newest timestamp sent with it
 
 
 class _Packed(msgspec.Struct, array_like=True):
-    """A state but for version, timestamp and identifier. New fields go at the end."""
+    """A state without version, timestamp and identifier. Add new fields at the end."""
 
-    id_steps: list[int]  # ascending audience ids, each as its distance from the one before
+    id_steps: list[int]  # the lowest audience id, then the difference to each next one
     stamps: bytes  # six bytes for each audience
     identified_at_ms: int
     continuations: int
-    set_at: list[Stamp]  # of OWN_VALUES, in their order; -1: it never came
+    set_at: list[Stamp]  # for OWN_VALUES, in that order; -1: never set
     former: list[_Former] = []
-    mapped_set_at: dict[str, Stamp] = {}  # of all other attributes
+    mapped_set_at: dict[str, Stamp] = {}  # for all other attributes
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Packed)
 
 
 def pack(state: PersonState) -> bytes:
-    """Return a state as bytes: about 9 an audience, at most 12 if their ids are far apart."""
+    """Return a state as bytes: about 9 per audience, at most 12 if the ids are far apart."""
     ids = sorted(state.memberships)
     return msgspec.msgpack.encode(
         _Packed(
@@ -67,12 +67,12 @@ def pack(state: PersonState) -> bytes:
 
 
 def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> PersonState:
-    """Return the state that `pack` was given; `identifier` is the text of one.
+    """Return the state from packed bytes; `identifier` is an `Identifier.text`.
 
-    Raises UnreadableStateError for bytes that no version up to this one wrote.
+    Raises UnreadableStateError if the format is unknown or the bytes are damaged.
     """
     if not packed or packed[0] not in _FORMAT_1:
-        raise UnreadableStateError("a state of an unknown format: a newer version wrote it?")
+        raise UnreadableStateError("a state has an unknown format: a newer version wrote it?")
     try:
         fields = _DECODER.decode(packed)
         stamps = [
@@ -81,13 +81,13 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
         ]
         memberships = dict(zip(accumulate(fields.id_steps), stamps, strict=True))
     except (msgspec.DecodeError, ValueError):
-        raise UnreadableStateError("a state that cannot be read") from None
+        raise UnreadableStateError("a state cannot be decoded") from None
     return PersonState(
         version=version,
         timestamp=timestamp,
         identifier=Identifier.parse(identifier, set_at_ms=fields.identified_at_ms),
         memberships=memberships,
-        # A longer or shorter list is one of another version: what both know counts.
+        # Another version may have written more or fewer stamps: read those that both know.
         set_at={
             name: newest
             for name, newest in zip(OWN_VALUES, fields.set_at, strict=False)

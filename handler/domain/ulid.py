@@ -16,7 +16,7 @@ _LENGTH: Final = 26
 def ulid(at_ms: int, random: bytes) -> str:
     """Return the ULID of a time in Unix milliseconds and 10 bytes (github.com/ulid/spec).
 
-    The same time and bytes always give the same ULID. Raises ValueError for what it cannot hold.
+    The same time and bytes always give the same ULID. Raises ValueError if they do not fit.
     """
     if not 0 <= at_ms <= MAX_TIME_MS or len(random) != RANDOM_BYTES:
         message = "a ULID holds 48 bits of milliseconds and 10 bytes"

@@ -1,7 +1,7 @@
-"""Update: all that one source says of one person at one time.
+"""Update: all that one source says about one person at one time.
 
-Profiles come in from message.py; updates go on to membership.py, which merges them, and to
-attributes.py, which takes the values that a state does not keep.
+Profiles come in from profile.py; updates go on to membership.py, which merges them, and to
+attributes.py, which sends the values.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from handler.domain.profile import AttributeValue, MembershipChange, Profile
 class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
     """What Customer.io knows a person by: `id`, or `email` if there is no id."""
 
-    # An id outranks an email, and a newer one an older one of its kind (`set_at_ms`). The fields
-    # are in that order, so that comparing two identifiers compares their rank.
+    # Identifiers are compared field by field, in this order: an id outranks an email, and of two
+    # ids or emails the newer one outranks the older.
     is_id: bool
     set_at_ms: int
     value: str
@@ -32,7 +32,7 @@ class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The identifier as the table's index has it: `id:42` or `email:ann@example.com`."""
+        """The identifier in the table's index: `id:42` or `email:ann@example.com`."""
         return f"{self.kind}:{self.value}"
 
     def names_the_same(self, other: Identifier) -> bool:
@@ -49,9 +49,8 @@ class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
 class Update(msgspec.Struct, frozen=True):
     """What is new about one person: memberships, values, and perhaps an identifier.
 
-    `values` holds email, first and last name, and other attributes that are mapped, by their name
-    in Customer.io; None clears one. `left_out`: mapped attributes whose name Customer.io cannot
-    hold.
+    `values`: email, first and last name, and mapped attributes, by their name in Customer.io; None
+    clears one. `left_out`: how many mapped attributes have a name that Customer.io cannot hold.
     """
 
     at_ms: int
@@ -70,7 +69,7 @@ class Update(msgspec.Struct, frozen=True):
         one_attribute_per_audience: bool,
         mapping: AttributeMapping = NO_ATTRIBUTES,
     ) -> Update:
-        """Return what a profile says, as of its message's time."""
+        """Return the update from a profile, at its message's time."""
         values: dict[str, AttributeValue | None] = {}
         left_out = 0
         if profile.attributes:  # most have none
@@ -100,7 +99,7 @@ def _mapped(
 def _names(
     attributes: Mapping[str, AttributeValue | None],
 ) -> dict[str, AttributeValue | None]:
-    """Return first and last name. A name that is no text says nothing."""
+    """Return first and last name. A value that is not text is ignored."""
     names = ((NAMES.get(key.lower()), value) for key, value in attributes.items())
     return {name: value for name, value in names if name and isinstance(value, str | None)}
 
@@ -109,7 +108,7 @@ def _identifier(profile: Profile, at_ms: int) -> Identifier | None:
     if profile.customer_id is not None:
         return Identifier(is_id=True, set_at_ms=at_ms, value=profile.customer_id)
     if profile.email is not None:
-        # Customer.io compares emails without regard to case, so ours have one form.
+        # Customer.io ignores the case of emails, so use one form.
         return Identifier(is_id=False, set_at_ms=at_ms, value=profile.email.lower())
     return None
 

@@ -1,4 +1,4 @@
-"""Workspace: one Customer.io workspace and the credentials that open it."""
+"""Workspace: one Customer.io workspace and its credentials."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final, Literal
 from handler.domain.attribute_mapping import AttributeMapping
 
 MAX_WORKSPACES: Final = 1000
-"""Workspaces that something is remembered of: a credentials secret of 64 KB has fewer."""
+"""Most workspaces that are kept in memory; a credentials secret of 64 KB has fewer."""
 
 Region = Literal["us", "eu", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace by its site id. The API key is kept out of every `repr`.
+    """A workspace by its site id. No `repr` shows the API key.
 
-    What is None is as the stack sets it; see options.py.
+    None: the stack's option applies; see options.py.
     """
 
     site_id: str

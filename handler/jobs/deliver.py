@@ -15,7 +15,7 @@ from typing import Final
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
-from handler.domain.audience import AudienceNews
+from handler.domain.audience import AudienceUpdate
 from handler.domain.events import events
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, VersionConflictError
@@ -42,7 +42,7 @@ class Deliverer:
 
     outside: Outside
 
-    def learn(self, workspace: Workspace, news: AudienceNews, *, deadline: Deadline) -> None:
+    def learn(self, workspace: Workspace, news: AudienceUpdate, *, deadline: Deadline) -> None:
         """Keep what is new of an audience. Raises the RetryableError if it is not kept."""
         self.outside.audiences.learn(workspace.site_id, [news], deadline=deadline)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from handler.domain.audience import AudienceNews, Catalogue
+from handler.domain.audience import AudienceUpdate, Catalogue
 from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.workspace import Workspace
 from handler.jobs.isolation import Failure
@@ -44,7 +44,7 @@ class AudienceNames:
                     if at_ms > newest.get(named, 0):
                         newest[named] = at_ms
         for site_id, newest in said.items():
-            news = [AudienceNews(key, at_ms, name) for (key, name), at_ms in newest.items()]
+            news = [AudienceUpdate(key, at_ms, name) for (key, name), at_ms in newest.items()]
             failure = self._run.attempt(
                 partial(self._audiences.learn, site_id, news, deadline=self._run.deadline)
             )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from handler.clock import Deadline
 from handler.domain.attributes import Person
-from handler.domain.audience import AudienceNews, Catalogue
+from handler.domain.audience import AudienceUpdate, Catalogue
 from handler.domain.membership import PersonState
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
@@ -53,7 +53,7 @@ class Audiences(Protocol):
     def of(self, site_id: str) -> Catalogue:
         """Return a workspace's catalogue as it was read last; raise why it was not read."""
 
-    def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
+    def learn(self, site_id: str, news: Collection[AudienceUpdate], *, deadline: Deadline) -> None:
         """Keep what is new of a workspace's audiences; raise the RetryableError if it is not."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from handler.clock import Deadline, Now
-from handler.domain.audience import AudienceNews, Catalogue, pack_catalogue, unpack_catalogue
+from handler.domain.audience import AudienceUpdate, Catalogue, pack_catalogue, unpack_catalogue
 from handler.errors import (
     OutOfTimeError,
     RetryableError,
@@ -59,7 +59,7 @@ class Audiences:
             raise known.catalogue.with_traceback(None)
         return known.catalogue
 
-    def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
+    def learn(self, site_id: str, news: Collection[AudienceUpdate], *, deadline: Deadline) -> None:
         """Keep what is new of a workspace's audiences. Raises the RetryableError if it is not."""
         if self._readable(site_id) is None:
             self._read(site_id, deadline)

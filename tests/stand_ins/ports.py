@@ -9,7 +9,7 @@ from typing import Any
 
 from handler.clock import Deadline
 from handler.domain.attributes import Person
-from handler.domain.audience import AudienceNews, Catalogue
+from handler.domain.audience import AudienceUpdate, Catalogue
 from handler.domain.events import Event
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
@@ -115,7 +115,7 @@ class MemoryAudiences:
             raise self.failing
         return self._known.get(site_id, _NO_AUDIENCES)
 
-    def learn(self, site_id: str, news: Collection[AudienceNews], *, deadline: Deadline) -> None:
+    def learn(self, site_id: str, news: Collection[AudienceUpdate], *, deadline: Deadline) -> None:
         for _ in range(2):
             known = self.of(site_id)
             learned = known.learn(news)

@@ -83,7 +83,7 @@ def test_a_mapping_can_be_part_of_a_key_and_differs_by_its_names():
         ('{"*": "mp_"}', r"\*: expected a prefix and one \*"),
         ('{"*": "*"}', r"\*: expected a prefix and one \*"),
         ('{"*": "a*b*"}', r"\*: expected a prefix and one \*"),
-        ('{"ltv": "mp_ltv", "*": "mp_*"}', r"ltv: the name mp_ltv is like those that \* makes"),
+        ('{"ltv": "mp_ltv", "*": "mp_*"}', r"ltv: the name mp_ltv matches the pattern of \*"),
     ],
 )
 def test_a_mapping_that_cannot_be_followed_is_refused_with_the_reason(text, reason):

@@ -12,7 +12,7 @@ from handler.domain.audience import (
     RENEWED_AFTER_MS,
     Audience,
     AudienceAction,
-    AudienceNews,
+    AudienceUpdate,
     Catalogue,
     pack_catalogue,
     unpack_catalogue,
@@ -25,11 +25,11 @@ TIMES = st.integers(1, 2**47)
 RENAMES = st.dictionaries(NAMES, TIMES, min_size=1, max_size=MAX_FORMER_NAMES)
 
 
-def named(name: str, at: int, action: AudienceAction = "update") -> AudienceNews:
-    return AudienceNews(11, at, name, action)
+def named(name: str, at: int, action: AudienceAction = "update") -> AudienceUpdate:
+    return AudienceUpdate(11, at, name, action)
 
 
-def learned(*news: AudienceNews) -> Audience:
+def learned(*news: AudienceUpdate) -> Audience:
     return Catalogue().learn(news).audiences[11]
 
 

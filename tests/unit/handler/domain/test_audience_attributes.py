@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handler.domain.attributes import former_persons
-from handler.domain.audience import AudienceAction, AudienceNews, Catalogue
+from handler.domain.audience import AudienceAction, AudienceUpdate, Catalogue
 from handler.domain.audience_attributes import MAX_NAME_BYTES, AudienceAttributes
 from handler.domain.options import DeliveryOptions
 from handler.domain.profile import MembershipChange
@@ -15,11 +15,11 @@ from tests.builders import change, state, update
 
 def said(
     audience_id: int, name: str, at_ms: int, action: AudienceAction = "update"
-) -> AudienceNews:
-    return AudienceNews(audience_id, at_ms, name, action)
+) -> AudienceUpdate:
+    return AudienceUpdate(audience_id, at_ms, name, action)
 
 
-def learned(*news: AudienceNews) -> Catalogue:
+def learned(*news: AudienceUpdate) -> Catalogue:
     return Catalogue().learn(news)
 
 

@@ -310,9 +310,9 @@ def test_a_body_that_is_no_json_is_a_message_as_it_came(body) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "$: not JSON, and empty or with characters that SQS refuses"),
-        (b"{\x00", "$: not JSON, and empty or with characters that SQS refuses"),
-        ("{\uffff".encode(), "$: not JSON, and empty or with characters that SQS refuses"),
+        (b"", "$: not JSON, and empty or with characters that SQS rejects"),
+        (b"{\x00", "$: not JSON, and empty or with characters that SQS rejects"),
+        ("{\uffff".encode(), "$: not JSON, and empty or with characters that SQS rejects"),
         (b"{\xff", "$: neither JSON nor UTF-8"),
         ("{\ud83d".encode("utf-8", "surrogatepass"), "$: neither JSON nor UTF-8"),
         (b"{" * (2**20 + 1), "$: over the 1048576 bytes of a message"),

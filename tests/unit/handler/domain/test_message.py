@@ -162,7 +162,7 @@ def test_of_a_type_that_is_not_a_plain_word_only_the_length_is_shown(name) -> No
     with pytest.raises(UnsupportedMessageError) as refused:
         read_message(body(type=name), now=NOW)
 
-    assert str(refused.value) == f"$.type: no plain word, of {len(name)} characters"
+    assert str(refused.value) == f"$.type: not a plain name, {len(name)} characters"
 
 
 @pytest.mark.parametrize(

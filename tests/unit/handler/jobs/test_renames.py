@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.audience import AudienceNews
+from handler.domain.audience import AudienceUpdate
 from handler.errors import UnavailableError
 from tests.builders import NOW_MS, audience, body, deadline, message, profile
 from tests.stand_ins.forwarder import House, forwarder
@@ -54,7 +54,7 @@ def learned_elsewhere(house: House, name: str, *, before_s: int) -> None:
     """Let another environment learn a name."""
     elsewhere = MemoryAudiences(house.audiences.kept)
     elsewhere.refresh([SITE])
-    news = AudienceNews(11, NOW_MS - before_s * 1000, name)
+    news = AudienceUpdate(11, NOW_MS - before_s * 1000, name)
     elsewhere.learn(SITE, [news], deadline=deadline())
 
 
