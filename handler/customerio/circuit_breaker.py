@@ -54,7 +54,7 @@ class CircuitBreaker:
             circuit = self._circuits.get(workspace)
             return circuit.error if circuit and circuit.is_open(self._now()) else None
 
-    def is_on_trial(self, workspace: Workspace) -> bool:
+    def needs_probe(self, workspace: Workspace) -> bool:
         """Tell whether a pause of a workspace is over, and no delivery succeeded since."""
         with self._lock:
             circuit = self._circuits.get(workspace)

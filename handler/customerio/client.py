@@ -95,9 +95,9 @@ class TrackApi:
         """
         return self._circuit_breaker.paused(workspace)
 
-    def is_on_trial(self, workspace: Workspace) -> bool:
+    def needs_probe(self, workspace: Workspace) -> bool:
         """Tell whether a pause of a workspace is over, and no delivery succeeded since."""
-        return self._circuit_breaker.is_on_trial(workspace)
+        return self._circuit_breaker.needs_probe(workspace)
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline

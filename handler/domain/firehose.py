@@ -25,7 +25,7 @@ MAX_MESSAGE_BYTES: Final = 1_048_576
 """SQS's limit on a message."""
 
 FIREHOSE_VERSION: Final = "3.2.0"
-"""The version of the format that is implemented: the answer to a request that names none."""
+"""The version of the format that is implemented. Answers name it if the request names none."""
 
 
 class RequestType(Enum):

@@ -1,1 +1,1 @@
-"""Jobs: what the functions do; of the outside they know protocols only."""
+"""Jobs: what the functions do; they know the outside only as protocols."""

@@ -1,8 +1,8 @@
-"""Deliver: make Customer.io show the newest state of people, whatever the news came from.
+"""Deliver: make Customer.io show the newest state of people, whatever the source of updates.
 
     load > merge > save > post > clear former identifiers > verify
 
-It knows no message and no queue. Whoever has news hands it over as PersonUpdates.
+It knows no message and no queue: updates come in as PersonUpdates.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ PEOPLE_IN_MEMORY: Final = 1000
 """People whose states are loaded at a time."""
 
 MAX_ROUNDS: Final = 5
-"""Of posting people whom someone else keeps writing, and of trying one person after a pause."""
+"""Most posts of a person whom other invocations keep writing, and most probes after a pause."""
 
 VERIFYING_S: Final = AWS_CALL_S + 0.5
-"""Kept for the verifying read, in seconds."""
+"""Reserved for the verifying read, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Deliverer:
 
     outside: Outside
 
-    def learn(self, workspace: Workspace, news: AudienceUpdate, *, deadline: Deadline) -> None:
-        """Keep what is new of an audience. Raises the RetryableError if it is not kept."""
-        self.outside.audiences.learn(workspace.site_id, [news], deadline=deadline)
+    def learn(self, workspace: Workspace, update: AudienceUpdate, *, deadline: Deadline) -> None:
+        """Store what is new about an audience. Raises a RetryableError if that fails."""
+        self.outside.audiences.learn(workspace.site_id, [update], deadline=deadline)
 
     def deliver(self, people: Sequence[PersonUpdates], *, deadline: Deadline) -> Delivered:
         """Return once Customer.io shows the newest state of everybody but those who failed."""
@@ -67,24 +67,24 @@ class _Phases:
         self._former = FormerIdentifiers(run, self._states.update, self._names.attributes)
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
-        # After a pause, one person shows whether Customer.io answers: until then nobody else of
-        # the workspace is read or written. If that person fails before the post, another does.
+        # After a pause, deliver one person of the workspace as a probe, before the others are read
+        # or written. If that person fails before the post, take another.
         rest = list(people)
         for _ in range(MAX_ROUNDS):
-            trials = self._trials(rest)
-            if not trials:
+            probes = self._probes(rest)
+            if not probes:
                 break
-            self._deliver(list(self._without_paused(trials)))
-            keys = {person.key for person in trials}
+            self._deliver(list(self._without_paused(probes)))
+            keys = {person.key for person in probes}
             rest = [person for person in rest if person.key not in keys]
         self._deliver(list(self._without_paused(rest)))
-        self._keep_what_was_asked({person.key for person in people})
+        self._keep_requested({person.key for person in people})
 
-    def _trials(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
-        """Return one person of each workspace on trial."""
-        one_each = {self._poster.refreshed(person.workspace): person for person in people}
-        is_on_trial = self._outside.customerio.is_on_trial
-        return [person for workspace, person in one_each.items() if is_on_trial(workspace)]
+    def _probes(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
+        """Return one person of each workspace that needs a probe."""
+        by_workspace = {self._poster.refreshed(person.workspace): person for person in people}
+        needs_probe = self._outside.customerio.needs_probe
+        return [person for workspace, person in by_workspace.items() if needs_probe(workspace)]
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
@@ -101,12 +101,12 @@ class _Phases:
                 self._fail_the_rest(people, failure)
 
     def _fail_the_rest(self, people: Iterable[PersonUpdates], failure: Failure) -> None:
-        """Note a failure for those of these people who have not failed yet."""
+        """Record a failure of those people who have not failed yet."""
         keys = [person.key for person in people if person.key not in self.result.failures]
         self._run.fail(keys, failure)
 
     def _without_paused(self, people: Iterable[PersonUpdates]) -> Iterable[PersonUpdates]:
-        """Return whose workspace takes people at present: for the others nothing is begun."""
+        """Yield the people whose workspace is not paused; the others fail."""
         paused = cache(self._outside.customerio.paused)
         for person in people:
             reason = paused(self._poster.refreshed(person.workspace))
@@ -115,24 +115,24 @@ class _Phases:
             else:
                 self._run.fail([person.key], reason)
 
-    def _keep_what_was_asked(self, asked_for: set[str]) -> None:
-        """Fail who has a successor that failed; drop the successors that nobody asked for."""
+    def _keep_requested(self, keys: set[str]) -> None:
+        """Fail people whose successor failed; drop results of people who were not requested."""
         failures = self.result.failures
         failures |= {k: v for k, v in self._former.blocked().items() if k not in failures}
-        for of_all in (failures, self.result.persons, self.result.too_old):
-            for key in of_all.keys() - asked_for:
-                del of_all[key]
+        for results in (failures, self.result.persons, self.result.too_old):
+            for key in results.keys() - keys:
+                del results[key]
 
     # --- post, clear former identifiers, verify ---
 
     def _bring_up_to_date(self, deliveries: Sequence[Delivery]) -> None:
-        """Post people until what was posted is the newest state of each."""
+        """Post people until the post of each shows their newest state."""
         waiting = deliveries
         for _ in range(MAX_ROUNDS):
-            asked = self._former.with_successors(waiting)
-            introduced = self._post_changed(asked, self._introductions)
+            current = self._former.with_successors(waiting)
+            introduced = self._post_changed(current, self._introductions)
             posted = self._poster.post(introduced, self._persons)
-            posted = self._clear_former(asked, posted)
+            posted = self._clear_former(current, posted)
             waiting = self._overtaken(posted)
             again = {delivery.key for delivery in waiting}
             self._former.forget([each for each in posted if each.key not in again])
@@ -145,13 +145,13 @@ class _Phases:
     def _post_changed(
         self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
     ) -> list[Delivery]:
-        """Post persons of those with a former identifier; return all but who then failed."""
+        """Post for those with a former identifier; return all deliveries but those that failed."""
         changed = [delivery for delivery in deliveries if delivery.former]
         others = [delivery for delivery in deliveries if not delivery.former]
         return [*others, *self._poster.post(changed, persons)]
 
     def _introductions(self, delivery: Delivery) -> list[Person]:
-        """Return what gives their id to whoever Customer.io has under a former email."""
+        """Return what adds the id to the person whom Customer.io has under a former email."""
         first = introduction(delivery.state, self._person(delivery))
         return [] if first is None else [first]
 
@@ -162,27 +162,26 @@ class _Phases:
 
     def _person(self, delivery: Delivery) -> Person:
         audiences = self._names.attributes(delivery)
-        updates = delivery.news.updates
         return build_person(
             delivery.state,
-            updates,
+            delivery.updates,
             audiences,
             predecessors=delivery.predecessors,
             events=(
-                events(delivery.key, delivery.state.memberships, updates)
+                events(delivery.key, delivery.state.memberships, delivery.updates)
                 if audiences.options.sends_events
                 else ()
             ),
         )
 
     def _clear_former(
-        self, asked: Sequence[Delivery], posted: Sequence[Delivery]
+        self, current: Sequence[Delivery], posted: Sequence[Delivery]
     ) -> list[Delivery]:
-        """Empty the lists under former identifiers; return who is still to be verified."""
-        # Whom Customer.io rejected under a new identifier has left the former one, too.
+        """Clear audiences under former identifiers; return the deliveries to verify."""
+        # If Customer.io rejects a new identifier, clear the former one all the same.
         rejected = [
             delivery
-            for delivery in asked
+            for delivery in current
             if delivery.former
             and isinstance(self.result.failures.get(delivery.key), PersonRejectedError)
         ]
@@ -192,7 +191,7 @@ class _Phases:
         return cleared
 
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
-        """Return who must be posted again, as someone else wrote them while they were posted."""
+        """Return the deliveries to post again, as their data changed during the post."""
         by_key = {delivery.key: delivery for delivery in posted}
         catalogues = self._names.in_use(posted)
         versions = self._outside.people.versions(
@@ -201,7 +200,7 @@ class _Phases:
         changed = [
             key
             for key, version in self._run.successes(versions).items()
-            # An item that is gone was erased: there is nothing newer to post.
+            # A missing item was erased: there is nothing newer to post.
             if version not in {by_key[key].state.version, 0}
         ]
         again: list[Delivery] = []
@@ -215,12 +214,12 @@ class _Phases:
         settled = {*changed, *self.result.failures}
         again += [
             delivery
-            for delivery in self._names.concerned(posted, catalogues)
+            for delivery in self._names.outdated(posted, catalogues)
             if delivery.key not in settled and self._has_other_names(delivery)
         ]
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
 
     def _has_other_names(self, delivery: Delivery) -> bool:
-        """Tell whether the names of audiences give a person other attributes than were posted."""
+        """Tell whether new names of audiences make other attributes than were posted."""
         posted = self.result.persons[delivery.key]
         return self._person(delivery).attributes != posted.attributes

@@ -1,9 +1,9 @@
-"""Former: the identifiers that people had before, until they are cleared in Customer.io.
+"""Former: the former identifiers of people, until they are cleared in Customer.io.
 
-Nobody may stay in an audience under an identifier that mParticle no longer uses. So whoever
-Customer.io has under a former identifier is taken out of all audiences, unless somebody else has
-that identifier by now: then that person, the successor, is delivered again after those who had it
-before. Only when all this is verified does a state forget its former identifiers.
+Nobody may stay in an audience under an identifier that mParticle no longer uses. So all audiences
+under a former identifier are cleared. If another person, the successor, has the identifier now,
+they are delivered again instead, after the person who had it before. A state keeps its former
+identifiers until all this is verified.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.run import Run
 
 MAX_ROUNDS: Final = 5
-"""How often successors of successors are looked for."""
+"""How often to look for successors of successors."""
 
 Update = Callable[[Sequence[PersonUpdates], Mapping[str, int]], list[Delivery]]
-"""Load, merge and save people; who is in the mapping gets at least that timestamp."""
-
+"""Load, merge and save people. The mapping has the least timestamp of some, by key."""
 
 Attributes = Callable[[Delivery], AudienceAttributes]
 """The attributes of audiences for a person."""
@@ -41,67 +40,67 @@ class FormerIdentifiers:
         self._failures = run.result.failures
         self._update = update
         self._attributes = attributes
-        # By person: who has a former identifier of theirs now, and must be up to date as well.
+        # By person: the keys of the people who have a former identifier of theirs now.
         self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
 
     def with_successors(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Return the deliveries, and those of the people who have a former identifier by now.
+        """Return the deliveries, and those of their successors.
 
-        What they carry must arrive after what was posted under it of the person before them.
+        A successor's post must arrive after those of the person who had the identifier before.
         """
         by_key = {each.key: each for each in deliveries if each.key not in self._failures}
-        asked: set[str] = set()
+        queried: set[str] = set()
         for _ in range(MAX_ROUNDS):
             changed = [each for each in by_key.values() if each.former]
-            self._ask([each for each in changed if each.key not in asked])
-            asked |= {each.key for each in changed}
-            late: dict[str, PersonUpdates] = {}
+            self._query([each for each in changed if each.key not in queried])
+            queried |= {each.key for each in changed}
+            outdated: dict[str, PersonUpdates] = {}
             floors: dict[str, int] = {}
             for delivery, key in self._pairs(changed):
                 successor = by_key.get(key)
-                # Later than the clearing, which somebody may have posted already.
+                # Later than the clearing, which another invocation may have posted already.
                 floor = max(floors.get(key, 0), *(last + 2 for last in delivery.former.values()))
                 if successor is None or successor.state.timestamp < floor:
-                    workspace = delivery.news.workspace
-                    late[key] = successor.news if successor else PersonUpdates(key, workspace)
+                    person = successor.person if successor else None
+                    outdated[key] = person or PersonUpdates(key, delivery.workspace)
                     floors[key] = floor
-            if not late:
+            if not outdated:
                 break
-            by_key |= {each.key: each for each in self._update([*late.values()], floors)}
+            by_key |= {each.key: each for each in self._update([*outdated.values()], floors)}
         for delivery, key in self._pairs([each for each in by_key.values() if each.former]):
             if key in by_key:
                 by_key[key] = by_key[key].succeeding(delivery)
         return [each for each in by_key.values() if each.key not in self._failures]
 
     def _pairs(self, changed: Iterable[Delivery]) -> Iterable[tuple[Delivery, str]]:
-        """Yield each of these with the key of each of their successors, failed ones apart."""
+        """Yield each delivery with the key of each of its successors that has not failed."""
         for delivery in changed:
             for key in self._successors_of.get(delivery.key, ()):
                 if key not in self._failures:
                     yield delivery, key
 
-    def _ask(self, deliveries: Sequence[Delivery]) -> None:
-        """Ask the index who has the former identifiers of these people now."""
+    def _query(self, deliveries: Sequence[Delivery]) -> None:
+        """Query the index for the people who have the former identifiers now."""
         by_site: defaultdict[str, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
-            by_site[delivery.news.workspace.site_id].append(delivery)
-        for site_id, theirs in by_site.items():
-            former = dict.fromkeys(each for delivery in theirs for each in delivery.former)
+            by_site[delivery.workspace.site_id].append(delivery)
+        for site_id, group in by_site.items():
+            former = dict.fromkeys(each for delivery in group for each in delivery.former)
             answers = self._outside.people.known_as(
                 [*former], site_id, deadline=self._run.deadline
             )
-            for delivery in theirs:
+            for delivery in group:
                 for identifier in delivery.former:
                     answer = answers[identifier]
                     if isinstance(answer, RetryableError):
                         self._failures[delivery.key] = answer
                     else:
-                        # The index lags: it may still have this person.
+                        # The index lags behind: it may still name this person.
                         keys = {key for key in answer if key != delivery.key}
                         self._successors_of[delivery.key] |= keys
 
     def new_successors(self, posted: Sequence[Delivery], again: Collection[str]) -> list[Delivery]:
-        """Return who got a former identifier while it was cleared, and who had it before."""
+        """Return new successors, who got an identifier during its clearing, and predecessors."""
         if not any(delivery.former for delivery in posted):
             return []
         before = {delivery.key: delivery for delivery in posted if delivery.key not in again}
@@ -111,13 +110,13 @@ class FormerIdentifiers:
             for key, each in after.items()
             if key not in before or before[key].state.version != each.state.version
         }
-        had = {key for key in before if key in after and self._successors_of[key] & new}
-        return [after[key] for key in new | had]
+        predecessors = {key for key in before if key in after and self._successors_of[key] & new}
+        return [after[key] for key in new | predecessors]
 
     def clearing(self, deliveries: Sequence[Delivery]) -> Callable[[Delivery], Sequence[Person]]:
-        """Return what clears the former identifiers of a person that none of these has now."""
+        """Return what builds the persons that clear former identifiers, unless one is in use."""
         current = {
-            (delivery.news.workspace.site_id, delivery.state.identifier.text)
+            (delivery.workspace.site_id, delivery.state.identifier.text)
             for delivery in deliveries
             if delivery.state.identifier is not None
         }
@@ -125,13 +124,13 @@ class FormerIdentifiers:
         def persons(delivery: Delivery) -> Sequence[Person]:
             if self._failure_of_successor(delivery.key):
                 return []
-            site_id = delivery.news.workspace.site_id
+            site_id = delivery.workspace.site_id
             return [
                 person
                 for person in former_persons(
                     delivery.state,
                     delivery.former,
-                    delivery.news.updates,
+                    delivery.updates,
                     self._attributes(delivery),
                 )
                 if (site_id, person.identifier.text) not in current
@@ -140,7 +139,7 @@ class FormerIdentifiers:
         return persons
 
     def forget(self, done: Sequence[Delivery]) -> None:
-        """Let states forget the former identifiers that are cleared in Customer.io."""
+        """Save states without the former identifiers, which are cleared in Customer.io."""
         states = {
             delivery.key: without_former(delivery.state)
             for delivery in done
@@ -154,12 +153,12 @@ class FormerIdentifiers:
             states, now=self._outside.now(), deadline=self._run.deadline
         )
         for key, failure in failures.items():
-            # Whoever wrote first has the former identifiers too, and clears them again.
+            # The other writer has the former identifiers too, and clears them again.
             if not isinstance(failure, VersionConflictError):
                 self._failures[key] = failure
 
     def blocked(self) -> dict[str, Failure]:
-        """Return who is not up to date because a successor is not, and why."""
+        """Return the failure of each person whose successor failed."""
         failures = {key: self._failure_of_successor(key) for key in self._successors_of}
         return {key: failure for key, failure in failures.items() if failure}
 

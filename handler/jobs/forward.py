@@ -34,14 +34,14 @@ from handler.jobs.post import PersonUpdates
 from handler.jobs.run import Delivered
 
 SETTLING_S: Final = 3 * AWS_CALL_S + 1
-"""Kept for the end, in seconds: setting aside, moving to the retry queue, delaying, answering."""
+"""Reserved to set aside, move to the retry queue, delay and answer, in seconds."""
 
-_TOO_OLD: Final = TooOldError("a join from over 30 days ago, of an audience not known of them")
+_TOO_OLD: Final = TooOldError("a join from over 30 days ago, of an audience not in their state")
 
 
 @dataclass(slots=True)
 class _Group:
-    """What the batch says of one person, and which profiles of which messages say it."""
+    """The batch's updates of one person, and the messages and profiles that they come from."""
 
     workspace: Workspace
     updates: list[Update] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Forwarder:
         """Forward a batch and return the ids of the messages to be left on their queue.
 
         Raises RetryableError if that is all of them and some are not on the retry queue, and
-        MisconfiguredError if a human must act first. No text raised holds anything of a message.
+        MisconfiguredError if a human must act first. Error texts contain nothing from a message.
         """
         report = Report(records=len(messages))
         outcomes = [MessageOutcome(message) for message in messages]
@@ -94,7 +94,7 @@ class Forwarder:
             PersonUpdates(key, group.workspace, group.updates) for key, group in groups.items()
         ]
         delivered = self.deliverer.deliver(people, deadline=deadline)
-        # Of several reasons for one profile, the last one noted counts.
+        # Of several errors of one profile, the last one counts.
         for key, rejected in delivered.events_rejected.items():
             _fail(groups[key].sources, rejected)
         for key, places in delivered.too_old.items():
@@ -110,7 +110,7 @@ class Forwarder:
     def _read(
         self, outcomes: Iterable[MessageOutcome], report: Report, deadline: Deadline
     ) -> dict[str, _Group]:
-        """Sort what the messages say by person; refuse what cannot be read."""
+        """Group the updates in messages by person; record errors of what cannot be read."""
         groups: dict[str, _Group] = {}
 
         @cache
@@ -206,7 +206,7 @@ class Forwarder:
     def _settle(
         self, outcomes: Sequence[MessageOutcome], report: Report, deadline: Deadline
     ) -> list[str]:
-        """Set aside what was rejected permanently, and see that the rest is tried again."""
+        """Set aside what was rejected permanently, and have the rest retried."""
         now = self.now()
         for outcome in outcomes:
             outcome.stop_retrying(now=now, after_s=self.retry_for_s)
@@ -220,9 +220,9 @@ class Forwarder:
             self.telemetry.message_retried(outcome)
         self.telemetry.batch_done(report)
         if len(left) == len(outcomes) and not all(message.on_retry_queue for message in left):
-            # An error slows the event source mapping's polling down; an answer does not. The
-            # retry queue has its own limit, what is hidden, and must be emptied before SQS deletes
-            # the oldest.
+            # An error makes the event source mapping poll less often; an answer does not. Do not
+            # slow the retry queue: its messages are hidden between tries, and SQS deletes them in
+            # the end.
             raise RetryableError(f"all {len(left)} messages are left on the queue")
         return [message.id for message in left]
 

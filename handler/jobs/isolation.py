@@ -1,4 +1,4 @@
-"""Isolation: an error fails what it concerns, and nothing beside it."""
+"""Isolation: an error fails the messages or people that it concerns, and no others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from handler.errors import MisconfiguredError, PermanentError, RetryableError, U
 from handler.jobs.ports import DeliveryTelemetry
 
 Failure = PermanentError | RetryableError
-"""Why something is not done: set it aside, or try it again."""
+"""Why something failed: set it aside, or retry it."""
 
 _Result = TypeVar("_Result")
 
 
 def attempt(call: Callable[[], _Result], telemetry: DeliveryTelemetry) -> _Result | Failure:
-    """Return what the call returns, or the failure that it ended in.
+    """Return the result of a call, or the failure that it raised.
 
     MisconfiguredError passes through: it stops the batch.
     """
@@ -24,7 +24,7 @@ def attempt(call: Callable[[], _Result], telemetry: DeliveryTelemetry) -> _Resul
     except MisconfiguredError:
         raise
     except (PermanentError, RetryableError) as failure:
-        return failure.with_traceback(None)  # one error may stand for many people
-    except Exception as error:  # noqa: BLE001 - the one place that catches what nobody foresaw
+        return failure.with_traceback(None)  # one error may be kept for many people
+    except Exception as error:  # noqa: BLE001 - the only place that catches unexpected errors
         telemetry.unexpected_error(error)
         return UnavailableError(f"unexpected {type(error).__name__}; see the log")

@@ -1,6 +1,6 @@
-"""Ports: what the jobs need of the outside, as protocols.
+"""Ports: what the jobs need from the outside, as protocols.
 
-app.py hands them the real things, tests hand them stand-ins.
+app.py passes the real objects, tests pass stand-ins.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class People(Protocol):
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> Mapping[str, PersonState | RetryableError]:
-        """Return each person's state, version 0 for one not known, or why it was not read."""
+        """Return each person's state, version 0 if there is none, or why it was not read."""
 
     def versions(
         self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
     ) -> Mapping[str, int | RetryableError]:
-        """Return each person's version as of now, 0 for none, or why it was not read.
+        """Return each person's current version, 0 if there is none, or why it was not read.
 
-        The catalogues of these workspaces are as of now, too.
+        If the catalogue of one of these workspaces has changed, it is read again.
         """
 
     def save(
         self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
     ) -> Mapping[str, RetryableError]:
-        """Write states that follow the version before; return what was not written."""
+        """Write states, each as the next version; return why some were not written."""
 
     def known_as(
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
@@ -53,8 +53,10 @@ class Audiences(Protocol):
     def of(self, site_id: str) -> Catalogue:
         """Return a workspace's catalogue as it was read last; raise why it was not read."""
 
-    def learn(self, site_id: str, news: Collection[AudienceUpdate], *, deadline: Deadline) -> None:
-        """Keep what is new of a workspace's audiences; raise the RetryableError if it is not."""
+    def learn(
+        self, site_id: str, updates: Collection[AudienceUpdate], *, deadline: Deadline
+    ) -> None:
+        """Store what is new about audiences; raise a RetryableError if that fails."""
 
 
 class Credentials(Protocol):
@@ -64,22 +66,22 @@ class Credentials(Protocol):
         """Return the workspace of an mParticle account."""
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
-        """Read the secret now; return other credentials of this workspace, None if none."""
+        """Read the secret again; return new credentials of this workspace, None if none."""
 
 
 class CustomerIo(Protocol):
     """Where people are delivered; see customerio/client.py."""
 
     def paused(self, workspace: Workspace) -> RetryableError | None:
-        """Return why nothing is sent to a workspace for now; None if it may be tried."""
+        """Return why nothing is sent to a workspace for now; None if it is not paused."""
 
-    def is_on_trial(self, workspace: Workspace) -> bool:
-        """Tell whether a pause of a workspace is over, and nothing was sent since."""
+    def needs_probe(self, workspace: Workspace) -> bool:
+        """Tell whether a pause of a workspace is over, and no delivery succeeded since."""
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> Sequence[PersonRejectedError | EventRejectedError | RetryableError | None]:
-        """Post persons and return what became of each."""
+        """Post persons; return why each failed, or None."""
 
 
 class Suspensions(Protocol):
@@ -110,26 +112,26 @@ class DeliveryTelemetry(Protocol):
     """What a delivery reports; see telemetry.py."""
 
     def person_delivered(self, key: str, person: Person) -> None:
-        """Report a person whom Customer.io took, and what was left out."""
+        """Report a person whom Customer.io accepted, and what was left out."""
 
     def credentials_refused(self) -> None:
         """Report that Customer.io refused even credentials that were just read."""
 
     def unexpected_error(self, error: Exception) -> None:
-        """Report an error that nobody foresaw."""
+        """Report an unexpected error."""
 
 
 class Telemetry(DeliveryTelemetry, Protocol):
-    """What a batch reports besides."""
+    """What a batch reports in addition."""
 
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
-        """Report a message that asks for nothing to be delivered."""
+        """Report a message that needs no delivery."""
 
     def message_set_aside(self, letter: DeadLetter) -> None:
         """Report a letter that reached the DLQ."""
 
     def message_retried(self, outcome: MessageOutcome) -> None:
-        """Report a message that is tried again later, and why."""
+        """Report a message that is retried later, and why."""
 
     def batch_done(self, report: Report) -> None:
         """Report the batch."""

@@ -1,6 +1,6 @@
 """Post: persons to Customer.io, all workspaces side by side, with credentials that work.
 
-Deliveries come in from deliver.py; persons go to customerio. Failures are noted by person.
+Deliveries come in from deliver.py; persons go to customerio. Failures are recorded by person.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from handler.jobs.run import Run
 
 WORKSPACES_AT_A_TIME: Final = 16
 SHORTEST_SHARE_S: Final = 5.0
-"""What a workspace gets at least of the time left, in seconds."""
+"""The least time that a workspace gets, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,13 @@ class PersonUpdates:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One person on the way: their updates, and the state that was kept with them.
+    """One person to deliver: their updates, and the state that includes them.
 
-    `former` has the identifiers under which Customer.io may have them, but for the current one,
-    each with the newest timestamp that was given under it; `predecessors` the updates of people
-    who had the current one before.
+    `former`: other identifiers under which Customer.io may have the person, each with the newest
+    timestamp sent with it. `predecessors`: updates of those who had the current identifier before.
     """
 
-    news: PersonUpdates
+    person: PersonUpdates
     state: PersonState
     former: Mapping[Identifier, int]
     predecessors: tuple[Update, ...] = ()
@@ -55,21 +54,21 @@ class Delivery:
     @classmethod
     def of(
         cls,
-        news: PersonUpdates,
+        person: PersonUpdates,
         state: PersonState,
         posted_as: Mapping[Identifier, int] = MappingProxyType({}),
     ) -> Delivery:
         """Return the delivery of a state, after posts under `posted_as`.
 
-        Former are the identifiers that the state remembers, those that were just posted under,
-        and those of the updates: if a late post creates a person under one that was cleared and
-        forgotten before, the message that names it clears it, however often it is delivered.
+        Former identifiers come from the state, from `posted_as` and from the updates. The last
+        matter if a late post uses a cleared identifier again: then the message that names it
+        clears it, however often it is delivered.
         """
         current = state.identifier
-        # An email that is not the identifier of somebody with an id may be somebody else's.
+        # The email of a person with an id does not identify them, and may identify another.
         named = [
             update.identifier
-            for update in news.updates
+            for update in person.updates
             if update.identifier is not None
             and (update.identifier.is_id or current is None or not current.is_id)
         ]
@@ -82,17 +81,17 @@ class Delivery:
             others = [*former, current] if current else former
             if not any(map(identifier.names_the_same, others)):
                 former[identifier] = last
-        return cls(news, state, former)
+        return cls(person, state, former)
 
     def after_post(self, newest: PersonState) -> Delivery:
         """Return the delivery of the newest state, after this one was posted."""
         posted_as = dict(self.former)
         if self.state.identifier is not None:
             posted_as[self.state.identifier] = self.state.timestamp
-        return Delivery.of(self.news, newest, posted_as)
+        return Delivery.of(self.person, newest, posted_as)
 
     def succeeding(self, other: Delivery) -> Delivery:
-        """Return the delivery of somebody who has an identifier that the other had.
+        """Return the delivery of a person who has an identifier that another person had.
 
         Customer.io still has the other's lists and attributes under it.
         """
@@ -100,19 +99,29 @@ class Delivery:
         return replace(
             self,
             state=msgspec.structs.replace(self.state, continuations=continuations),
-            predecessors=(*self.predecessors, *other.news.updates),
+            predecessors=(*self.predecessors, *other.updates),
         )
 
     @property
     def takes_audience_attributes(self) -> bool:
-        """Whether attributes of single audiences are among what is posted."""
-        updates = (*self.news.updates, *self.predecessors)
+        """Whether attributes of single audiences are posted."""
+        updates = (*self.updates, *self.predecessors)
         return any(update.one_attribute_per_audience for update in updates)
 
     @property
     def key(self) -> str:
         """The key of the person's item."""
-        return self.news.key
+        return self.person.key
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace to deliver to."""
+        return self.person.workspace
+
+    @property
+    def updates(self) -> Sequence[Update]:
+        """The updates of the person."""
+        return self.person.updates
 
 
 class Poster:
@@ -125,16 +134,16 @@ class Poster:
         self._refreshed: dict[Workspace, Workspace] = {}
 
     def refreshed(self, workspace: Workspace) -> Workspace:
-        """Return a workspace with the credentials that it turned out to have by now."""
+        """Return a workspace with its refreshed credentials, if there are any."""
         return self._refreshed.get(workspace, workspace)
 
     def post(
         self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
     ) -> list[Delivery]:
-        """Post persons, all workspaces side by side; return whose Customer.io took."""
+        """Post persons, all workspaces side by side; return what Customer.io accepted."""
         groups: defaultdict[Workspace, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
-            groups[self.refreshed(delivery.news.workspace)].append(delivery)
+            groups[self.refreshed(delivery.workspace)].append(delivery)
         if not groups:
             return []
         share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
@@ -142,14 +151,16 @@ class Poster:
         def post(group: tuple[Workspace, list[Delivery]]) -> list[Delivery]:
             workspace, members = group
             deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
-            taken = self._run.attempt(lambda: self._post_to(workspace, members, persons, deadline))
-            if isinstance(taken, list):
-                return taken
-            self._run.fail((each.key for each in members), taken)
+            result = self._run.attempt(
+                lambda: self._post_to(workspace, members, persons, deadline)
+            )
+            if isinstance(result, list):
+                return result
+            self._run.fail((each.key for each in members), result)
             return []
 
         posted = side_by_side(self._outside.executor, post, [*groups.items()])
-        return [delivery for taken in posted for delivery in taken]
+        return [delivery for accepted in posted for delivery in accepted]
 
     def _post_to(
         self,
@@ -158,24 +169,24 @@ class Poster:
         persons: Callable[[Delivery], Sequence[Person]],
         deadline: Deadline,
     ) -> list[Delivery]:
-        """Post to one workspace; once more if the secret has other credentials by now."""
-        taken, refused = self._try_to_post(workspace, group, persons, deadline)
+        """Post to one workspace, and again if the secret has new credentials."""
+        accepted, refused = self._try_to_post(workspace, group, persons, deadline)
         if not refused:
-            return taken
+            return accepted
         refreshed = self._run.attempt(
             lambda: self._outside.credentials.refreshed(workspace, deadline=deadline)
         )
         if isinstance(refreshed, Workspace):
             self._refreshed[workspace] = refreshed
             more, refused = self._try_to_post(refreshed, refused, persons, deadline)
-            taken += more
+            accepted += more
             refreshed = None
         if refused and refreshed is None:
             self._outside.telemetry.credentials_refused()
             refreshed = CredentialsRefusedError("Customer.io refused the credentials")
         if refreshed is not None:
             self._run.fail((each.key for each in refused), refreshed)
-        return taken
+        return accepted
 
     def _try_to_post(
         self,
@@ -184,7 +195,7 @@ class Poster:
         persons_of: Callable[[Delivery], Sequence[Person]],
         deadline: Deadline,
     ) -> tuple[list[Delivery], list[Delivery]]:
-        """Return whose persons Customer.io took, and for whom it refused the credentials."""
+        """Return the accepted deliveries, and those for which credentials were refused."""
         persons: list[Person] = []
         owners: list[str] = []
         failures: dict[str, Failure] = {}
@@ -200,10 +211,10 @@ class Poster:
             for key, outcome in zip(owners, outcomes, strict=True):
                 if isinstance(outcome, EventRejectedError):
                     self._run.result.events_rejected[key] = outcome
-                # Of several failures of one person, one to be retried counts.
+                # Of several failures of one person, a retryable one counts.
                 elif outcome is not None and not isinstance(failures.get(key), RetryableError):
                     failures[key] = outcome
-        taken = [delivery for delivery in group if delivery.key not in failures]
+        accepted = [delivery for delivery in group if delivery.key not in failures]
         refused = []
         for delivery in group:
             failure = failures.get(delivery.key)
@@ -211,4 +222,4 @@ class Poster:
                 refused.append(delivery)
             elif failure is not None:
                 self._run.fail([delivery.key], failure)
-        return taken, refused
+        return accepted, refused

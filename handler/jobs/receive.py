@@ -1,7 +1,7 @@
 """Receive: put one of mParticle's requests on the queue, and answer it.
 
-Requests come in from the front door or from http/url_endpoint.py. What is acknowledged is on the
-queue; anything that prevents that is an error, after which mParticle sends the request again.
+Requests come in from the front door or from http/url_endpoint.py. Only what is on the queue is
+acknowledged. After an error, mParticle sends the request again.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Receiver:
     version: str
 
     def receive(self, request: Any, *, deadline: Deadline) -> dict[str, Any]:
-        """Put what a request brings on the queue, and return the answer to it.
+        """Put a request's messages on the queue, and return the answer.
 
-        What is no request of ours goes on the queue too, for the forwarder to set aside.
-        Raises MalformedMessageError if SQS cannot hold all of it, and RetryableError if SQS did
-        not take all of it; the rest is on the queue.
+        A request of another type goes on the queue too; the forwarder sets it aside.
+        Raises MalformedMessageError if a part of it is too large for SQS, and RetryableError if
+        SQS did not confirm all messages. Other messages may be on the queue even so.
         """
         try:
             parts = firehose.parts(request)
@@ -58,9 +58,7 @@ class Receiver:
         return self._enqueue(request, parts, deadline)
 
     def receive_body(self, body: bytes, *, deadline: Deadline) -> dict[str, Any]:
-        """Do the same for a request that is not read yet; a body that is no JSON goes on the queue
-        as it came.
-        """
+        """Do the same for an unparsed request; a body that is not JSON is enqueued unchanged."""
         try:
             request = json.loads(body)
             parts = firehose.parts(request)

@@ -1,4 +1,4 @@
-"""Run: one call of `deliver`, as all its phases see it."""
+"""Run: what all phases of one delivery share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What delivering needs of the outside.
+    """What delivering needs from the outside.
 
     `executor` runs workspaces side by side; `backoff` gives the seconds before a round, from 1.
     """
@@ -38,11 +38,11 @@ class Outside:
 
 @dataclass(slots=True)
 class Delivered:
-    """What became of a delivery: everybody is up to date but those in `failures`.
+    """The result of a delivery: everybody is up to date but those in `failures`.
 
-    By person: `persons` has what was posted last, of those who failed too; `too_old` the places
-    of the updates with a join that did not count; `events_rejected` why Customer.io refused an
-    event of somebody whom it took.
+    By person: `persons` has the last post, also of those who failed; `too_old` the places of the
+    updates with a join that was ignored; `events_rejected` why Customer.io rejected an event of a
+    person whom it accepted.
     """
 
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -56,18 +56,18 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run may use, until when, and what became of it so far."""
+    """What a run uses, its deadline, and its result so far."""
 
     outside: Outside
     deadline: Deadline
     result: Delivered = field(default_factory=Delivered)
 
     def fail(self, keys: Iterable[str], failure: Failure) -> None:
-        """Note that these people are not up to date, and why."""
+        """Record why these people are not up to date."""
         self.result.failures.update(dict.fromkeys(keys, failure))
 
     def successes(self, results: Mapping[str, _Result | RetryableError]) -> dict[str, _Result]:
-        """Note the errors among these results, which are by person; return the others."""
+        """Record the errors among results by person; return the other results."""
         succeeded: dict[str, _Result] = {}
         for key, result in results.items():
             if isinstance(result, RetryableError):
@@ -77,5 +77,5 @@ class Run:
         return succeeded
 
     def attempt(self, call: Callable[[], _Result]) -> _Result | Failure:
-        """Return what the call returns, or the failure that it ended in."""
+        """Return the result of a call, or the failure that it raised."""
         return attempt(call, self.outside.telemetry)

@@ -1,6 +1,6 @@
-"""States: load what is kept of people, merge what is new, and save it.
+"""States: load people's states, merge updates into them, and save them.
 
-It comes first in a delivery: deliver.py posts only what was saved.
+This is the first phase of a delivery: deliver.py posts only saved states.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.run import Run
 
 MAX_ROUNDS: Final = 5
-"""How often a person is read again after someone else wrote them first."""
+"""Most reads of a person whom other invocations write first."""
 
 NEW_VERSION_AFTER_S: Final = 60
 """An unchanged state is delivered as a new version if it is older than this, in seconds."""
@@ -28,7 +28,7 @@ class States:
     """The states of the people in one run."""
 
     def __init__(self, run: Run) -> None:
-        """Begin; the run's result is added to."""
+        """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._result = run.result
@@ -36,9 +36,9 @@ class States:
     def update(
         self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
     ) -> list[Delivery]:
-        """Bring people's kept states up to date, and return who is to be posted.
+        """Update people's states in the table, and return the deliveries to post.
 
-        Who is in `floors` gets a state with at least that timestamp.
+        `floors` has the least timestamp of some states, by key.
         """
         ready: list[Delivery] = []
         waiting = {person.key: person for person in people}
@@ -69,7 +69,7 @@ class States:
     def _merge(
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
     ) -> tuple[list[Delivery], dict[str, PersonState]]:
-        """Return the deliveries of people as they are with their updates, and whose changed."""
+        """Return the deliveries of merged states, and the states that changed."""
         states = self._outside.people.load(
             [*people], consistent=consistent, deadline=self._run.deadline
         )
@@ -93,13 +93,13 @@ class States:
     ) -> PersonState:
         merged = merge(known, person.updates, now=now)
         if person.updates:
-            # What was too old may not be so for the state that somebody wrote meanwhile.
+            # A join that was too old may count in a state that was written meanwhile.
             self._result.too_old.pop(person.key, None)
         if places := too_old(known, merged, person.updates, now=now):
             self._result.too_old[person.key] = places
         if merged is known and known.version:
             if known.timestamp < floor:
-                # Exactly the floor: two successors of each other would outbid each other for ever.
+                # Exactly the floor: two successors of each other would raise each other for ever.
                 return new_version(known, now=floor)
             if known.timestamp < now - NEW_VERSION_AFTER_S:
                 return new_version(known, now=now)

@@ -40,7 +40,7 @@ class QuietCustomerIo:
     def paused(self, workspace: Workspace) -> None:
         return None
 
-    def is_on_trial(self, workspace: Workspace) -> bool:
+    def needs_probe(self, workspace: Workspace) -> bool:
         return False
 
 

@@ -130,7 +130,7 @@ class Outside:
             of = staticmethod(audiences.of)
             deliver = staticmethod(staged(self.customerio, "deliver"))
             paused = staticmethod(self.customerio.paused)
-            is_on_trial = staticmethod(self.customerio.is_on_trial)
+            needs_probe = staticmethod(self.customerio.needs_probe)
 
         return forwarder(
             people=Staged(),

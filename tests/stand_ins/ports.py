@@ -181,7 +181,7 @@ class RecordingCustomerIo:
     def paused(self, workspace: Workspace) -> RetryableError | None:
         return self.pauses.get(workspace)
 
-    def is_on_trial(self, workspace: Workspace) -> bool:
+    def needs_probe(self, workspace: Workspace) -> bool:
         return workspace in self.trials
 
     def _take(self, person: Person) -> None:

@@ -91,11 +91,11 @@ def test_a_pause_is_as_long_as_customer_io_asks_for_within_reason(asked, pause) 
 
     house.now += pause - 0.1
     assert house.breaker.paused(WORKSPACE)
-    assert not house.breaker.is_on_trial(WORKSPACE)
+    assert not house.breaker.needs_probe(WORKSPACE)
 
     house.now += 0.2
     assert house.breaker.paused(WORKSPACE) is None
-    assert house.breaker.is_on_trial(WORKSPACE)
+    assert house.breaker.needs_probe(WORKSPACE)
 
 
 EVENTS = st.lists(
