@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from handler.domain.audience import Audience, AudienceNews, Catalogue, pack_catalogue
+from handler.domain.audience import Audience, AudienceUpdate, Catalogue, pack_catalogue
 from handler.errors import UnavailableError, UnreadableStateError
 from handler.table.audiences import KEPT_S, MAX_BYTES
 from handler.table.keys import catalogue_key
@@ -72,7 +72,7 @@ def environment(request) -> Callable[[], Any]:
 
 def learn(opened: Any, *names: str, audience_id: int = 11, at_ms: int = 10) -> None:
     """Let an environment learn names of an audience, a millisecond after each other."""
-    news = [AudienceNews(audience_id, at_ms + place, name) for place, name in enumerate(names)]
+    news = [AudienceUpdate(audience_id, at_ms + place, name) for place, name in enumerate(names)]
     opened.audiences.learn(SITE, news, **PLENTY)
 
 
@@ -278,7 +278,7 @@ LONG = "x" * 900
 def test_a_catalogue_may_be_as_large_as_an_item(real, full) -> None:
     opened, other = real(), real()
     fitting = MAX_BYTES // 930
-    news = [AudienceNews(key, 10, f"{key:04}{LONG}") for key in range(fitting)]
+    news = [AudienceUpdate(key, 10, f"{key:04}{LONG}") for key in range(fitting)]
 
     opened.audiences.learn(SITE, news, **PLENTY)
 
@@ -291,7 +291,7 @@ def test_a_full_catalogue_takes_no_more_and_this_environment_uses_the_names(real
     opened, other = real(), real()
     learn(opened, "VIP")
     too_many = MAX_BYTES // len(LONG) + 1
-    news = [AudienceNews(key, 20, f"{key:04}{LONG}") for key in range(too_many)]
+    news = [AudienceUpdate(key, 20, f"{key:04}{LONG}") for key in range(too_many)]
 
     for _ in range(2):
         opened.audiences.learn(SITE, news, **PLENTY)

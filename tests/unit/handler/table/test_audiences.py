@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.domain.audience import Audience, AudienceNews, Catalogue, pack_catalogue
+from handler.domain.audience import Audience, AudienceUpdate, Catalogue, pack_catalogue
 from handler.errors import OutOfTimeError, UnavailableError, VersionConflictError
 from handler.table.batches import MAX_ROUNDS
 from handler.table.table import open_table
@@ -61,7 +61,7 @@ class Tried:
         )
 
     def learn(self, name: str, *, seconds: float = 60.0) -> None:
-        news = [AudienceNews(11, 10, name)]
+        news = [AudienceUpdate(11, 10, name)]
         with self.executor:
             self.table.audiences.learn(SITE, news, deadline=deadline(seconds))
 
