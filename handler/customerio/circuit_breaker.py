@@ -1,7 +1,7 @@
 """Circuit breaker: which workspaces are paused, because a delivery to them failed.
 
-An outage then costs each execution environment one request a pause, instead of five tries, and all
-the reading and writing before them, for every batch. Nothing here sends: client.py does.
+In an outage, each execution environment sends one request per pause. Otherwise every batch would
+read and write the table and then send five requests. client.py sends.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from handler.errors import RetryableError
 
 FIRST_PAUSE_S: Final = 15.0
 LONGEST_PAUSE_S: Final = 240.0
-LONGEST_ASKED_S: Final = 900.0
-"""What is believed of `Retry-After`: messages are retried every 15 minutes in the end."""
+LONGEST_RETRY_AFTER_S: Final = 900.0
+"""A longer `Retry-After` is cut: messages are retried every 15 minutes in the end."""
 
 
 @dataclass(slots=True)
 class _Circuit:
-    """A workspace to which the last so many deliveries failed."""
+    """A workspace to which the last deliveries failed; `failures` is their number."""
 
     error: RetryableError
     failures: int
@@ -31,14 +31,14 @@ class _Circuit:
     is_probed: bool = False
 
     def is_open(self, now: float) -> bool:
-        # The clock may be set back: then the pause is over.
+        # If the clock was set back, the pause is over.
         return self.is_probed or self.opened_at <= now < self.closed_at
 
 
 class CircuitBreaker:
-    """The workspaces that are down, as far as we know. Safe to use from several threads.
+    """The workspaces that seem to be down. Safe to use from several threads.
 
-    Other credentials make another workspace, which is not paused.
+    A workspace with new credentials is another one, which is not paused.
     """
 
     def __init__(self, *, now: Now, draw: Draw) -> None:
@@ -63,7 +63,7 @@ class CircuitBreaker:
     def begin(self, workspace: Workspace) -> bool:
         """Begin a delivery; return whether it is the first one after a pause, a probe.
 
-        Raises what `paused` returns; also while another delivery probes.
+        Raises the error that `paused` returns, also while another delivery is the probe.
         """
         with self._lock:
             circuit = self._circuits.get(workspace)
@@ -75,38 +75,38 @@ class CircuitBreaker:
             return True
 
     def close(self, workspace: Workspace) -> None:
-        """Note that Customer.io answers again."""
+        """Record that Customer.io answers again."""
         with self._lock:
             self._circuits.pop(workspace, None)
 
     def end(
-        self, workspace: Workspace, failure: RetryableError | None, *, asked_to_wait: float = 0.0
+        self, workspace: Workspace, failure: RetryableError | None, *, retry_after: float = 0.0
     ) -> None:
         """End a delivery; a failure pauses the workspace, longer each time in a row.
 
-        The pause is as long as Customer.io asked for, in seconds, up to `LONGEST_ASKED_S`.
+        It is at least `retry_after` seconds, of which `LONGEST_RETRY_AFTER_S` count at most.
         """
         with self._lock:
             circuit = self._circuits.get(workspace)
             if failure is not None:
-                self._open(workspace, failure, circuit.failures if circuit else 0, asked_to_wait)
+                self._open(workspace, failure, circuit.failures if circuit else 0, retry_after)
             elif circuit is not None:
                 circuit.is_probed = False
 
     def _open(
-        self, workspace: Workspace, failure: RetryableError, failures: int, asked_to_wait: float
+        self, workspace: Workspace, failure: RetryableError, failures: int, retry_after: float
     ) -> None:
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
-        asked = min(LONGEST_ASKED_S, asked_to_wait)
+        shortest = min(LONGEST_RETRY_AFTER_S, retry_after)
         now = self._now()
         self._circuits.pop(workspace, None)
         self._circuits[workspace] = _Circuit(
-            # A copy, as the traceback of the original keeps all that was sent in memory.
+            # A copy, as the traceback of the original keeps the request in memory.
             error=type(failure)(*failure.args),
             failures=failures + 1,
             opened_at=now,
             # Half of it is jitter, so that not all environments probe at the same time.
-            closed_at=now + max(asked, self._draw(pause / 2, pause)),
+            closed_at=now + max(shortest, self._draw(pause / 2, pause)),
         )
         if len(self._circuits) > MAX_WORKSPACES:
             least_recent = next(iter(self._circuits))

@@ -1,7 +1,7 @@
 """Client: posts persons to Customer.io in chunks, several in flight, and retries.
 
 Persons come in from jobs; wire.py packs them and reads the answers, transport.py carries both.
-Each person has an outcome. Time is owned: nothing starts that the time left cannot finish.
+Each person gets an outcome. Nothing starts that the time left cannot finish.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHUNKS_IN_FLIGHT: Final = 4
 """Chunks of one delivery that are posted at a time."""
 
 Outcome = PersonRejectedError | EventRejectedError | RetryableError | None
-"""What became of one person: None when Customer.io took everything of them."""
+"""The result for one person: None if Customer.io accepted everything about them."""
 
 _Answer = TypeVar("_Answer")
 
@@ -71,7 +71,7 @@ class TrackApi:
         url: str = "",
         region_urls: Mapping[str, str] = REGION_URLS,
     ) -> None:
-        """Keep what posting needs; `url`, if not empty, takes the place of the region's.
+        """Keep what posting needs; a `url` that is not empty replaces the region's.
 
         `requests_per_second` is what this client may send to each workspace: its share of what all
         clients may send together.
@@ -85,7 +85,7 @@ class TrackApi:
         self._circuit_breaker = CircuitBreaker(now=now, draw=draw)
         self._url = url
         self._region_urls = region_urls
-        self._urls_asked_for: dict[Workspace, str] = {}
+        self._detected_urls: dict[Workspace, str] = {}
 
     def paused(self, workspace: Workspace) -> RetryableError | None:
         """Return why nothing is sent to a workspace for now; None if something may be sent.
@@ -118,9 +118,7 @@ class TrackApi:
         try:
             return self._deliver(session, persons)
         finally:
-            self._circuit_breaker.end(
-                workspace, session.failure, asked_to_wait=session.asked_to_wait
-            )
+            self._circuit_breaker.end(workspace, session.failure, retry_after=session.retry_after)
 
     def _deliver(self, session: _Session, persons: Sequence[Person]) -> list[Outcome]:
         try:
@@ -152,7 +150,7 @@ class TrackApi:
         if post.done():
             return post.result()
         post.cancel()
-        late = transport.late()
+        late = transport.out_of_time()
         session.abort(late)
         return [(entity.owner, late) for entity in chunk.entities]
 
@@ -178,20 +176,20 @@ class TrackApi:
         ]
 
     def _region_url(self, session: _Session) -> str:
-        """Return the URL of the workspace's region; ask Customer.io for it once if need be."""
+        """Return the URL of the workspace's region; if that is `auto`, ask Customer.io once."""
         workspace = session.workspace
         if self._url or workspace.region != "auto":
             return self._url or self._region_urls[workspace.region]
-        if workspace not in self._urls_asked_for:
+        if workspace not in self._detected_urls:
             session.url = self._region_urls["us"]
             path = "/api/v1/accounts/region"
-            asked = self._executor.submit(self._ask, session, path, wire.read_region)
+            answer = self._executor.submit(self._ask, session, path, wire.read_region)
             try:
-                region = asked.result(session.deadline.seconds_left())
+                region = answer.result(session.deadline.seconds_left())
             except TimeoutError:
-                raise transport.late() from None
-            self._urls_asked_for[workspace] = self._region_urls[region]
-        return self._urls_asked_for[workspace]
+                raise transport.out_of_time() from None
+            self._detected_urls[workspace] = self._region_urls[region]
+        return self._detected_urls[workspace]
 
     def _ask(
         self,
@@ -202,23 +200,23 @@ class TrackApi:
     ) -> _Answer:
         """Send one request, and retry errors while tries and time are left; read the answer.
 
-        Raises the RetryableError that the last try ended in.
+        Raises the RetryableError of the last try.
         """
         tries = 0
         while True:
             self._wait_for_turn(session)
             tries += 1
-            asked_to_wait = 0.0
+            retry_after = 0.0
             try:
                 response = self._transport.request(
                     session.url + path, body, headers=session.headers, deadline=session.deadline
                 )
-                asked_to_wait = response.retry_after
+                retry_after = response.retry_after
                 answer = read(response.status, response.data)
             except (ThrottledError, UnavailableError) as error:
                 session.last_error = error
-                session.asked_to_wait = max(session.asked_to_wait, asked_to_wait)
-                wait = asked_to_wait + full_jitter(tries, self._draw)
+                session.retry_after = max(session.retry_after, retry_after)
+                wait = retry_after + full_jitter(tries, self._draw)
                 is_last = session.is_probe or tries == MAX_TRIES
                 if is_last or not session.deadline.allows(wait + SHORTEST_TRY_S):
                     raise
@@ -232,7 +230,7 @@ class TrackApi:
     def _wait_for_turn(self, session: _Session) -> None:
         """Wait until the rate limit allows a request.
 
-        Raises OutOfTimeError if no time would be left for it, and what aborts the session.
+        Raises OutOfTimeError if no time would be left, and the error that aborted the session.
         """
         session.check()
         within = session.deadline.seconds_left() - SHORTEST_TRY_S
@@ -246,7 +244,7 @@ class TrackApi:
 
 @dataclass(slots=True)
 class _Session:
-    """One delivery to one workspace: what all its requests share."""
+    """What all requests of one delivery to one workspace share."""
 
     workspace: Workspace
     deadline: Deadline
@@ -254,7 +252,7 @@ class _Session:
     url: str = ""
     aborted_by: RetryableError | None = None
     last_error: RetryableError | None = None
-    asked_to_wait: float = 0.0
+    retry_after: float = 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -267,20 +265,20 @@ class _Session:
         return {"Content-Type": "application/json", **authorization}
 
     def abort(self, error: RetryableError) -> None:
-        """Let no other request begin. An error of Customer.io counts for more than our time."""
+        """Let no other request begin. An error from Customer.io replaces a lack of time."""
         if self.aborted_by is None or isinstance(self.aborted_by, OutOfTimeError):
             self.aborted_by = error
 
     def check(self) -> None:
-        """Raise what aborts the session, if anything does."""
+        """Raise the error that aborted the session, if there is one."""
         if self.aborted_by is not None:
             raise self.aborted_by.with_traceback(None)
 
     @property
     def failure(self) -> RetryableError | None:
-        """What shows that the workspace is down; None if it took everything, or time ran out.
+        """The error that shows that the workspace is down; None if there is none.
 
-        If time ran out after a request that failed, that error.
+        If time ran out, it is the error of the last request.
         """
         if isinstance(self.aborted_by, OutOfTimeError):
             return self.last_error
@@ -292,7 +290,7 @@ def _rejected(entity: wire.Entity, reason: str) -> PersonRejectedError | EventRe
 
 
 def _worse(first: Outcome, second: Outcome) -> Outcome:
-    """Return what counts of a person of several entities: retry, then the person, then events."""
+    """Return the worse of two outcomes of a person: retry, person rejected, event rejected."""
     worst_first = (RetryableError, PersonRejectedError, EventRejectedError)
     both = [each for kind in worst_first for each in (first, second) if isinstance(each, kind)]
     return both[0] if both else None

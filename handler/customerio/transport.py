@@ -22,23 +22,23 @@ CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 20.0
 
 READING_S: Final = 0.1
-"""A request ends this long before the time left does, so that its outcome is still read."""
+"""A request ends this long before the deadline, so that its answer can be read."""
 
 FAIR_TRY_S: Final = 4.5
-"""A request that had less time than this says nothing about Customer.io if it has no answer."""
+"""If a request with less time than this has no answer, Customer.io may still be up."""
 
 MAX_ANSWER_BYTES: Final = 4 << 20
-"""Answers are read up to here: refusing 500 kB of entities one by one takes less."""
+"""Longer answers are errors. One that rejects each of 500 kB of entities is shorter."""
 
 
 class Telemetry(Protocol):
     """What is reported of requests."""
 
     def request(self, *, status: int, seconds: float) -> None:
-        """Report a request that was answered, or was not (status 0)."""
+        """Report a request; status 0 if it was not answered."""
 
     def request_retried(self, error: RetryableError) -> None:
-        """Report a request that is tried again, and why."""
+        """Report a request that is retried, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Transport:
         short to expect one.
         """
         started = time.monotonic()
-        given = max(READING_S, deadline.seconds_left() - READING_S)
+        timeout = max(READING_S, deadline.seconds_left() - READING_S)
         status = 0
         try:
             response = self.pool.request(
@@ -74,45 +74,45 @@ class Transport:
                 url,
                 body=body,
                 headers=headers,
-                timeout=Timeout(total=given, connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+                timeout=Timeout(total=timeout, connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
                 retries=False,
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
             )
             try:
-                data = _read_bounded(response, deadline, given)
+                data = _read_bounded(response, deadline, timeout)
             except BaseException:
                 response.close()
                 raise
             status = response.status
             response.release_conn()
         except HTTPError as error:
-            # A refused connection is a ConnectTimeoutError to urllib3, though it took no time.
+            # urllib3 also makes a refused connection a ConnectTimeoutError.
             is_refused = isinstance(error, NewConnectionError)
-            if isinstance(error, HTTPTimeoutError) and not is_refused and given < FAIR_TRY_S:
-                raise late() from None
-            # The text of urllib3's errors names the host and the pool: its kind is enough.
+            if isinstance(error, HTTPTimeoutError) and not is_refused and timeout < FAIR_TRY_S:
+                raise out_of_time() from None
+            # The text of urllib3's errors names the host and the pool, so use only the type.
             raise UnavailableError(f"Customer.io: {type(error).__name__}") from None
         finally:
             self.telemetry.request(status=status, seconds=time.monotonic() - started)
         return Response(response.status, data, _seconds(response.headers.get("Retry-After")))
 
 
-def late() -> OutOfTimeError:
-    """Return the error of a request that the time left was too short for."""
+def out_of_time() -> OutOfTimeError:
+    """Return the error of a request for which the time left was too short."""
     return OutOfTimeError("Customer.io did not answer in time")
 
 
-def _read_bounded(response: urllib3.BaseHTTPResponse, deadline: Deadline, given: float) -> bytes:
+def _read_bounded(response: urllib3.BaseHTTPResponse, deadline: Deadline, timeout: float) -> bytes:
     read = bytearray()
     while part := response.read1(1 << 16):
         read += part
         if len(read) > MAX_ANSWER_BYTES:
             raise UnavailableError("Customer.io's answer is too long")
         if not deadline.allows(READING_S):
-            if given < FAIR_TRY_S:
-                raise late()
+            if timeout < FAIR_TRY_S:
+                raise out_of_time()
             raise UnavailableError("Customer.io's answer took too long")
     return bytes(read)
 

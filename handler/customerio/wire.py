@@ -1,6 +1,6 @@
 """Wire: what we send to Customer.io's Track API v2, and how to read its answer. No sockets.
 
-Persons come from domain/attributes.py as entities; chunks of entities go to client.py.
+Persons come in from domain/attributes.py; chunks of entities go to client.py.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MAX_BODY_BYTES: Final = 499_999
 """A batch request must be smaller than 500 kB (Track API, `POST /api/v2/batch`)."""
 
 MAX_ENTITIES: Final = 1000
-"""Entities of a request. Customer.io documents no number; other senders to this API had to lower
-theirs, and keep to this one."""
+"""Most entities of a request. Customer.io documents no limit; other senders to this API had to
+lower theirs to this one."""
 
 MAX_ENTITY_BYTES: Final = 32_000
 """An entity must be 32 kB or smaller (Track API, `POST /api/v2/batch`)."""
@@ -36,7 +36,7 @@ MAX_ENTITY_BYTES: Final = 32_000
 MAX_ATTRIBUTES: Final = 300
 """Attributes that one identify call takes (Track API, "Person limits")."""
 
-# Credentials, address and rate: nothing that the people of a request can be refused for.
+# Errors of credentials, address or rate, not of the people in a request.
 _RETRYABLE_4XX: Final = {401, 403, 404, 408, 429}
 
 _OPENING: Final = b'{"batch":['
@@ -44,7 +44,7 @@ _CLOSING: Final = b"]}"
 
 
 class Entity(msgspec.Struct, frozen=True, gc=False):
-    """One entity, encoded, and whose it is: the place of the person among those given."""
+    """One encoded entity; `owner` is the place of its person among all that are posted."""
 
     owner: int
     body: bytes
@@ -100,13 +100,13 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def entities(person: Person, *, owner: int = 0) -> list[Entity]:
-    """Return a person as entities: as many as the limits ask for, and then one for each event."""
+    """Return a person as entities: as many as the limits require, then one for each event."""
     identifying = _identifying(person, person.attributes, owner)
     return identifying + [_event(person, event, owner) for event in person.events]
 
 
 def _identifying(person: Person, attributes: Attributes, owner: int) -> list[Entity]:
-    # Customer.io creates nobody for an entity with this one (Track API, `_update`).
+    # With this attribute, Customer.io creates nobody (Track API, `_update`).
     sent = {**attributes, "_update": True} if person.update_only else attributes
     body = _ENCODER.encode(_Identify(_identifiers(person), person.timestamp, sent))
     count = len(attributes)
@@ -135,22 +135,22 @@ _ROOM: Final = MAX_BODY_BYTES - len(_OPENING) - len(_CLOSING)
 def chunks(persons: Iterable[Sequence[Entity]]) -> Iterator[Chunk]:
     """Pack the entities of each person, in order, into few requests.
 
-    They stay together if one request can hold them, so that an event arrives after the attributes
-    of its person.
+    They stay together if they fit in one request, so that an event arrives after the attributes of
+    its person.
     """
     for group in packed(
-        _together(persons), _size, max_size=_ROOM, max_items=MAX_ENTITIES, count_of=len
+        _split(persons), _size, max_size=_ROOM, max_items=MAX_ENTITIES, count_of=len
     ):
         yield Chunk([*chain.from_iterable(group)])
 
 
-def _together(persons: Iterable[Sequence[Entity]]) -> Iterator[Sequence[Entity]]:
-    for theirs in persons:
-        if len(theirs) == 1:
-            yield theirs
+def _split(persons: Iterable[Sequence[Entity]]) -> Iterator[Sequence[Entity]]:
+    for person in persons:
+        if len(person) == 1:
+            yield person
         else:
             yield from packed(
-                theirs, lambda one: _size([one]), max_size=_ROOM, max_items=MAX_ENTITIES
+                person, lambda entity: _size([entity]), max_size=_ROOM, max_items=MAX_ENTITIES
             )
 
 
@@ -209,20 +209,20 @@ def _error(status: int) -> RetryableError:
 def _refusals(status: int, body: bytes, count: int) -> dict[int, str] | Refused:
     errors = _errors(body)
     if errors is None or (status == 207 and not errors):
-        raise UnavailableError(f"Customer.io's answer {status} makes no sense")
+        raise UnavailableError(f"Customer.io's answer {status} is malformed")
     refused: dict[int, str] = {}
     for error in errors:
         place = error.get("batch_index") if isinstance(error, dict) else None
         if type(place) is not int or place not in range(count):
             if status == 200:
-                raise UnavailableError("Customer.io's answer 200 makes no sense")
+                raise UnavailableError("Customer.io's answer 200 is malformed")
             return Refused(_reason(error) or f"refused with {status}")
         refused[place] = _reason(error) or "no reason given"
     return refused
 
 
 def _errors(body: bytes) -> list[Any] | None:
-    """Return the list of errors in an answer, empty where there is none; None for nonsense."""
+    """Return the errors in an answer, empty if there are none; None if it is malformed."""
     try:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -248,7 +248,7 @@ def _first_reason(body: bytes) -> str:
 
 
 def _reason(error: object) -> str:
-    """Return the field and the reason of a refusal, those that are plain words; else nothing.
+    """Return the field and the reason of a rejection, if they are plain words; else nothing.
 
     Its free text (`message`) may quote the person and is not read.
     """
@@ -256,5 +256,5 @@ def _reason(error: object) -> str:
     return ": ".join(code for code in codes if isinstance(code, str) and _CODE.fullmatch(code))
 
 
-# At most eight words of at most 24 letters: long enough for a code, too short for a story.
+# At most eight words of at most 24 letters: long enough for a code, too short for free text.
 _CODE: Final = re.compile(r"[A-Za-z_]{1,24}(?:[ ._][A-Za-z_]{1,24}){0,7}")

@@ -1,1 +1,1 @@
-"""Table: the one owner of the DynamoDB table, its keys, its items and how they are read."""
+"""Table: the only package that knows the keys and items of the DynamoDB table."""

@@ -1,7 +1,6 @@
-"""Audiences: each workspace's catalogue of audiences, one item of the table.
+"""Audiences: the catalogue of audiences of each workspace, as one item of the table.
 
-people.py reads catalogues, or their versions, along with people. What messages teach comes in from
-jobs.
+people.py reads catalogues, or their versions, together with people. Updates come in from jobs.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from handler.errors import (
 from handler.table.items import Item, Items
 from handler.table.keys import catalogue_key
 
-KEPT_S: Final = 60
-"""How long a catalogue that was read is used, in seconds."""
+TTL_S: Final = 60
+"""How long a catalogue is used before it is read again, in seconds."""
 
 MAX_BYTES: Final = 380_000
-"""A catalogue is not written any larger: DynamoDB takes 400 kB. That is some 8,000 audiences."""
+"""The largest catalogue to write, some 8,000 audiences: an item in DynamoDB has at most 400 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Audiences:
     """The catalogues. Safe to use from several threads."""
 
     def __init__(self, items: Items, *, now: Now, on_full: Callable[[int], None]) -> None:
-        """Begin with none known; `on_full` is told the audiences of one too large to write."""
+        """Begin empty; `on_full` gets the number of audiences if they are too many to write."""
         self._items = items
         self._now = now
         self._on_full = on_full
@@ -51,7 +50,7 @@ class Audiences:
         )
 
     def of(self, site_id: str) -> Catalogue:
-        """Return a workspace's catalogue as it was read last. Raises why it was not read."""
+        """Return a workspace's catalogue as it was last read. Raises why it was not read."""
         known = self._known.get(site_id)
         if known is None:
             return Catalogue()
@@ -59,14 +58,16 @@ class Audiences:
             raise known.catalogue.with_traceback(None)
         return known.catalogue
 
-    def learn(self, site_id: str, news: Collection[AudienceUpdate], *, deadline: Deadline) -> None:
-        """Keep what is new of a workspace's audiences. Raises the RetryableError if it is not."""
+    def learn(
+        self, site_id: str, updates: Collection[AudienceUpdate], *, deadline: Deadline
+    ) -> None:
+        """Store what is new about audiences. Raises a RetryableError if that fails."""
         if self._readable(site_id) is None:
             self._read(site_id, deadline)
         failure: RetryableError = OutOfTimeError("no time left to write the catalogue")
         for _ in self._items.batches.rounds(deadline):
             catalogue = self.of(site_id)
-            learned = catalogue.learn(news)
+            learned = catalogue.learn(updates)
             if learned is catalogue:
                 return
             match self._save(site_id, learned, deadline):
@@ -79,26 +80,26 @@ class Audiences:
         raise failure
 
     def outdated(self, site_ids: Collection[str]) -> dict[str, str]:
-        """Return the workspaces whose catalogue is to be read, by the key of its item."""
-        oldest = self._now() - KEPT_S
+        """Return the workspaces whose catalogue must be read, by the key of its item."""
+        oldest = self._now() - TTL_S
         return {
             catalogue_key(site_id): site_id
             for site_id in site_ids
             if site_id not in self._known or self._known[site_id].read_at < oldest
         }
 
-    def note(self, site_id: str, item: Item | RetryableError | None) -> None:
-        """Note what was read of a workspace's catalogue, if it is not older than what is known."""
+    def remember(self, site_id: str, item: Item | RetryableError | None) -> None:
+        """Remember a workspace's catalogue that was read, unless the known one is as new."""
         read = _catalogue(item)
         known = self._readable(site_id)
-        # Of an equal version, keep the object that others may hold. An eventually consistent read
-        # may even be older.
+        # For the same version, keep the same object, as callers compare by identity. An eventually
+        # consistent read may even be older.
         if known and isinstance(read, Catalogue) and read.version <= known.version:
             read = known
         self._keep(site_id, read)
 
-    def compare(self, site_id: str, version: int | RetryableError, *, deadline: Deadline) -> None:
-        """Read a workspace's catalogue again if it does not have this version any more."""
+    def refresh(self, site_id: str, version: int | RetryableError, *, deadline: Deadline) -> None:
+        """Read a workspace's catalogue again unless the known one has this version."""
         known = self._readable(site_id)
         if isinstance(version, RetryableError):
             self._keep(site_id, version)
@@ -115,19 +116,19 @@ class Audiences:
         self._keep(site_id, _catalogue(items[key]))
 
     def _keep(self, site_id: str, read: Catalogue | RetryableError) -> None:
-        # What could not be read is to be read again at once.
+        # After an error, the catalogue is outdated at once.
         read_at = self._now() if isinstance(read, Catalogue) else -math.inf
         self._known[site_id] = _Known(read, read_at)
 
     def _save(
         self, site_id: str, catalogue: Catalogue, deadline: Deadline
     ) -> RetryableError | None:
-        """Write the version that follows the last; return why it was not written."""
+        """Write the next version of a catalogue; return why it was not written."""
         before = catalogue.version - 1
         packed = pack_catalogue(catalogue)
         if len(packed) > MAX_BYTES:
             self._on_full(len(catalogue.audiences))
-            # This environment uses what it learned all the same.
+            # This environment uses the new names all the same.
             self._keep(site_id, Catalogue(before, catalogue.audiences))
             return None
         key = catalogue_key(site_id)

@@ -1,4 +1,4 @@
-"""Batches: calls to DynamoDB for many keys, made again for what it did not get to."""
+"""Batches: calls to DynamoDB for many keys, repeated for those it did not process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from handler.concurrency import side_by_side, slices
 from handler.errors import OutOfTimeError, RetryableError, UnavailableError
 
 MAX_ROUNDS: Final = 6
-"""How often DynamoDB is asked for what it did not get to."""
+"""Most calls for the same keys."""
 
-PASSING: Final = {
+TRANSIENT_CODES: Final = {
     "InternalServerError",
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
@@ -25,7 +25,7 @@ PASSING: Final = {
     "ThrottlingError",
     "TransactionConflict",
 }
-"""Codes of errors that may be gone in a moment."""
+"""Codes of errors for which a retry may succeed."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Answer = TypeVar("_Answer")
@@ -48,9 +48,9 @@ class Batches:
         deadline: Deadline,
         to: str,
     ) -> dict[_Key, _Answer | RetryableError]:
-        """Call for so many keys at a time, side by side; return the answer to each key.
+        """Call for `size` keys at a time, side by side; return the answer for each key.
 
-        What the call does not answer is asked again. `to` says what it is for, in errors.
+        Keys without an answer are asked again. `to` names the purpose, in errors.
         """
 
         def ask_batch(batch: Sequence[_Key]) -> dict[_Key, _Answer | RetryableError]:
@@ -62,7 +62,7 @@ class Batches:
                     answers.update(call(waiting))
                 except (BotoCoreError, ClientError) as error:
                     failure = _unavailable(error)
-                    if not _passes(error):
+                    if not _is_transient(error):
                         break
                     continue
                 waiting = [key for key in waiting if key not in answers]
@@ -75,7 +75,7 @@ class Batches:
         return {key: answer for answers in answered for key, answer in answers.items()}
 
     def rounds(self, deadline: Deadline) -> Iterator[int]:
-        """Count the calls for one thing, each but the first after a wait, while time lasts."""
+        """Yield the number of each round, from the second on after a wait, while time is left."""
         for number in range(MAX_ROUNDS):
             wait = self.backoff(number) if number else 0.0
             if not deadline.allows(wait + AWS_CALL_S):
@@ -86,13 +86,16 @@ class Batches:
 
 
 def _unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
-    """Return our error for one of botocore's, whose text may quote what was sent."""
+    """Return our error for one of botocore's, whose text may quote the request."""
     return UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
 
 
-def _passes(error: BotoCoreError | ClientError) -> bool:
-    """Tell whether the same call may work in a moment; a broken connection may."""
-    return isinstance(error, BotoCoreError) or _code(error).removesuffix("Exception") in PASSING
+def _is_transient(error: BotoCoreError | ClientError) -> bool:
+    """Tell whether a retry may succeed; after a broken connection it may."""
+    return (
+        isinstance(error, BotoCoreError)
+        or _code(error).removesuffix("Exception") in TRANSIENT_CODES
+    )
 
 
 def _code(error: BotoCoreError | ClientError) -> str:

@@ -1,7 +1,6 @@
 """Items: the table's items of any kind, read and written in batches, by compare-and-set.
 
-people.py and audiences.py say what is in them. Results are given key by key: what was read, or the
-RetryableError that stood in the way.
+people.py and audiences.py define their content. Results are by key: an item, or a RetryableError.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from handler.clock import Deadline
 from handler.errors import RetryableError, UnavailableError, VersionConflictError
-from handler.table.batches import PASSING, Batches
+from handler.table.batches import TRANSIENT_CODES, Batches
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,12 +34,12 @@ class Items:
     batches: Batches
 
     def read(
-        self, keys: Sequence[str], *, deadline: Deadline, **how: Any
+        self, keys: Sequence[str], *, deadline: Deadline, **options: Any
     ) -> dict[str, Item | RetryableError | None]:
-        """Return each item, None for one that is not there; `how` goes to BatchGetItem."""
+        """Return each item, None if it does not exist; `options` go to BatchGetItem."""
 
         def read(keys: Sequence[str]) -> dict[str, Item | None]:
-            request: Any = {"Keys": [{"pk": {"S": key}} for key in keys], **how}
+            request: Any = {"Keys": [{"pk": {"S": key}} for key in keys], **options}
             answer = self.dynamodb.batch_get_item(RequestItems={self.table_name: request})
             items = {item["pk"]["S"]: item for item in answer["Responses"][self.table_name]}
             rest: Any = answer["UnprocessedKeys"]
@@ -54,9 +53,9 @@ class Items:
     def write(
         self, statements: Mapping[str, Any], *, deadline: Deadline
     ) -> dict[str, RetryableError]:
-        """Carry out one PartiQL statement for each key; return why some were not carried out.
+        """Execute one PartiQL statement for each key; return why some failed.
 
-        VersionConflictError: someone else wrote that version first.
+        VersionConflictError: another invocation wrote that version first.
         """
 
         def write(keys: Sequence[str]) -> dict[str, RetryableError | None]:
@@ -67,7 +66,7 @@ class Items:
             return {
                 key: _failure(code)
                 for key, code in zip(keys, codes, strict=True)
-                if code not in PASSING
+                if code not in TRANSIENT_CODES
             }
 
         written = self.batches.ask(
@@ -77,7 +76,7 @@ class Items:
 
 
 def _failure(code: str | None) -> RetryableError | None:
-    """Return why a statement with this error was not carried out; None without an error."""
+    """Return the error of a statement by its code; None without a code."""
     if code is None:
         return None
     if code in _CONFLICTS:

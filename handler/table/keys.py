@@ -1,4 +1,4 @@
-"""Keys: how every item of the table is found."""
+"""Keys: the keys of all items of the table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ IDENTIFIER_INDEX: Final = "by-identifier"
 
 
 def account_key(account_id: int) -> str:
-    """Return the key of an mParticle account's item; no person's key is like it."""
+    """Return the key of an mParticle account's item; no person has such a key."""
     return f"account#{account_id}"
 
 
 def catalogue_key(site_id: str) -> str:
-    """Return the key of the item with a workspace's audiences; no person's key is like it."""
+    """Return the key of a workspace's catalogue of audiences; no person has such a key."""
     return f"audiences#{site_id}"
 
 

@@ -1,7 +1,7 @@
 """People: each person's state in DynamoDB, read and written in batches, by compare-and-set.
 
-Keys and states come in from jobs/deliver.py. Results are given key by key: a state, or the
-RetryableError that stood in the way, so that one throttled or unreadable item harms no other.
+Keys and states come in from jobs. Results are by key: a state, or a RetryableError, so that one
+throttled or unreadable item does not fail the others.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class People:
     """The people in the table. Safe to use from several threads."""
 
     def __init__(self, items: Items, audiences: Audiences) -> None:
-        """Keep what reading and writing need; catalogues of audiences are read along."""
+        """Keep what reading and writing need; catalogues are read together with people."""
         self._items = items
         self._audiences = audiences
         table_name = items.table_name
-        # Quoted, as some of these are words of PartiQL's own; the table's name is the stack's.
+        # Quoted, as some names are keywords of PartiQL. The table's name comes from the stack.
         self._insert = (
             f"INSERT INTO \"{table_name}\" VALUE {{'pk': ?, 'version': ?, 'timestamp': ?, "
             "'identifier': ?, 'memberships': ?, 'expires_at': ?}"
@@ -42,24 +42,24 @@ class People:
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
-        """Return the state of each person; version 0 for one who is not known yet.
+        """Return the state of each person; version 0 if there is none yet.
 
-        The catalogues of their workspaces are read along if they were not read lately.
+        The catalogues of their workspaces are read too if they are outdated.
         """
         catalogues = self._audiences.outdated({workspace_of(key) for key in keys})
         items = self._items.read(
             [*keys, *catalogues], deadline=deadline, ConsistentRead=consistent
         )
         for key, site_id in catalogues.items():
-            self._audiences.note(site_id, items[key])
+            self._audiences.remember(site_id, items[key])
         return {key: _parsed(_state, items[key]) for key in keys}
 
     def versions(
         self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
     ) -> dict[str, int | RetryableError]:
-        """Return the version of each person's item, read consistently; 0 for none.
+        """Return the version of each person's item, read consistently; 0 if there is none.
 
-        So are the versions of these workspaces' catalogues; one that has changed is read again.
+        If the catalogue of one of these workspaces has changed, it is read again.
         """
         catalogues = {catalogue_key(site_id): site_id for site_id in catalogues_of}
         items = self._items.read(
@@ -71,15 +71,15 @@ class People:
         )
         versions = {key: _parsed(_version, item) for key, item in items.items()}
         for key, site_id in catalogues.items():
-            self._audiences.compare(site_id, versions.pop(key), deadline=deadline)
+            self._audiences.refresh(site_id, versions.pop(key), deadline=deadline)
         return versions
 
     def save(
         self, states: Mapping[str, PersonState], *, now: float, deadline: Deadline
     ) -> dict[str, RetryableError]:
-        """Write states that each follow the version before, and return what was not written.
+        """Write states, each as the next version; return why some were not written.
 
-        VersionConflictError: someone else wrote that version first. `now` is in Unix seconds.
+        VersionConflictError: another invocation wrote that version first. `now`: Unix seconds.
         """
         statements = {key: self._statement(key, state, now) for key, state in states.items()}
         return self._items.write(statements, deadline=deadline)
@@ -107,9 +107,9 @@ class People:
         )
 
     def formerly_known_as(self, identifier: Identifier) -> Iterator[str]:
-        """Yield the keys of the people who had an identifier before, and it is not cleared yet.
+        """Yield the keys of people with a former identifier that is not cleared yet.
 
-        It reads the whole table, as no index has former identifiers. Raises botocore's errors.
+        Reads the whole table, as no index has former identifiers. Raises botocore's errors.
         """
         # No filter: `contains` is documented for strings, sets and lists, and the state is binary.
         scan = self._items.dynamodb.get_paginator("scan")
@@ -122,7 +122,7 @@ class People:
                     yield item["pk"]["S"]
 
     def erase(self, key: str) -> None:
-        """Delete a person's item, as it is by now. Raises botocore's errors."""
+        """Delete a person's item. Raises botocore's errors."""
         self._items.dynamodb.delete_item(TableName=self._items.table_name, Key={"pk": {"S": key}})
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:
@@ -143,7 +143,7 @@ class People:
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:
-    # DynamoDB's TTL passes over an item whose attribute is not a number.
+    # DynamoDB's TTL ignores an item whose attribute is not a number.
     if any(map(is_member, state.memberships.values())):
         return {"NULL": True}
     return {"N": str(int(now + TOMBSTONE_LIFE_S))}

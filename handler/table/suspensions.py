@@ -28,8 +28,8 @@ between two tries of a message (19 minutes), so that it lasts while messages are
 class Suspensions:
     """The suspended accounts.
 
-    Best effort: errors of AWS are ignored. At worst an account is suspended later. No change is
-    delayed or lost by it.
+    Best effort: AWS errors are ignored. At worst an account is suspended later. No change is
+    delayed or lost.
     """
 
     dynamodb: DynamoDBClient
@@ -51,7 +51,7 @@ class Suspensions:
                 )
 
     def is_suspended(self, account_id: int, *, now: float, deadline: Deadline) -> bool:
-        """Tell whether an account is suspended, as far as is known."""
+        """Tell whether an account is suspended; False if that cannot be read."""
         if not deadline.allows(AWS_CALL_S):
             return False
         try:
@@ -60,5 +60,5 @@ class Suspensions:
             ).get("Item")
         except (BotoCoreError, ClientError):
             return False
-        # DynamoDB takes up to some days to remove what has expired.
+        # DynamoDB may remove an expired item some days later.
         return item is not None and now < int(item["expires_at"]["N"])

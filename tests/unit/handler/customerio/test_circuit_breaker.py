@@ -87,7 +87,7 @@ def test_the_workspaces_in_memory_are_bounded(house) -> None:
 def test_a_pause_is_as_long_as_customer_io_asks_for_within_reason(asked, pause) -> None:
     house = House(share=0.0)
     house.breaker.begin(WORKSPACE)
-    house.breaker.end(WORKSPACE, DOWN, asked_to_wait=asked)
+    house.breaker.end(WORKSPACE, DOWN, retry_after=asked)
 
     house.now += pause - 0.1
     assert house.breaker.paused(WORKSPACE)

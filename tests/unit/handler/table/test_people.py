@@ -34,7 +34,7 @@ from tests.stand_ins.dynamodb import (
 def people(dynamodb: Any, executor: Executor, sleep: Sleep) -> People:
     """People whose catalogue was read just now."""
     table = open_table(dynamodb, "people", executor, backoff=float, now=lambda: NOW, sleep=sleep)
-    table.audiences.note("", None)
+    table.audiences.remember("", None)
     return table.people
 
 
