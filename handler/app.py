@@ -1,4 +1,4 @@
-"""App: the front door. Wires the rooms at cold start, and lets each event in."""
+"""App: the front door of the queue. Wiring only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 AWS_THREADS = 12
 POST_THREADS = 64  # created on demand; several workspaces are posted side by side
-CREDENTIALS_KEPT_S = 300
+CREDENTIALS_TTL_S = 300
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def telemetry() -> Telemetry:
 
 @functools.cache
 def settings() -> Settings:
-    """What the stack sets."""
+    """The stack's settings."""
     return Settings.from_environ(os.environ)
 
 
 @functools.cache
 def forwarder() -> Forwarder:
-    """Wire the rooms together, once per execution environment."""
+    """Create the forwarder and all that it needs, once per execution environment."""
     pool = connection_pool(POST_THREADS)
     client = client_factory(pool)
     dynamodb = client("dynamodb")
@@ -70,7 +70,7 @@ def forwarder() -> Forwarder:
         Secret(
             client("secretsmanager"),
             settings().credentials_secret_name,
-            kept_s=CREDENTIALS_KEPT_S,
+            ttl_s=CREDENTIALS_TTL_S,
             now=clock.now,
             on_failure=telemetry().secret_unread,
         )
@@ -107,7 +107,7 @@ def forwarder() -> Forwarder:
             options=settings().delivery_options,
         )
     )
-    wired = Forwarder(
+    created = Forwarder(
         deliverer=deliverer,
         credentials=credentials,
         queue=queue.Queue(
@@ -125,7 +125,7 @@ def forwarder() -> Forwarder:
         suspensions=Suspensions(dynamodb, settings().table_name) if settings().suspends else None,
     )
     # These objects live as long as the environment, so exclude them from garbage collection; and
-    # collect less often, as a batch makes many objects that are soon gone.
+    # collect less often, as a batch allocates many short-lived objects.
     gc.freeze()
     gc.set_threshold(50_000)
-    return wired
+    return created

@@ -1,7 +1,4 @@
-"""Time and chance: now, when the invocation must be done, a number between two.
-
-Arguments everywhere, so tests can own them.
-"""
+"""Clock: time, deadlines and random numbers. They are arguments, so that tests can set them."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ Now = Callable[[], float]
 """Unix time in seconds."""
 
 Sleep = Callable[[float], None]
-"""Wait for so many seconds."""
+"""Wait for a number of seconds."""
 
 Draw = Callable[[float, float], float]
-"""Chance: a number from the first to the second."""
+"""Return a random number from the first to the second."""
 
 AWS_CALL_S: Final = 4.0
 """How long a call to AWS can take, in seconds. aws/transport.py makes one try, with 1 s to
-connect, 2 s for each read of the answer, and no read that begins more than 2 s after the start.
-No call is begun with less time left."""
+connect and 2 s for each read of the answer, and begins no read later than 2 s after the start.
+No call starts with less time left."""
 
 
 now: Now = time.time
@@ -34,7 +31,7 @@ sleep: Sleep = time.sleep
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A time at which work must be done. Every question asks the clock anew."""
+    """A time at which work must be done. Every method reads the clock."""
 
     at: float
     now: Now
@@ -42,8 +39,8 @@ class Deadline:
     @classmethod
     def of(cls, context: LambdaContext, *, now: Now) -> Deadline:
         """Return the time at which Lambda cuts the invocation off."""
-        # `now` is Unix time, as Lambda's own deadline is. It goes on while Lambda freezes the
-        # environment; a monotonic clock may stop.
+        # `now` is Unix time, as is Lambda's own deadline. A monotonic clock may stop while Lambda
+        # freezes the environment.
         return cls(now() + context.get_remaining_time_in_millis() / 1000, now)
 
     def seconds_left(self) -> float:
@@ -51,11 +48,11 @@ class Deadline:
         return max(0.0, self.at - self.now())
 
     def allows(self, seconds: float) -> bool:
-        """Tell whether something that takes so long can still be done."""
+        """Tell whether so many seconds are left."""
         return self.seconds_left() >= seconds
 
     def keeping(self, seconds: float) -> Deadline:
-        """Return an earlier deadline, which keeps so many seconds for what comes after."""
+        """Return an earlier deadline, which reserves so many seconds for later work."""
         return Deadline(self.at - seconds, self.now)
 
     def within(self, seconds: float) -> Deadline:

@@ -14,7 +14,7 @@ def side_by_side(
     executor: Executor, call: Callable[[_Item], _Result], items: Sequence[_Item]
 ) -> list[_Result]:
     """Call for several items side by side; return the results in order."""
-    # One alone is called here: handing it to a thread and back costs more than it saves.
+    # Call for a single item in this thread: a switch of threads costs more than it saves.
     run = map if len(items) == 1 else executor.map
     return list(run(call, items))
 

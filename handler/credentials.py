@@ -19,11 +19,11 @@ class Secret(Protocol):
     name: str
 
     def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
-        """Return its text; `refresh`: read it now."""
+        """Return its text; `refresh`: read it again."""
 
 
 _TEXT: Final = r"^[!-~]+$"  # printable ASCII
-_SITE_ID: Final = r"^[!-9;-~]+$"  # without the colon, which parts the two in HTTP basic auth
+_SITE_ID: Final = r"^[!-9;-~]+$"  # no colon: it separates the two in HTTP basic auth
 
 
 class _Entry(msgspec.Struct):
@@ -35,21 +35,21 @@ class _Entry(msgspec.Struct):
     attribute_mapping: dict[str, object] | None = None
 
 
-class _Several(msgspec.Struct):
+class _Accounts(msgspec.Struct):
     accounts: dict[str, msgspec.Raw] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The workspaces that the credentials secret names. Nothing is read before it is needed."""
+    """The workspaces in the credentials secret. Nothing is read before it is needed."""
 
     secret: Secret
 
     def workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace:
         """Return the workspace of an mParticle account.
 
-        The secret is read again if it does not know the account, or if what it says cannot be
-        used: it may have been fixed meanwhile.
+        If the secret has no usable entry for the account, it is read again: it may have been
+        fixed meanwhile.
         Raises UnknownAccountError, UnusableCredentialsError, UnavailableError, OutOfTimeError, or
         MisconfiguredError if the whole secret cannot be used; all but the first name the secret.
         """
@@ -61,9 +61,9 @@ class Credentials:
         return self._find(text, account_id)
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
-        """Read the secret now, and return other credentials that it has for this site id.
+        """Read the secret again, and return new credentials for this site id.
 
-        None if it has none. Raises as `workspace` does, but for UnknownAccountError.
+        None if there are none. Raises as `workspace` does, but for UnknownAccountError.
         """
         entries = self._entries(self.secret.text(deadline=deadline, refresh=True))
         for name in entries:
@@ -92,7 +92,7 @@ class Credentials:
 
     def _entries(self, text: str) -> dict[str, msgspec.Raw]:
         try:
-            accounts = msgspec.json.decode(text, type=_Several).accounts
+            accounts = msgspec.json.decode(text, type=_Accounts).accounts
             if accounts is None:
                 # One workspace for all accounts: the whole secret is its entry.
                 entry = msgspec.Raw(text.encode())

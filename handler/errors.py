@@ -3,27 +3,27 @@
 * ForwarderError
   - RetryableError              leave the message on the queue
     - ThrottledError            Customer.io asked us to slow down
-    - UnavailableError          Customer.io or AWS could not be reached, or broke
+    - UnavailableError          Customer.io or AWS could not be reached, or failed
     - CredentialsRefusedError   Customer.io refused the credentials, even newly read ones
     - UnusableCredentialsError  the secret's entry for an account cannot be used
     - WrongAddressError         Customer.io answered with a redirect or 404: wrong region or URL
-    - VersionConflictError      others kept writing this person first
+    - VersionConflictError      other invocations kept writing this person first
     - OutOfTimeError            the invocation ends before this could be finished
     - UnreadableStateError      a person's item in the table cannot be read
   - PermanentError              set aside; no retry can help
     - MalformedMessageError     the body is not an audience change
-    - UnsupportedMessageError   the body is something else of mParticle's
+    - UnsupportedMessageError   the body is another message of mParticle
     - MalformedProfileError     one profile of a message cannot be read
     - NoIdentityError           a profile without a raw customer id or email
     - InvalidIdentityError      a customer id or email that Customer.io cannot hold
     - UnknownAccountError       the credentials secret does not know the account
     - PersonRejectedError       Customer.io refused this person
-    - EventRejectedError        Customer.io refused an event of this person, and took the rest
-    - TooOldError               a join from before the time that exits are remembered
-    - RetriesExhaustedError     what could be retried was, for as long as the stack allows
+    - EventRejectedError        Customer.io refused an event of this person, not the person
+    - TooOldError               a join older than the exits that are remembered
+    - RetriesExhaustedError     it was retried for as long as the stack allows
   - MisconfiguredError          stop the whole batch; a human must act
 
-No text of these errors may hold a secret, an email, a name, an id value or a message body.
+No error text may contain a secret, an email, a name, an id value or a message body.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ class OutOfTimeError(RetryableError):
 
 
 class UnreadableStateError(RetryableError):
-    """A person's item in the table cannot be read, perhaps as a newer version wrote it."""
+    """A person's item in the table cannot be read, perhaps because a newer version wrote it."""
 
 
 class PermanentError(ForwarderError):
-    """No retry can help: set aside. `error_type` is what the DLQ message is labelled with."""
+    """No retry can help: set aside. The DLQ message has `error_type` as an attribute."""
 
     error_type: ClassVar[str]
 
@@ -120,19 +120,19 @@ class PersonRejectedError(PermanentError):
 
 
 class EventRejectedError(PermanentError):
-    """Customer.io took the person's attributes, and refused an event."""
+    """Customer.io accepted the person's attributes, but rejected an event."""
 
     error_type = "EventRejected"
 
 
 class TooOldError(PermanentError):
-    """A join from before exits are remembered; the table does not know it of this person."""
+    """A join older than the exits that are remembered; the person's state lacks the audience."""
 
     error_type = "TooOld"
 
 
 class RetriesExhaustedError(PermanentError):
-    """It was retried for as long as the stack allows; the reason ends in the last error."""
+    """It was retried for as long as the stack allows; the reason ends with the last error."""
 
     error_type = "RetriesExhausted"
 

@@ -1,8 +1,7 @@
 """Ingress: the front door of mParticle's Firehose. Wiring only.
 
 mParticle invokes this function with a request itself, or posts the request to the function's URL.
-Answers are due within 100 ms, so nothing is imported or read that the stack's settings do not ask
-for.
+Answers are due within 100 ms, so only what the stack's settings need is created and read.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from handler import clock
 from handler.aws.clients import client_factory
 from handler.aws.transport import connection_pool
 from handler.errors import MisconfiguredError
-from handler.http.token_auth import SECRET_KEPT_S, TokenAuth
+from handler.http.token_auth import SECRET_TTL_S, TokenAuth
 from handler.http.url_endpoint import UrlEndpoint
 from handler.jobs.receive import Receiver
 from handler.secret import Secret
@@ -37,7 +36,7 @@ SENDS_IN_FLIGHT: Final = 8
 
 
 def lambda_handler(event: Any, context: LambdaContext) -> dict[str, Any]:
-    """Answer one of mParticle's requests, invoked with it or by the function's URL."""
+    """Answer one request of mParticle, from an invocation or from the function's URL."""
     logger().append_keys(function_request_id=context.aws_request_id)
     deadline = clock.Deadline.of(context, now=clock.now)
     if _came_over_http(event):
@@ -58,12 +57,12 @@ def logger() -> Logger:
 
 @functools.cache
 def receiver() -> Receiver:
-    """Wire what every request needs, once per execution environment."""
+    """Create what every request needs, once per execution environment."""
     settings = IngressSettings.from_environ(os.environ)
     return Receiver(
         Sender(
             _client()("sqs"),
-            # It starts no thread before a request is too large for a single call.
+            # It starts threads only for a request that is too large for a single call.
             ThreadPoolExecutor(SENDS_IN_FLIGHT, thread_name_prefix="sqs"),
             queue_url=settings.queue_url,
             draw=random.uniform,
@@ -79,14 +78,14 @@ def receiver() -> Receiver:
 
 @functools.cache
 def url_endpoint() -> UrlEndpoint:
-    """Wire what requests over HTTP need besides."""
+    """Create what requests over HTTP also need."""
     name = IngressSettings.from_environ(os.environ).url_secret_name
     if not name:
-        raise MisconfiguredError("setting URL_SECRET_NAME is missing: there is to be no URL")
+        raise MisconfiguredError("setting URL_SECRET_NAME is missing: the ingress has no URL")
     secret = Secret(
         _client()("secretsmanager"),
         name,
-        kept_s=SECRET_KEPT_S,
+        ttl_s=SECRET_TTL_S,
         now=clock.now,
         on_failure=lambda error: logger().error("secret.unread", extra={"reason": str(error)}),
     )

@@ -1,7 +1,6 @@
-"""Queue: the SQS event that brings messages, and what is done with each of them at SQS.
+"""Queue: reads messages from SQS events, and delays, moves or sets them aside.
 
-Messages go on to the forwarder, which says what becomes of each: done, to be tried again, or set
-aside to the dead-letter queue (DLQ) with a reason.
+The forwarder decides which are done, retried, or set aside to the dead-letter queue (DLQ).
 """
 
 from __future__ import annotations
@@ -63,14 +62,12 @@ def _text(attributes: Mapping[str, Any], name: str) -> str:
 
 
 def partial_batch_response(failed: Iterable[str]) -> dict[str, list[dict[str, str]]]:
-    """Return the answer that leaves the failed messages, by id, on the queue."""
+    """Return the answer that leaves the messages with these ids on the queue."""
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 def retry_delay(receive_count: int, draw: Draw) -> int:
-    """Return the seconds until a message is seen again: 30 doubling to 900, and a quarter of
-    chance either way.
-    """
+    """Return the seconds to the next try: 30 doubling to 900, give or take a random quarter."""
     # Past ten receives the cap holds anyway; 2**1000 would overflow a float.
     delay = min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** min(receive_count - 1, 10))
     return int(delay * draw(0.75, 1.25))
@@ -89,17 +86,17 @@ class Queue:
     draw: Draw
 
     def delay(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
-        """Hide messages for longer the more often they were received, each on its queue.
+        """Hide messages on their queue, for longer the more often they were received.
 
-        One that SQS does not hide comes back after the queue's visibility timeout instead.
+        If SQS does not, they come back after the queue's visibility timeout.
         """
         for url, on_retry_queue in ((self.queue_url, False), (self.retry_queue_url, True)):
-            theirs = [each for each in messages if each.on_retry_queue is on_retry_queue]
+            on_queue = [each for each in messages if each.on_retry_queue is on_retry_queue]
             delay = partial(self._delay, url, deadline=deadline)
-            side_by_side(self.executor, delay, slices(theirs, MAX_ENTRIES))
+            side_by_side(self.executor, delay, slices(on_queue, MAX_ENTRIES))
 
     def move_to_retry(self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline) -> set[str]:
-        """Send messages to the retry queue; return the ids of those that are there.
+        """Send messages to the retry queue; return the ids of those that arrived.
 
         They can be received there after about 30 seconds.
         """
@@ -114,7 +111,7 @@ class Queue:
     def set_aside(
         self, letters: Iterable[DeadLetter], *, deadline: Deadline
     ) -> Iterator[tuple[DeadLetter, bool]]:
-        """Send letters to the DLQ, each with its reason; return each with whether it is there.
+        """Send letters to the DLQ, each with its reason; yield each with whether it arrived.
 
         One request's letters are in memory at a time.
         """
@@ -139,22 +136,22 @@ class Queue:
             )
 
     def _delay_of(self, message: ReceivedMessage) -> int:
-        # On the retry queue it has been tried once more: before it came there.
+        # A message on the retry queue was also tried on the source queue.
         tries = message.receive_count + message.on_retry_queue
         return retry_delay(tries, self.draw)
 
     def _send(
         self, url: str, request: Sequence[tuple[_Owner, _Entry]], *, deadline: Deadline
     ) -> list[tuple[_Owner, bool]]:
-        """Send the entries of one request; return whose they are, and whether SQS has them."""
-        taken: set[str] = set()
+        """Send the entries of one request; return each owner with whether SQS confirmed it."""
+        confirmed: set[str] = set()
         if deadline.allows(AWS_CALL_S):
             with suppress(BotoCoreError, ClientError):
                 answer = self.sqs.send_message_batch(
                     QueueUrl=url, Entries=[entry for _, entry in request]
                 )
-                taken = {success["Id"] for success in answer.get("Successful", ())}
-        return [(owner, entry["Id"] in taken) for owner, entry in request]
+                confirmed = {success["Id"] for success in answer.get("Successful", ())}
+        return [(owner, entry["Id"] in confirmed) for owner, entry in request]
 
     def _retry_entry(self, place: int, outcome: MessageOutcome) -> _Entry:
         attributes = {

@@ -1,6 +1,6 @@
-"""Secret: one secret of Secrets Manager, read if it is needed and kept for a while.
+"""Secret: one secret of Secrets Manager, read if it is needed and cached for a while.
 
-While it cannot be read, the text that was read last goes on being used.
+If it cannot be read again, the cached text is used.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
 USABLE_S: Final = 12 * 3600
-"""How long a text is used while it cannot be read again, in seconds. Long enough for a person to
-repair a permission overnight; a secret that was deleted on purpose is not used for days."""
+"""How long a cached text is used if it cannot be read again, in seconds: long enough to fix a
+permission overnight, too short to use a deleted secret for days."""
 
 RETRY_AFTER_S: Final = 5
-"""Between two reads, if the first of them failed, in seconds."""
+"""The least time between a failed read and the next, in seconds."""
 
-_TRIES: Final = 2  # the second passes after a throttle, or a connection that was idle for too long
-_FOR_A_HUMAN: Final = {
+_TRIES: Final = 2  # the second may succeed after a throttle or a stale connection
+_PERMANENT_CODES: Final = {
     "AccessDeniedException",
     "DecryptionFailure",
     "InvalidRequestException",
@@ -45,39 +45,38 @@ class Secret:
         secretsmanager: SecretsManagerClient,
         name: str,
         *,
-        kept_s: float,
+        ttl_s: float,
         now: Now,
         on_failure: Callable[[ReadError], object] = lambda _: None,
     ) -> None:
-        """Keep where to read; nothing is read yet. Each read that fails goes to `on_failure`."""
+        """Keep where to read; nothing is read yet. `on_failure` gets the error of each read."""
         self.name = name
         self._secretsmanager = secretsmanager
-        self._kept_s = kept_s
+        self._ttl_s = ttl_s
         self._now = now
         self._on_failure = on_failure
         self._lock = Lock()
         self._text = ""
         self._read_at = -math.inf
         self._reads_begun = 0
-        self._read_number = 0  # of the read that gave the text
+        self._read_number = 0  # of the last successful read
         self._failure: Callable[[], ReadError] | None = None
         self._failed_at = -math.inf
 
     def text(self, *, deadline: Deadline, refresh: bool = False) -> str:
-        """Return the text, read at most `kept_s` seconds ago; `refresh`: read now.
+        """Return the text, read at most `ttl_s` seconds ago; `refresh`: read it now.
 
-        If it cannot be read, the text that was read last is returned, for `USABLE_S` at most. A
-        `refresh` then raises UnavailableError or OutOfTimeError: whoever asks for a newer text
-        must not take the old one for it. After a failed read none begins for `RETRY_AFTER_S`.
-        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret, if
-        there is no text to use.
+        If it cannot be read, return the cached text, for `USABLE_S` at most; a `refresh` raises
+        UnavailableError or OutOfTimeError instead. After a failed read, no other begins for
+        `RETRY_AFTER_S`. Without a cached text, raises UnavailableError, OutOfTimeError, or
+        MisconfiguredError that names the secret.
         """
         begun_before = self._reads_begun
         with self._lock:
             now = self._now()
-            # A read that another thread began meanwhile is as new as our own would be.
+            # A read that another thread began meanwhile is new enough.
             is_new = self._read_number > begun_before if refresh else True
-            if is_new and now < self._read_at + self._kept_s:
+            if is_new and now < self._read_at + self._ttl_s:
                 return self._text
             try:
                 self._read_again(now, deadline)
@@ -96,7 +95,7 @@ class Secret:
         try:
             self._text = self._read(deadline)
         except (MisconfiguredError, UnavailableError) as error:
-            # Not the error itself: its traceback keeps all that the frames refer to.
+            # Not the error itself, as its traceback keeps all local variables in memory.
             self._failure, self._failed_at = partial(type(error), str(error)), now
             self._on_failure(error)
             raise
@@ -115,7 +114,7 @@ class Secret:
                 code = type(error).__name__
             except ClientError as error:
                 code = error.response["Error"]["Code"]
-            if code in _FOR_A_HUMAN:
+            if code in _PERMANENT_CODES:
                 raise MisconfiguredError(f"secret {self.name} cannot be read: {code}")
         if not code:
             raise OutOfTimeError(f"no time left to read secret {self.name}")
@@ -123,5 +122,5 @@ class Secret:
 
 
 def _retryable(error: ReadError | OutOfTimeError) -> UnavailableError | OutOfTimeError:
-    # A MisconfiguredError would stop the whole batch, though there is a text to go on with.
+    # A MisconfiguredError would stop the whole batch, although there is a cached text.
     return UnavailableError(str(error)) if isinstance(error, MisconfiguredError) else error

@@ -25,14 +25,14 @@ MAX_ENTRIES: Final = 10
 """SQS's limit on the messages of a batch request."""
 
 MAX_REQUEST_BYTES: Final = 256_000
-"""Of the messages of a batch request, attributes included. SQS takes 1 MiB; smaller requests are
-sent side by side, and a failed one leaves less to send again."""
+"""The limit for the messages of a batch request, attributes included. SQS takes 1 MiB; smaller
+requests can be sent side by side, and less is sent again after a failure."""
 
-MAX_ROUNDS: Final = 4  # of sending what SQS did not take
+MAX_ROUNDS: Final = 4  # of sending messages that SQS did not confirm
 FIRST_PAUSE_S: Final = 0.1  # at most, before the second round; it doubles
 
-# Sending again does not help. SQS puts a prefix before some, as AWS.SimpleQueueService.
-_FOR_A_HUMAN: Final = {
+# A retry does not help. SQS prefixes some codes, for example with AWS.SimpleQueueService.
+_PERMANENT_CODES: Final = {
     "AccessDenied",
     "AccessDeniedException",
     "BatchRequestTooLong",
@@ -77,14 +77,14 @@ class Sender:
                 break
             if not deadline.allows(AWS_CALL_S):
                 raise OutOfTimeError("no time left to put all messages on the queue")
-        # SQS's own texts may quote what was sent: the code is enough.
+        # SQS's texts may quote messages, so use only the code.
         reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
         raise UnavailableError(reason)
 
     def _send(
         self, request: Sequence[str], *, group: str, deadline: Deadline
     ) -> tuple[Sequence[str], str]:
-        """Send bodies; return those that SQS does not confirm, and a code that says why."""
+        """Send bodies; return those that SQS did not confirm, and the code of an error."""
         if not deadline.allows(AWS_CALL_S):
             return request, "no time left"
         try:
@@ -108,7 +108,7 @@ class Sender:
 def message_group(account_id: int | None) -> str:
     """Return the message group of an mParticle account's messages.
 
-    On a standard queue: if one group has many messages waiting, SQS hands out those of the others
+    If one group has many messages waiting on a standard queue, SQS delivers those of the others
     first ("fair queues").
     """
     return "none" if account_id is None else str(account_id)
@@ -122,4 +122,4 @@ def batch_requests(
 
 
 def _is_transient(code: str) -> bool:
-    return code.rpartition(".")[2] not in _FOR_A_HUMAN
+    return code.rpartition(".")[2] not in _PERMANENT_CODES

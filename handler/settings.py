@@ -24,7 +24,7 @@ _SWITCH: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the stack tells the function. `track_api_url` is empty where the region decides."""
+    """The forwarder's settings. `track_api_url` is empty if the region determines the URL."""
 
     table_name: str
     queue_url: str
@@ -45,7 +45,7 @@ class Settings:
     def share_of_requests_per_second(self) -> float:
         """Requests a second that this execution environment may send to a workspace.
 
-        No more environments work at a time than invocations may run.
+        There are at most as many environments at work as invocations at the same time.
         """
         return self.requests_per_second / (self.maximum_concurrency + self.retry_concurrency)
 
@@ -78,7 +78,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class IngressSettings:
-    """What the stack tells the ingress. `url_secret_name` is empty where it has no URL."""
+    """The ingress's settings. `url_secret_name` is empty if it has no URL."""
 
     queue_url: str
     table_name: str
@@ -99,7 +99,7 @@ class IngressSettings:
 
 
 def version(environ: Mapping[str, str]) -> str:
-    """Return what git called the sources at build, or unknown if `make build` did not set it."""
+    """Return the version of the sources, or unknown if `make build` did not set it."""
     return environ.get("VERSION", "unknown")
 
 

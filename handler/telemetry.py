@@ -1,8 +1,8 @@
 """Telemetry: log lines and metrics, with every metric's name and meaning.
 
-One log line for each batch, and one for each message set aside or left on the queue; at DEBUG one
-for each person as well. Lines carry message ids, counts and reasons, and a person only as the hash
-that keys their item.
+One log line for each batch, and one for each message that is set aside or retried; at DEBUG one
+for each person as well. Lines contain message ids, counts and reasons, and of a person only the
+hash in the key of their item.
 """
 
 from __future__ import annotations
@@ -44,30 +44,28 @@ class MetricName(Enum):
     PeopleDelivered = "people whose newest state Customer.io accepted"
     EventsSent = "events of delivered people that were sent; Customer.io drops those that it has"
     PeopleOvertaken = "people posted again, as another invocation wrote them meanwhile"
-    VersionConflicts = "writes that lost to another invocation's, and were done again"
+    VersionConflicts = "writes that lost to another invocation's and were repeated"
     RecordsRetried = "records to be retried later"
     SetAside = "profiles set aside, and messages that could not be read; the sum of the following"
     SetAsideMalformedMessage = "messages set aside: the body is not an audience change"
-    SetAsideUnsupportedMessage = "messages set aside: another of mParticle's message types"
+    SetAsideUnsupportedMessage = "messages set aside: of another type of mParticle"
     SetAsideMalformedProfile = "profiles set aside: not readable"
     SetAsideNoIdentity = "profiles set aside: neither a raw customer id nor a raw email"
     SetAsideInvalidIdentity = "profiles set aside: an id or email that Customer.io cannot hold"
     SetAsideUnknownAccount = "profiles set aside: the secret does not know the account"
-    SetAsideTooOld = "profiles set aside: a join from before the time that exits are remembered"
-    SetAsideRetriesExhausted = "profiles set aside: not delivered for as long as they are retried"
+    SetAsideTooOld = "profiles set aside: a join older than the exits that are remembered"
+    SetAsideRetriesExhausted = "profiles set aside: retried for as long as the stack allows"
     SetAsideRejectedByCustomerIo = "profiles set aside: Customer.io refused the person"
-    SetAsideEventRejected = "profiles set aside: Customer.io refused an event, and took the person"
+    SetAsideEventRejected = "profiles set aside: Customer.io refused an event, not the person"
     CustomerIoRequests = "requests to Customer.io"
     CustomerIoLatency = "milliseconds from a request to the end of its answer"
     CustomerIoRetries = "requests retried after an error or throttling"
     CustomerIoThrottles = "answers that asked to slow down (408, 429)"
     CustomerIoFailures = "requests without an answer, or answered with an error (5xx)"
-    CredentialsRefused = "deliveries without credentials that Customer.io accepts"
+    CredentialsRefused = "deliveries without usable credentials"
     MembershipListOverflows = "people in more audiences than one attribute value holds"
     AttributesLeftOut = "user attributes too long for Customer.io"
-    AudiencesOfAPerson = (
-        "most audiences of one person in the batch that take an attribute, as far as remembered"
-    )
+    AudiencesOfAPerson = "most audiences of one person in the batch that have an attribute each"
     OldestChangeAge = (
         "seconds from mParticle's time to delivery, of the oldest change in the batch"
     )
@@ -84,7 +82,7 @@ class Telemetry:
     """Logs at once; metrics are summed up and written by `flush`. Safe to use from threads."""
 
     def __init__(self, logger: Logger, metrics: Metrics, *, version: str) -> None:
-        """Keep where lines and metrics go, and the version that runs."""
+        """Keep where lines and metrics go, and the running version."""
         self._version = version
         self._logger = logger
         self._logs_people = logger.log_level <= logging.DEBUG
@@ -95,11 +93,11 @@ class Telemetry:
         self._dotted_audiences: set[int] = set()
 
     def begin(self, context: LambdaContext) -> None:
-        """Mark the lines that follow with the invocation."""
+        """Add the id of the invocation to all following lines."""
         self._logger.append_keys(function_request_id=context.aws_request_id)
 
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
-        """Report a message that asks for nothing to be delivered."""
+        """Report a message that needs no delivery."""
         self._log("message.accepted", **_ids(message, opened), type=opened.type.value)
 
     def message_set_aside(self, letter: DeadLetter) -> None:
@@ -117,7 +115,7 @@ class Telemetry:
         )
 
     def message_retried(self, outcome: MessageOutcome) -> None:
-        """Report a message that is tried again later, and why."""
+        """Report a message that is retried later, and why."""
         error = outcome.retry
         if error is None:
             return
@@ -135,7 +133,7 @@ class Telemetry:
         )
 
     def person_delivered(self, key: str, person: Person) -> None:
-        """Report a person whom Customer.io took, and what was left out."""
+        """Report a person whom Customer.io accepted, and what was left out."""
         if person.overflowing:
             self._count(MetricName.MembershipListOverflows)
             self._logger.warning("membership_list.overflow", extra={"person": _hash(key)})
@@ -160,16 +158,16 @@ class Telemetry:
             )
 
     def credentials_refused(self) -> None:
-        """Report that Customer.io refused even fresh credentials."""
+        """Report that Customer.io refused credentials that were just read."""
         self._count(MetricName.CredentialsRefused)
         self._logger.error("credentials.refused")
 
     def catalogue_full(self, audiences: int) -> None:
-        """Report a workspace whose names of audiences are too many to keep."""
+        """Report a workspace whose catalogue of audiences is too large to store."""
         self._logger.warning("catalogue.full", extra={"audiences": audiences})
 
     def secret_unread(self, error: MisconfiguredError | UnavailableError) -> None:
-        """Report that a secret could not be read; the text read last may still be used."""
+        """Report that a secret could not be read; a cached text may still be used."""
         self._logger.error("secret.unread", extra={"reason": str(error)})
 
     def request(self, *, status: int, seconds: float) -> None:
@@ -185,12 +183,12 @@ class Telemetry:
             self._logger.error("misconfigured.track_api", extra={"status": status})
 
     def request_retried(self, error: RetryableError) -> None:
-        """Report a request that is tried again, and why."""
+        """Report a request that is retried, and why."""
         self._count(MetricName.CustomerIoRetries)
         self._logger.info("request.retried", extra=_reason(error))
 
     def unexpected_error(self, error: Exception) -> None:
-        """Report an error that nobody foresaw: where, not its text, which may quote anything."""
+        """Report an unexpected error: type and place, not the text, which may quote anything."""
         self._count(MetricName.UnexpectedErrors)
         self._logger.error(
             "unexpected_error",
@@ -263,12 +261,12 @@ def _reason(error: PermanentError | RetryableError) -> dict[str, str]:
     return {"error_type": kind, "reason": str(error)}
 
 
-# mParticle's ids are UUIDs. What has another shape may be anything, and is not logged.
+# mParticle's ids are UUIDs. Anything else may be personal, and is not logged.
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, str]:
-    """Return the message's id in SQS, and mParticle's own for it."""
+    """Return the message's ids in SQS and in mParticle."""
     ids = {"message_id": message.source_id}
     if opened and _PLAIN_ID.fullmatch(opened.message_id):
         ids["mparticle_message_id"] = opened.message_id

@@ -61,7 +61,7 @@ def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     Raises UnusableCredentialsError for an entry that cannot be used, with its account and the
     reason, MisconfiguredError if the whole secret cannot be used, or UnavailableError.
     """
-    text = Secret(aws.secrets, name, kept_s=0, now=clock.now).text(deadline=NO_DEADLINE)
+    text = Secret(aws.secrets, name, ttl_s=0, now=clock.now).text(deadline=NO_DEADLINE)
     return workspaces_in(text, name)
 
 

@@ -1,4 +1,4 @@
-"""Clients: the only place that makes clients of AWS for the functions.
+"""Clients: the only place that creates AWS clients for the functions.
 
 botocore finds the endpoint and the credentials, signs each request, and names the errors.
 transport.py sends; dynamodb_json.py writes and reads the large batches.
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 
 def client_factory(pool: urllib3.PoolManager) -> Callable[[str], Any]:
-    """Return a function that makes a client of a service by its name; all share the pool.
+    """Return a function that creates a client by the service's name; all share the pool.
 
-    A client tries each call once and raises botocore's errors. Callers try again while there is
-    time, see clock.AWS_CALL_S.
+    A client tries each call once and raises botocore's errors. Callers retry while time is left;
+    see clock.AWS_CALL_S.
     """
     session = botocore.session.get_session()
     session.register_component("response_parser_factory", dynamodb_json.ParserFactory())
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 1},
-        parameter_validation=False,  # a fifth of a batch call's CPU; its errors quote values
-        user_agent="audience-forwarder",  # botocore builds the usual one again for every call
+        parameter_validation=False,  # takes a fifth of a batch call's CPU; its errors quote values
+        user_agent="audience-forwarder",  # botocore builds its own again for every call
     )
 
     def send(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         return transport.send(pool, request)
 
-    def client(service: str) -> Any:
-        made: Any = session.create_client(service, config=config)
-        # botocore takes the result of this event for the service's answer.
-        made.meta.events.register("before-send", send)
+    def create(service: str) -> Any:
+        client: Any = session.create_client(service, config=config)
+        # botocore uses the result of this event as the service's answer.
+        client.meta.events.register("before-send", send)
         if service == "dynamodb":
-            dynamodb_json.write_with_msgspec(made.meta.events)
-        return made
+            dynamodb_json.write_with_msgspec(client.meta.events)
+        return client
 
-    return client
+    return create

@@ -21,14 +21,14 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def write_with_msgspec(events: Any) -> None:
-    """Have msgspec write the bodies of a DynamoDB client's two batch operations."""
+    """Make msgspec write the bodies of a DynamoDB client's two batch operations."""
     for operation in ("BatchExecuteStatement", "BatchGetItem"):
         events.register(f"provide-client-params.dynamodb.{operation}", _withhold)
         events.register(f"before-call.dynamodb.{operation}", _write)
 
 
 def _withhold(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> dict[str, Any]:
-    # botocore gets empty values to write. The real ones wait in the context of the call.
+    # botocore serializes empty values. The real ones are in the context of the call.
     context[_CONTEXT_KEY] = params
     return {name: type(value)() for name, value in params.items()}
 
@@ -37,7 +37,7 @@ def _write(params: dict[str, Any], context: dict[str, Any], **_: object) -> None
     params["body"] = _ENCODER.encode(context.pop(_CONTEXT_KEY))
 
 
-# Of each answer, the parts that a request of this project asks for.
+# The parts of the answers that this project's requests ask for.
 
 
 class _AttributeValue(TypedDict, total=False):

@@ -1,6 +1,6 @@
 """Transport: sends botocore's signed requests over the connections that Customer.io shares.
 
-One TLS context serves all connections. Loading the authorities that it trusts takes 20 ms, which
+All connections share one TLS context. Loading its trusted authorities takes 20 ms, which
 botocore's own transport spends on every connection.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = urllib3.Timeout(connect=1.0, read=2.0)  # seconds; see clock.AWS_CALL_S
 _LAST_READ_S: Final = 2.0  # after a call's start, because the read timeout is for each read
 
-# The names that botocore's own transport gives to urllib3's errors.
+# urllib3's errors, and the errors that botocore's own transport makes of them.
 _BOTOCORE_ERRORS: Final[Sequence[tuple[type[HTTPError], Callable[..., BotoCoreError]]]] = (
     (NewConnectionError, exceptions.EndpointConnectionError),
     (ConnectTimeoutError, exceptions.ConnectTimeoutError),
@@ -46,7 +46,7 @@ _BOTOCORE_ERRORS: Final[Sequence[tuple[type[HTTPError], Callable[..., BotoCoreEr
 def connection_pool(per_host: int) -> urllib3.PoolManager:
     """Return a pool that keeps up to `per_host` connections to each host.
 
-    It trusts the authorities that Python trusts, and those in the file that AWS_CA_BUNDLE names.
+    It trusts the authorities that Python trusts, and those in the file AWS_CA_BUNDLE.
     """
     context = ssl.create_default_context()
     if bundle := os.environ.get("AWS_CA_BUNDLE"):
@@ -57,7 +57,7 @@ def connection_pool(per_host: int) -> urllib3.PoolManager:
 def send(pool: urllib3.PoolManager, request: AWSPreparedRequest) -> AWSResponse:
     """Send a signed request once and return the whole answer.
 
-    Raises botocore's errors. Their texts name the error and the URL, and nothing of the request.
+    Raises botocore's errors. Their texts have the error and the URL, and nothing else.
     """
     started = time.monotonic()
     try:
@@ -76,7 +76,7 @@ def send(pool: urllib3.PoolManager, request: AWSPreparedRequest) -> AWSResponse:
         answer = AWSResponse(request.url, response.status, response.headers, raw)
         answer.content  # noqa: B018 - reads the body here, where its errors are translated
     except HTTPError as error:
-        translated = next(made for caught, made in _BOTOCORE_ERRORS if isinstance(error, caught))
+        translated = next(after for before, after in _BOTOCORE_ERRORS if isinstance(error, before))
         raise translated(endpoint_url=request.url, error=type(error).__name__) from None
     return answer
 

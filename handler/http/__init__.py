@@ -1,1 +1,1 @@
-"""HTTP: the ingress's URL, and who may use it."""
+"""HTTP: the ingress's URL and its authentication."""

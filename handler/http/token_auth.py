@@ -1,6 +1,6 @@
-"""Token authentication: whether a request over HTTP has the shared secret.
+"""Token authentication: whether a request over HTTP has a token of the shared secret.
 
-The secret holds one token, or several while it is changed, separated by white space.
+The secret contains one token, or several during a rotation, separated by white space.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from handler.clock import Deadline, Now
 from handler.errors import MisconfiguredError
 from handler.secret import Secret
 
-SECRET_KEPT_S: Final = 60
-"""How long the shared secret is kept, and so a token that was taken out, in seconds."""
+SECRET_TTL_S: Final = 60
+"""How long the secret is cached, and so how long a removed token still works, in seconds."""
 
-SECRET_REST_S: Final = 5
-"""Between two reads for a token that is not known, whatever tokens are sent meanwhile."""
+SECRET_REREAD_S: Final = 5
+"""The least time between two reads because of unknown tokens, in seconds."""
 
 MIN_TOKEN_LENGTH: Final = 16
 
 
 class TokenCheck(Enum):
-    """What an Authorization header holds."""
+    """What an Authorization header contains."""
 
     VALID = "one of the tokens"
     UNKNOWN = "a token, but none of them"
@@ -42,22 +42,21 @@ class TokenAuth:
         self._refreshed_at = -math.inf
 
     def check(self, authorization: str, *, deadline: Deadline) -> TokenCheck:
-        """Return what an Authorization header holds; tokens are compared in constant time.
+        """Return what an Authorization header contains; tokens are compared in constant time.
 
-        The secret is read again for a token that is not known, but not within `SECRET_REST_S` of
-        the last time. Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names
-        the secret.
+        For an unknown token the secret is read again, unless it was within `SECRET_REREAD_S`.
+        Raises UnavailableError, OutOfTimeError, or MisconfiguredError that names the secret.
         """
-        scheme, _, token = authorization.partition(" ")
-        given = token.strip().encode("utf-8", "replace")
-        if scheme.lower() != "token" or not given:
+        scheme, _, text = authorization.partition(" ")
+        token = text.strip().encode("utf-8", "replace")
+        if scheme.lower() != "token" or not token:
             return TokenCheck.MISSING
-        if _is_among(self._tokens(deadline), given):
+        if _is_among(self._tokens(deadline), token):
             return TokenCheck.VALID
-        if self._now() < self._refreshed_at + SECRET_REST_S:
+        if self._now() < self._refreshed_at + SECRET_REREAD_S:
             return TokenCheck.UNKNOWN
         self._refreshed_at = self._now()
-        is_new = _is_among(self._tokens(deadline, refresh=True), given)
+        is_new = _is_among(self._tokens(deadline, refresh=True), token)
         return TokenCheck.VALID if is_new else TokenCheck.UNKNOWN
 
     def _tokens(self, deadline: Deadline, *, refresh: bool = False) -> Sequence[bytes]:
@@ -73,5 +72,5 @@ def tokens_in(text: str) -> list[bytes]:
     return text.encode("utf-8", "replace").split()
 
 
-def _is_among(tokens: Sequence[bytes], given: bytes) -> bool:
-    return any(hmac.compare_digest(given, token) for token in tokens)
+def _is_among(tokens: Sequence[bytes], token: bytes) -> bool:
+    return any(hmac.compare_digest(token, each) for each in tokens)

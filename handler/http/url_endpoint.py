@@ -1,8 +1,8 @@
-"""URL endpoint: answers requests over HTTP, as the function URL hands them over.
+"""URL endpoint: answers HTTP requests from the function's URL.
 
 It checks a request's token; a job does the rest. mParticle sends a request again after 408, 429,
 500, 502, 503 and 504, and never after any other error (its partner documentation, "Outbound
-Integrations"): so a request with a token gets no other one.
+Integrations"). So a request with a token gets no other error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from handler.clock import Deadline
 from handler.domain import firehose
 from handler.domain.firehose import RequestType
 from handler.errors import PermanentError
-from handler.http.token_auth import SECRET_REST_S, TokenAuth, TokenCheck
+from handler.http.token_auth import SECRET_REREAD_S, TokenAuth, TokenCheck
 from handler.jobs.receive import Receiver
 
 MAX_REGISTRATION_BYTES: Final = 10_000
-"""Of a registration request, which is read without a token; larger than one has ever been."""
+"""The largest registration, which is parsed without a token. Real ones are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
 
 
 def _is_registration(body: bytes) -> bool:
-    """Return whether a request needs no token: mParticle registers before it hands one out, and
-    the answer holds nothing that is not public.
-    """
+    """Tell whether a request is a registration, which has no token yet and a public answer."""
     if len(body) > MAX_REGISTRATION_BYTES:
         return False
     try:
@@ -82,5 +80,5 @@ def _http(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
     if status == 401:
         headers["www-authenticate"] = "Token"
     if status == 503:
-        headers["retry-after"] = str(SECRET_REST_S)
+        headers["retry-after"] = str(SECRET_REREAD_S)
     return {"statusCode": status, "headers": headers, "body": json.dumps(content)}

@@ -100,12 +100,12 @@ class Queue(Protocol):
     def move_to_retry(
         self, outcomes: Sequence[MessageOutcome], *, deadline: Deadline
     ) -> Collection[str]:
-        """Send messages to the retry queue; return the ids of those that are there."""
+        """Send messages to the retry queue; return the ids of those that arrived."""
 
     def set_aside(
         self, letters: Iterable[DeadLetter], *, deadline: Deadline
     ) -> Iterable[tuple[DeadLetter, bool]]:
-        """Send letters to the DLQ; return each with whether it is there."""
+        """Send letters to the DLQ; return each with whether it arrived."""
 
 
 class DeliveryTelemetry(Protocol):
@@ -115,7 +115,7 @@ class DeliveryTelemetry(Protocol):
         """Report a person whom Customer.io accepted, and what was left out."""
 
     def credentials_refused(self) -> None:
-        """Report that Customer.io refused even credentials that were just read."""
+        """Report that Customer.io refused credentials that were just read."""
 
     def unexpected_error(self, error: Exception) -> None:
         """Report an unexpected error."""

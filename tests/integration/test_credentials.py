@@ -56,7 +56,7 @@ def credentials(secretsmanager, secret):
 
 
 def credentials_in(secretsmanager, name):
-    return Credentials(Secret(secretsmanager, name, kept_s=300, now=time.time))
+    return Credentials(Secret(secretsmanager, name, ttl_s=300, now=time.time))
 
 
 @pytest.mark.parametrize("account_id", [None, 1, 1001])
@@ -112,7 +112,7 @@ def test_of_several_entries_the_other_one_of_the_same_site_id_is_returned(
 
 def test_a_secret_is_read_again_once_it_is_old(secretsmanager, secret) -> None:
     now = [1000.0]
-    kept = Secret(secretsmanager, secret.name, kept_s=300, now=lambda: now[0])
+    kept = Secret(secretsmanager, secret.name, ttl_s=300, now=lambda: now[0])
     kept.text(**PLENTY)
     secret.put("new")
 
@@ -127,7 +127,7 @@ def test_a_secret_without_a_text_names_itself(secretsmanager) -> None:
     secretsmanager.create_secret(Name=name, SecretBinary=b"s3cret")
 
     with pytest.raises(MisconfiguredError, match=f"{name} holds no text"):
-        Secret(secretsmanager, name, kept_s=300, now=time.time).text(**PLENTY)
+        Secret(secretsmanager, name, ttl_s=300, now=time.time).text(**PLENTY)
 
 
 @pytest.mark.parametrize(

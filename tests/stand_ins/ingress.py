@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from handler.http.token_auth import SECRET_KEPT_S, TokenAuth
+from handler.http.token_auth import SECRET_TTL_S, TokenAuth
 from handler.http.url_endpoint import UrlEndpoint
 from handler.jobs.receive import Receiver
 from handler.secret import Secret
@@ -41,7 +41,7 @@ class IngressHouse:
             new_id=ids.__next__,
             version="test",
         )
-        secret = Secret(secrets, "the-secret", kept_s=SECRET_KEPT_S, now=self.clock)
+        secret = Secret(secrets, "the-secret", ttl_s=SECRET_TTL_S, now=self.clock)
         self.endpoint = UrlEndpoint(self.receiver, TokenAuth(secret, now=self.clock), logger)
 
     def clock(self) -> float:

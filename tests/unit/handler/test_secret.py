@@ -16,7 +16,7 @@ from handler.secret import RETRY_AFTER_S, USABLE_S, Secret
 from tests.builders import NOW, deadline
 from tests.stand_ins.aws import MemorySecrets
 
-KEPT_S = 300
+TTL_S = 300
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "hush"}}, "Get")
 GONE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "hush"}}, "Get")
 THROTTLED = ClientError({"Error": {"Code": "Throttled", "Message": "hush"}}, "Get")
@@ -33,7 +33,7 @@ class Room:
         self.secret = Secret(
             secrets,
             "the-secret",
-            kept_s=KEPT_S,
+            ttl_s=TTL_S,
             now=lambda: self.now,
             on_failure=lambda error: self.reported.append(str(error)),
         )
@@ -53,7 +53,7 @@ def test_the_text_that_was_read_last_is_used_for_hours_while_reading_fails(room,
     room.secrets.error = error
 
     for hours in range(12):
-        room.now = NOW + hours * 3600 + KEPT_S
+        room.now = NOW + hours * 3600 + TTL_S
         assert room.text() == "first"
 
     assert len(room.reported) == 12
@@ -72,7 +72,7 @@ def test_a_text_that_is_too_old_is_used_no_longer(room) -> None:
 def test_a_new_text_is_used_once_reading_works_again(room) -> None:
     room.text()
     room.secrets.error = DENIED
-    room.now += KEPT_S
+    room.now += TTL_S
     room.text()
 
     room.secrets.error = None
@@ -85,7 +85,7 @@ def test_a_new_text_is_used_once_reading_works_again(room) -> None:
 def test_a_read_that_fails_is_not_tried_again_for_every_message(room) -> None:
     room.text()
     room.secrets.error = DENIED
-    room.now += KEPT_S
+    room.now += TTL_S
 
     for _ in range(100):
         room.text()
@@ -138,7 +138,7 @@ def test_a_refresh_reads_at_once(room) -> None:
 
 def test_without_time_to_read_the_text_that_was_read_last_is_used(room) -> None:
     room.text()
-    room.now += KEPT_S
+    room.now += TTL_S
 
     assert room.text(seconds=3.0) == "first"
     with pytest.raises(OutOfTimeError):
@@ -150,7 +150,7 @@ def test_without_time_to_read_the_text_that_was_read_last_is_used(room) -> None:
 def test_a_secret_whose_text_was_removed_goes_on_with_the_last_one(room) -> None:
     room.text()
     room.secrets.text = None
-    room.now += KEPT_S
+    room.now += TTL_S
 
     assert room.text() == "first"
     assert room.reported == ["secret the-secret holds no text"]
@@ -192,7 +192,7 @@ def test_threads_that_refresh_at_the_same_time_share_a_read(error, reads) -> Non
     lock = CountedLock(8)
     secrets: Any = WaitingSecrets(lock.all_came)
     secrets.error = error
-    secret = Secret(secrets, "the-secret", kept_s=KEPT_S, now=lambda: NOW)
+    secret = Secret(secrets, "the-secret", ttl_s=TTL_S, now=lambda: NOW)
     secret._lock = cast("threading.Lock", lock)
 
     def refresh() -> str:
