@@ -12,7 +12,7 @@ import pytest
 
 from handler.domain.audience import Audience, AudienceUpdate, Catalogue, pack_catalogue
 from handler.errors import UnavailableError, UnreadableStateError
-from handler.table.audiences import KEPT_S, MAX_BYTES
+from handler.table.audiences import MAX_BYTES, TTL_S
 from handler.table.keys import catalogue_key
 from handler.table.table import Table, open_table
 from tests.builders import NOW, deadline, state
@@ -167,7 +167,7 @@ def test_a_catalogue_is_used_for_a_minute(real, clock) -> None:
     load(one)
     learn(other, "VIP")
 
-    clock.now += KEPT_S
+    clock.now += TTL_S
     load(one)
     assert names(one) == {}
 

@@ -11,7 +11,7 @@ import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
-from handler.table.audiences import KEPT_S
+from handler.table.audiences import TTL_S
 from handler.table.table import open_table
 from local.fake_customerio.process import FakeCustomerio
 from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, deadline, message, profile
@@ -161,7 +161,7 @@ def test_a_catalogue_that_was_read_over_a_minute_ago_is_read_along(
 ) -> None:
     forwarder.process(batch(at_ms=NOW_MS - 1000), deadline=deadline())
     calls.clear()
-    clock.now += KEPT_S + 1
+    clock.now += TTL_S + 1
 
     forwarder.process(batch(), deadline=deadline())
 
