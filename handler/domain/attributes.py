@@ -77,12 +77,16 @@ def build_person(
     if not identifier.is_id:
         current.pop("email", None)
     fitting = {name: value for name, value in current.items() if _fits(value)}
+    # The state keeps the times of a limited number of attributes.
+    untimed = {name for update in updates for name in update.values if name not in state.set_at}
     return Person(
         identifier=identifier,
         timestamp=state.timestamp,
         attributes={**attributes, **fitting},
         overflowing=len(lists) > 1,
-        attributes_left_out=len(current) - len(fitting) + sum(each.left_out for each in updates),
+        attributes_left_out=(
+            len(current) - len(fitting) + len(untimed) + sum(each.left_out for each in updates)
+        ),
         audience_count=_audience_count(state, audiences.options) if changes else 0,
         dotted_audiences=tuple(sorted(dotted)),
         update_only=not audiences.options.create_people,
@@ -165,9 +169,10 @@ def _attributes_ever_sent(
     state: PersonState, updates: Iterable[Update], audiences: AudienceAttributes
 ) -> Iterator[str]:
     """Yield the attributes of audiences that the person may have, for all known names."""
-    changes = _with_attributes(updates)
-    if not changes:
+    updates = list(updates)
+    if not any(update.one_attribute_per_audience for update in updates):
         return
+    changes = _with_attributes(updates)
     for change in changes:
         yield audiences.name(change)
     for audience_id in {*state.memberships, *(change.audience_id for change in changes)}:

@@ -65,6 +65,9 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
             known = known._named(name, update.at_ms)
         if update.action == "add" and update.at_ms > known.added_at_ms:
             known = msgspec.structs.replace(known, added_at_ms=update.at_ms)
+        # A later change of a removed audience shows that it is there again.
+        if update.action == "update" and known.is_removed and update.at_ms > known.removed_at_ms:
+            known = msgspec.structs.replace(known, added_at_ms=update.at_ms)
         if update.action == "remove" and update.at_ms > known.removed_at_ms:
             known = msgspec.structs.replace(known, removed_at_ms=update.at_ms)
         return known

@@ -108,7 +108,8 @@ def _account(account: Any) -> Any:
 def _bounded(value: Any) -> Any:
     if isinstance(value, dict | list):
         return []
-    if len(_ENCODER.encode(value)) <= MAX_VALUE_BYTES:
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text.encode(errors="surrogatepass")) <= MAX_VALUE_BYTES:
         return value
     return "" if isinstance(value, str) else []
 

@@ -105,7 +105,10 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
     kept = {
         audience_id: newest
         for audience_id, newest in memberships.items()
-        if not newest & 1 or newest >= oldest_tombstone
+        if not newest & 1
+        or newest >= oldest_tombstone
+        # This version is what shows that somebody has just left.
+        or (audience_id in newer and audience_id in known.memberships)
     }
     # An exit over 30 days old from an audience that is not in the state changes nothing.
     if not changed and newer.isdisjoint(kept) and newer.isdisjoint(known.memberships):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from handler.domain.attributes import Person, former_persons
@@ -61,8 +62,10 @@ class FormerIdentifiers:
                 # Later than the clearing, which another invocation may have posted already.
                 floor = max(floors.get(key, 0), *(last + 2 for last in delivery.former.values()))
                 if successor is None or successor.state.timestamp < floor:
-                    person = successor.person if successor else None
-                    outdated[key] = person or PersonUpdates(key, delivery.workspace)
+                    # Who got the identifier by another account may not be created by this one.
+                    workspace = replace(delivery.workspace, create_people=False)
+                    person = successor.person if successor else PersonUpdates(key, workspace)
+                    outdated[key] = person
                     floors[key] = floor
             if not outdated:
                 break

@@ -10,7 +10,7 @@ from handler.domain.attribute_mapping import mapping_of
 from handler.domain.attributes import Person, build_person
 from handler.domain.audience import Catalogue
 from handler.domain.audience_attributes import AudienceAttributes, attribute_name
-from handler.domain.membership import PersonState, merge
+from handler.domain.membership import MAX_VALUES, PersonState, merge
 from handler.domain.options import DeliveryOptions
 from handler.domain.profile import MembershipChange
 from handler.domain.update import Identifier
@@ -303,3 +303,13 @@ def test_a_list_within_1000_bytes_as_json_is_sent() -> None:
     shared = said({"ltv": ["x" * 497, "x" * 496]})
 
     assert "lifetime_value" in attributes(merged(shared), shared)
+
+
+def test_a_value_whose_time_the_state_has_no_room_for_is_reported() -> None:
+    mapping = mapping_of({"*": "mp_*"})
+    said = update(shared={f"k{n:03}": "x" for n in range(MAX_VALUES + 5)}, mapping=mapping)
+
+    person_sent = person(merged(said), [said])
+
+    assert len([name for name in person_sent.attributes if name.startswith("mp_")]) == MAX_VALUES
+    assert person_sent.attributes_left_out == 5

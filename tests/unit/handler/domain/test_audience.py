@@ -108,6 +108,13 @@ def test_removed_and_added_again_in_any_order():
     assert learned(*news[:2]).is_removed
 
 
+def test_a_later_change_of_a_removed_audience_shows_that_it_is_there_again():
+    removed = [named("VIP", 10, "add"), named("VIP", 20, "remove")]
+
+    assert learned(*removed, named("VIP", 20)).is_removed
+    assert not learned(*removed, named("VIP", 21)).is_removed
+
+
 def test_a_removal_and_an_addition_at_one_time_leave_it_removed():
     assert learned(named("VIP", 10, "add"), named("VIP", 10, "remove")).is_removed
 

@@ -186,3 +186,18 @@ def test_any_json_refused_as_a_whole_is_refused_for_the_same_reason_again(value,
         again = whole_body(text)
         assert refusal(again)[0] is refusal(text)[0]
         assert whole_body(again) == again
+
+
+def test_a_long_name_of_an_audience_is_kept_in_any_script() -> None:
+    name = "観" * 180
+    text = json.dumps(
+        {
+            "type": "audience_subscription_request",
+            "timestamp_ms": NOW_MS,
+            "audience_id": 7,
+            "audience_name": name,
+            "action": "add",
+        }
+    )
+
+    assert json.loads(whole_body(text))["audience_name"] == name

@@ -42,6 +42,32 @@ def test_whoever_changes_their_identifier_leaves_all_audiences_under_the_old_one
     assert house.customerio.people[former].get("In Audience 11") is not True
 
 
+def test_an_identifier_that_changes_with_an_attribute_update_is_cleared_of_all_attributes(
+    house,
+) -> None:
+    before = {"customer_id": None, "email": "old@example.com"}
+    after = {"customer_id": None, "email": "new@example.com"}
+    house.process(body(profile(audience(11), **before), at_ms=NOW_MS - 10))
+
+    house.process(body(profile(audience(11, "attribute_update"), **after)))
+
+    assert house.customerio.people["old@example.com"]["In Audience 11"] is None
+
+
+def test_a_successor_is_only_updated_as_it_may_be_of_an_account_that_creates_nobody(house) -> None:
+    for mpid, email, before_ms in [(1, "ann@example.com", 30), (2, "ann@example.com", 20)]:
+        who = {"mpid": mpid, "customer_id": None, "email": email}
+        house.process(body(profile(audience(11), **who), at_ms=NOW_MS - before_ms))
+        house.now += 1
+    house.customerio.posted.clear()
+
+    house.process(body(profile(audience(11), mpid=1, customer_id=None, email="new@example.com")))
+
+    successor = [p for p in house.customerio.posted if p.identifier.value == "ann@example.com"]
+    assert successor
+    assert all(person.update_only for person in successor)
+
+
 def test_an_email_that_was_swapped_shows_the_audiences_of_who_has_it_now(house) -> None:
     for mpid, email, audience_id, at_ms in [
         (1, "ann@example.com", 11, NOW_MS - 40),

@@ -26,6 +26,7 @@ from tests.builders import (
     change,
     profile,
     profile_of,
+    state,
     update,
 )
 from tests.stand_ins.forwarder import House
@@ -113,6 +114,15 @@ def test_a_join_too_old_to_count_is_no_event(house) -> None:
 
     assert house.set_aside() == [("m-0", "TooOld", 1)]
     assert seen(house) == []
+
+
+def test_an_exit_older_than_exits_are_remembered_is_an_event_of_whoever_was_in(house) -> None:
+    day_ms = 86_400_000
+    house.people.items[KEY] = state(11, at_ms=NOW_MS - 40 * day_ms)
+
+    house.process(body(profile(audience(11, "delete")), at_ms=NOW_MS - 31 * day_ms))
+
+    assert [event.name for event in house.customerio.events.values()] == ["Audience Exited"]
 
 
 def test_only_attributes_that_changed_are_no_event(house) -> None:
