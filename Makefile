@@ -1,4 +1,4 @@
-# Every action by name; `make` alone lists them, and CI calls these and nothing else.
+# All commands of the project. `make` lists them; CI uses only these.
 
 PYTHON ?= python3
 
@@ -24,7 +24,7 @@ help: ## list the targets
 
 # --- on this machine ------------------------------------------------------------------------------
 
-run: tools ## send the sample events through the whole stack here, and show what became of them; EVENT=events/join.json for one
+run: tools ## send the sample events through the whole stack here, and show the results; EVENT=events/join.json for one
 	@$(VENV)/python -m local.run $(EVENT)
 
 local: tools ## keep the whole stack up here until Ctrl-C
@@ -33,7 +33,7 @@ local: tools ## keep the whole stack up here until Ctrl-C
 invoke: tools ## invoke the function here with an event file: EVENT=events/join.json
 	@$(VENV)/python -m local.invoke $(EVENT)
 
-bench: tools .tools/bench/.done ## measure the function beside what people would write instead; QUICK=1 for small sizes
+bench: tools .tools/bench/.done ## compare the function with handlers that people would write instead; QUICK=1 for small sizes
 	@$(VENV)/python -m bench $(if $(QUICK),--quick)
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -64,17 +64,17 @@ template: .venv/.done .tools/sam/.done ## check the stack's template
 	$(VENV)/cfn-lint --include-checks I --template template.yaml
 	$(SAM) validate --region us-east-1
 
-# One more than there are processors: the end-to-end tests, which one of them runs, mostly wait.
+# One worker more than processors: one runs the end-to-end tests, which mostly wait.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 tests: tools ## run the tests, with coverage
 	$(VENV)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov
 
-chaos: tools ## tell the deployed stack stories while everything goes wrong, and compare what came of them; SEEDS="1 2" for some
+chaos: tools ## send random changes to a stack while faults are injected, and check the results; SEEDS="1 2" for some
 	$(VENV)/python -m tests.chaos $(SEEDS)
 
-# libFuzzer prints its seed; FUZZ_FLAGS=-seed=1 sets it. A body that breaks something is written to
-# .fuzz, and judged again by `PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies FILE`.
+# libFuzzer prints its seed; FUZZ_FLAGS=-seed=1 sets it. A body that causes a failure is written to
+# .fuzz. Run it again with `PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies FILE`.
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS ?=
 
@@ -88,13 +88,13 @@ fmt: .venv/.done ## format the code, and fix what can be fixed
 	$(VENV)/ruff check --fix-only .
 	$(VENV)/ruff format .
 
-docs: .venv/.done ## write the tables in docs/ that repeat the template and the code
+docs: .venv/.done ## write the tables in docs/ that come from the template and the code
 	$(VENV)/python -m tools.docs
 
-# AUDIT_FLAGS=--strict fails where the index at hand does not know a dependency's weaknesses.
-# Bandit's B608 takes the PartiQL statements for SQL put together from values: they name the table,
-# a setting, and take every value as a parameter.
-audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known weaknesses
+# AUDIT_FLAGS=--strict fails if the package index has no vulnerability data for a dependency.
+# Bandit's B608 reports the PartiQL statements as SQL built from values. They contain only the name
+# of the table, a setting; every value is a parameter.
+audit: .venv/.done .tools/audit/.done ## scan template, code and dependencies for known vulnerabilities
 	.tools/audit/bin/checkov --config-file .checkov.yaml
 	.tools/audit/bin/bandit --quiet --severity-level medium --skip B608 --recursive handler local ops tools
 	.tools/audit/bin/pip-audit $(AUDIT_FLAGS) --disable-pip --no-deps --requirement requirements.txt
@@ -114,8 +114,8 @@ build-ForwarderFunction build-IngressFunction:
 
 # --- environments ---------------------------------------------------------------------------------
 
-# Each tool that pins its own libraries has an environment of its own. uv fills it in a tenth of
-# the time that pip takes; where it fails, pip may know a mirror that only its own settings name.
+# Each tool that pins its own libraries has an environment of its own. uv installs in a tenth of
+# the time of pip. If uv fails, use pip, whose settings may name another mirror.
 define INSTALL
 	@echo "Installing into $(1): $(2)"
 	@$(VENV)/uv pip install --quiet --python $(1) $(2) || \
@@ -151,6 +151,6 @@ lock: .venv/.done ## pin the newest versions that requirements/*.in allow
 	$(LOCK) requirements/fuzz.in --output-file requirements/fuzz.txt
 	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
-clean: ## remove all that was made here
+clean: ## remove everything that these commands created
 	rm -rf .venv .tools .aws-sam .fuzz .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -77,11 +77,11 @@ def _add_calls(
 
 def _compare_peers(session: Session, server: Server, event: Path, ours: Counts) -> None:
     for name, handler in PEERS.items():
-        theirs = _counts(session, server, handler, event)
-        if (theirs.people, theirs.memberships) != (ours.people, ours.memberships):
-            sys.exit(f"{name} sent other memberships to Customer.io, of {theirs.people} people")
-        requests = theirs.requests["Customer.io"]
-        aws = sum(theirs.requests.values()) - requests
+        counts = _counts(session, server, handler, event)
+        if (counts.people, counts.memberships) != (ours.people, ours.memberships):
+            sys.exit(f"{name} sent other memberships to Customer.io, of {counts.people} people")
+        requests = counts.requests["Customer.io"]
+        aws = sum(counts.requests.values()) - requests
         session.table.note(f"{name}: requests to Customer.io, calls to AWS", f"{requests}, {aws}")
 
 

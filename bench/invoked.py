@@ -24,12 +24,11 @@ def main(name: str, event: str, result: str, *warm_up: str) -> None:
     handler: Callable[[Any, object], Any] = importlib.import_module(name).lambda_handler
     for path in warm_up:
         _invoke(handler, json.loads(Path(path).read_bytes()))
-    text = Path(
-        event
-    ).read_bytes()  # Lambda's runtime also keeps the text while the function runs.
-    read = json.loads(text)
+    # Lambda's runtime also keeps the text while the function runs.
+    text = Path(event).read_bytes()
+    parsed = json.loads(text)
     wall, cpu = time.perf_counter(), time.process_time()
-    _invoke(handler, read)
+    _invoke(handler, parsed)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     usage = {
         "cpu_s": cpu,

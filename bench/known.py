@@ -1,4 +1,4 @@
-"""Known: writes people into the table as if they had been forwarded before."""
+"""Known: stores people in the table as if they had been forwarded before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_DEADLINE = clock.Deadline(math.inf, clock.now)
 
 
 def keep(dynamodb: DynamoDBClient, table: str, site_id: str, shape: Shape, stored: int) -> None:
-    """Write everybody of a shape with `stored` audiences, none of which is in its events."""
+    """Store everybody of a shape with `stored` audiences, none of which is in its events."""
     with ThreadPoolExecutor(4) as executor:
         people = open_table(
             dynamodb,

@@ -121,7 +121,7 @@ class Bench:
         )
         self._stop.callback(process.wait)
         self._stop.callback(process.kill)
-        assert process.stdout  # noqa: S101 - a pipe was asked for
+        assert process.stdout  # noqa: S101 - it is a pipe
         return Server(int(process.stdout.readline()), self.aws.certificate)
 
     def table(self, key: str) -> str:
@@ -143,8 +143,8 @@ class Bench:
         self._last_ms += 1000
         self._made += 1
         path = self.folder / f"event-{self._made}.json"
-        made = events.make(shape, at_ms=self._last_ms)
-        path.write_text(json.dumps(made, separators=(",", ":")))
+        content = events.make(shape, at_ms=self._last_ms)
+        path.write_text(json.dumps(content, separators=(",", ":")))
         return path
 
     def invoke(
@@ -225,7 +225,7 @@ class Bench:
         artifact: Path | None = None,
         aws: Server | None = None,
     ) -> tuple[float, float]:
-        """Return the CPU and wall time, in seconds, of some code in a new process.
+        """Return the CPU and wall time, in seconds, of code in a new process.
 
         Without an artifact, the code imports libraries as pip installs them.
         """

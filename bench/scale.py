@@ -1,4 +1,4 @@
-"""Scale: how CPU time and memory grow with people, and with the audiences stored of each."""
+"""Scale: how CPU time and memory grow with people, and with the stored audiences of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MIB: Final = 1 << 20
 
 
 def growth(session: Session) -> None:
-    """Measure how CPU time grows with people, and with the audiences stored of each."""
+    """Measure how CPU time grows with people, and with the stored audiences of each."""
     _growth_with_people(session)
     _growth_with_memberships(session)
 
@@ -70,7 +70,7 @@ def memory(session: Session) -> None:
         size = usages[0].event_bytes / 1e6
         session.table.add(
             f"peak memory, an event of {full.people:,} records and {size:.1f} MB"
-            + (f", {stored} audiences kept of each person" if stored else ""),
+            + (f", {stored} stored audiences of each person" if stored else ""),
             f"at most {target} MiB",
             peak.shown("MiB"),
             met=peak.median <= target,

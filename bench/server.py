@@ -90,13 +90,13 @@ class World:
     def _GetSecretValue(self, _: _Item) -> _Item:  # noqa: N802
         return {"Name": "credentials", "SecretString": self.options.secret}
 
-    def _SendMessageBatch(self, asked: _Item) -> _Item:  # noqa: N802
-        sent = [{"Id": entry["Id"], "MessageId": entry["Id"]} for entry in asked["Entries"]]
+    def _SendMessageBatch(self, parameters: _Item) -> _Item:  # noqa: N802
+        sent = [{"Id": entry["Id"], "MessageId": entry["Id"]} for entry in parameters["Entries"]]
         return {"Successful": sent, "Failed": []}
 
-    def _BatchGetItem(self, asked: _Item) -> _Item:  # noqa: N802
+    def _BatchGetItem(self, parameters: _Item) -> _Item:  # noqa: N802
         responses = {}
-        for table, request in asked["RequestItems"].items():
+        for table, request in parameters["RequestItems"].items():
             keys = [(table, key["pk"]["S"]) for key in request["Keys"]]
             items = [self.items[key] for key in keys if key in self.items]
             if "ProjectionExpression" in request:
@@ -104,8 +104,8 @@ class World:
             responses[table] = items
         return {"Responses": responses, "UnprocessedKeys": {}}
 
-    def _BatchExecuteStatement(self, asked: _Item) -> _Item:  # noqa: N802
-        statements = [(each["Statement"], each["Parameters"]) for each in asked["Statements"]]
+    def _BatchExecuteStatement(self, parameters: _Item) -> _Item:  # noqa: N802
+        statements = [(each["Statement"], each["Parameters"]) for each in parameters["Statements"]]
         return {"Responses": list(starmap(self._execute, statements))}
 
     def _execute(self, statement: str, parameters: list[Any]) -> _Item:
@@ -121,12 +121,12 @@ class World:
         self.items[key] = item
         return {"TableName": table}
 
-    def _GetItem(self, asked: _Item) -> _Item:  # noqa: N802
-        item = self.items.get((asked["TableName"], asked["Key"]["mpid"]["S"]))
+    def _GetItem(self, parameters: _Item) -> _Item:  # noqa: N802
+        item = self.items.get((parameters["TableName"], parameters["Key"]["mpid"]["S"]))
         return {"Item": item} if item else {}
 
-    def _PutItem(self, asked: _Item) -> _Item:  # noqa: N802
-        self.items[asked["TableName"], asked["Item"]["mpid"]["S"]] = asked["Item"]
+    def _PutItem(self, parameters: _Item) -> _Item:  # noqa: N802
+        self.items[parameters["TableName"], parameters["Item"]["mpid"]["S"]] = parameters["Item"]
         return {}
 
 
@@ -171,14 +171,14 @@ class Connection(asyncio.Protocol):
         answer, latency = self._world.answer(
             method, path.decode(), target[1].decode() if target else "", body
         )
-        headed = (
+        response = (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
             % (len(answer), answer)
         )
         if latency:
-            self._loop.call_later(latency, self._transport.write, headed)
+            self._loop.call_later(latency, self._transport.write, response)
         else:
-            self._transport.write(headed)
+            self._transport.write(response)
 
 
 async def serve(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ _CUSTOMERIO_MS: Final = 100
 
 
 def cpu(session: Session) -> None:
-    """Measure the CPU time for people who are known already, all of whom change."""
+    """Measure the CPU time for known people, all of whom change."""
     usual, bench = session.usual, session.bench
     tables = {handler: session.known_people(handler, usual) for handler in (OURS, *PEERS.values())}
     times: dict[str, list[float]] = {handler: [] for handler in tables}

@@ -1,4 +1,4 @@
-"""Command: how the commands of this folder end."""
+"""Command: runs the commands of this folder and ends them cleanly."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class FailedError(Exception):
 def run(main: Callable[[], int]) -> None:
     """Run a command and end with its status.
 
-    Ctrl-C, SIGTERM and a closed terminal end it too, with every block left, and so every process
-    stopped, and without a traceback.
+    Ctrl-C, SIGTERM and a closed terminal also end it, without a traceback. Every `with` block is
+    left, so every process stops.
     """
     for number in _STOPPING:
         signal.signal(number, _stop)

@@ -1,7 +1,7 @@
 """Emulator: AWS on this machine, in a process of its own, on loopback only.
 
 It enforces IAM policies, and it speaks TLS, since the stack's queues refuse plain HTTP.
-stack.py deploys to it; nothing here knows what.
+stack.py deploys to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from local.command import FailedError
 
 REGION: Final = "us-east-1"
 ACCESS_KEY: Final = "test"
-"""The emulator's root user, whom no policy binds; the function has its own role's credentials."""
+"""The emulator's root user, whom no policy restricts. The functions use their roles."""
 
 _MINISTACK: Final = Path(__file__).parents[1] / ".tools/ministack/bin/ministack"
 _SERVICES: Final = (
@@ -57,16 +57,16 @@ class Emulator:
 
     url: str
     directory: Path
-    """Where all is that it writes."""
+    """The folder of all files that it writes."""
 
     @property
     def certificate(self) -> Path:
-        """What to trust: the certificate that it shows, made for this run."""
+        """Its certificate, which clients must trust; made for this run."""
         return self.directory / "certificate.pem"
 
     @property
     def log(self) -> Path:
-        """Where it logs, and with it the functions that it runs."""
+        """The log of the emulator and of the functions that it runs."""
         return self.directory / "emulator.log"
 
     @property
@@ -117,13 +117,13 @@ def isolate(environ: MutableMapping[str, str]) -> None:
 
 @contextmanager
 def running(directory: Path) -> Iterator[Emulator]:
-    """Run one for as long as the block lasts; all it writes goes to the directory."""
+    """Run an emulator until the block ends; it writes only to the directory."""
     with ExitStack() as stop:
         yield _started(directory, stop)
 
 
 def _started(directory: Path, stop: ExitStack) -> Emulator:
-    # A port that is free now may be somebody else's by the time that the emulator listens.
+    # Another process may take a free port before the emulator listens.
     for _ in range(_PORTS_TRIED - 1):
         try:
             return stop.enter_context(_running_at(_free_port(), directory))
@@ -179,8 +179,8 @@ def _wait_for(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    # At once, for there is nothing to save; and the group, for the processes that run the
-    # function's code are in it as well.
+    # Kill it at once, as there is nothing to save, and with its group, which includes the
+    # processes that run the functions.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -193,7 +193,7 @@ def _free_port() -> int:
 
 
 def _certify(emulator: Emulator) -> Path:
-    """Make a certificate for loopback, good for a week, and return where its key is."""
+    """Write a certificate for loopback, valid for a week, and return the file of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "emulator on this machine")])
     names = x509.SubjectAlternativeName(

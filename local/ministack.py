@@ -1,6 +1,6 @@
-"""Ministack: how the emulator differs from AWS, and what is changed for it.
+"""Ministack: how the emulator differs from AWS, and the changes that it needs.
 
-stack.py deploys the changed template and then changes what was deployed. Everything else is as on
+stack.py deploys the changed template and then changes the deployed stack. Everything else is as on
 AWS.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iam.client import IAMClient
     from mypy_boto3_lambda.client import LambdaClient
 
-# AWS lets a role do in a batch what it may do one by one. The emulator asks for the batch call.
+# On AWS, a permission includes the batch call. The emulator also requires that of the batch call.
 _BATCH_ACTIONS: Final = {
     "dynamodb:PartiQLUpdate": "dynamodb:BatchExecuteStatement",
     "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
@@ -26,9 +26,9 @@ _BATCH_ACTIONS: Final = {
 
 
 def without_metric_math(template: Path) -> Path:
-    """Write a template beside this one whose alarms look at one metric each, and return it.
+    """Write a template beside this one whose alarms use one metric each, and return it.
 
-    The emulator refuses metric math. An alarm that uses it looks at the last of its metrics.
+    The emulator rejects metric math. An alarm with metric math uses the last of its metrics.
     """
     content = yaml.safe_load(template.read_text())
     for resource in content["Resources"].values():
@@ -43,7 +43,7 @@ def without_metric_math(template: Path) -> Path:
 
 
 def widen_policies(iam: IAMClient, roles: Iterable[str]) -> None:
-    """Let roles do what the emulator asks for where AWS asks for something else."""
+    """Add the permissions that the emulator requires and AWS does not."""
     for role in roles:
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             policy: Any = iam.get_role_policy(RoleName=role, PolicyName=name)
@@ -69,7 +69,7 @@ def _widened(statement: dict[str, Any]) -> dict[str, Any]:
 def write_concurrency_as_number(functions: LambdaClient, function_name: str) -> None:
     """Set the maximum concurrency of a function's event source mappings again, as a number.
 
-    CloudFormation passes parameters on as text, at which the emulator fails.
+    CloudFormation passes parameters as text, and then the emulator fails.
     """
     mappings = functions.list_event_source_mappings(FunctionName=function_name)
     for mapping in mappings["EventSourceMappings"]:

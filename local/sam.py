@@ -1,6 +1,6 @@
 """Sam: builds and deploys the template with the SAM CLI, as `make deploy` does.
 
-stack.py says where to and with which parameters; nothing here knows what the stack is for.
+stack.py names the emulator and the parameters.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def deploy(
     bucket: str,
     parameters: Mapping[str, str],
 ) -> None:
-    """Deploy a built template to an emulator, for the runtime and architecture found here."""
+    """Deploy a built template to an emulator, for the runtime and architecture of this machine."""
     parameters = {"PythonRuntime": _runtime(), "Architecture": _architecture(), **parameters}
     _run(
         [
@@ -64,12 +64,12 @@ def deploy(
 
 
 def _runtime() -> str:
-    """Return the Lambda runtime that this Python is."""
+    """Return the Lambda runtime of this Python."""
     return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _architecture() -> str:
-    """Return the Lambda architecture that this machine has."""
+    """Return the Lambda architecture of this machine."""
     return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 

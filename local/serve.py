@@ -59,9 +59,8 @@ def _noted(address: Address) -> Iterator[None]:
     try:
         yield
     finally:
-        if (
-            _NOTE.exists() and _NOTE.read_bytes() == note
-        ):  # It may be that of another `make local`.
+        # Another `make local` may have replaced it.
+        if _NOTE.exists() and _NOTE.read_bytes() == note:
             _NOTE.unlink()
 
 

@@ -1,8 +1,8 @@
 """Stack: the real template, built and deployed to an emulator, beside a fake Customer.io.
 
 run.py, serve.py, invoke.py and the end-to-end tests use it. sam.py builds and deploys,
-emulator.py and fake_customerio run what it needs, and ministack.py knows how the emulator differs
-from AWS.
+emulator.py and fake_customerio run AWS and Customer.io. ministack.py makes the changes that the
+emulator needs.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ SECRET_ENTRIES: Final[Mapping[str, Mapping[str, object]]] = {
 }
 """The credentials secret, by mParticle account. All have one workspace; 1003 has events on."""
 INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
-"""What a request to the ingress over HTTP has to know."""
+"""The token of requests to the ingress over HTTP."""
 MPARTICLE: Final = "210987654321"
-"""The AWS account that may invoke the ingress, made up."""
+"""The AWS account that may invoke the ingress; it is fictitious."""
 
 _ATTRIBUTE_MAPPING: Final = {
     "Loyalty points": "loyalty_points",
@@ -81,7 +81,7 @@ class Stack:
     """A deployed stack, and what people and tests do with it."""
 
     def __init__(self, running_emulator: Emulator, customerio: FakeCustomerio) -> None:
-        """Find the one deployed to this emulator."""
+        """Find the stack that is deployed to this emulator."""
         self.emulator = running_emulator
         self.customerio = customerio
         self._cloudformation = boto3.client("cloudformation", **running_emulator.client_options)
@@ -91,7 +91,7 @@ class Stack:
 
     @classmethod
     def at(cls, address: Address) -> Stack:
-        """Return the one that runs already at this address."""
+        """Return the running stack at this address."""
         return cls(
             Emulator(address.emulator_url, Path(address.emulator_directory)),
             FakeCustomerio.at(address.customerio_url),
@@ -99,42 +99,42 @@ class Stack:
 
     @property
     def address(self) -> Address:
-        """Where another process finds it."""
+        """The address for another process."""
         return Address(self.emulator.url, str(self.emulator.directory), self.customerio.url)
 
     @property
     def queue_url(self) -> str:
-        """Where messages go in."""
+        """The URL of the source queue."""
         return self._outputs.queue_url
 
     @property
     def retry_queue_url(self) -> str:
-        """Where messages wait for their next try."""
+        """The URL of the retry queue."""
         return self._outputs.retry_queue_url
 
     @property
     def dead_letter_queue_url(self) -> str:
-        """Where messages go that are set aside."""
+        """The URL of the dead-letter queue."""
         return self._outputs.dead_letter_queue_url
 
     @property
     def artifact(self) -> Path:
-        """The package that was built and deployed."""
+        """The folder of the deployed package."""
         return _build_directory(self.emulator.directory) / "ForwarderFunction"
 
     @property
     def function_name(self) -> str:
-        """The function that forwards."""
+        """The name of the forwarder."""
         return self._outputs.function_name
 
     @property
     def ingress_arn(self) -> str:
-        """What mParticle invokes."""
+        """The ARN of the ingress, which mParticle invokes."""
         return self._outputs.ingress_arn
 
     @property
     def ingress_url(self) -> str:
-        """Where mParticle posts to: the function's URL, at the emulator's own address."""
+        """The URL of the ingress, at the emulator's own address."""
         url_id = self._outputs.ingress_url.removeprefix("https://").partition(".")[0]
         return f"{self.emulator.url}/_aws/lambda-url/{url_id}/"
 
@@ -159,7 +159,7 @@ class Stack:
         return boto3.client("secretsmanager", **self.emulator.client_options)
 
     def physical_name(self, logical_id: str) -> str:
-        """Return what CloudFormation called a resource of the template."""
+        """Return the physical name of a resource of the template."""
         answer = self._cloudformation.describe_stack_resource(
             StackName=_NAME, LogicalResourceId=logical_id
         )
@@ -175,7 +175,7 @@ class Stack:
         return [ids[place] for place in range(len(bodies))]
 
     def waiting(self) -> int:
-        """Return how many messages are on the source and the retry queue, taken or not."""
+        """Return how many messages are on the source and the retry queue, visible or not."""
         return self._on(self.queue_url) + self._on(self.retry_queue_url)
 
     def _on(self, queue_url: str) -> int:
@@ -207,7 +207,7 @@ class Stack:
             time.sleep(0.05)
 
     def take_set_aside(self) -> list[SetAside]:
-        """Take all messages off the dead-letter queue and return them."""
+        """Remove all messages from the dead-letter queue and return them."""
         letters = []
         while True:
             answer = self.sqs.receive_message(
@@ -241,9 +241,9 @@ class Stack:
 
 @contextmanager
 def running(tell: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
-    """Build and deploy the stack, for as long as the block lasts; tell of each step."""
+    """Build, deploy and run the stack until the block ends; `tell` gets each step."""
     emulator.isolate(os.environ)
-    # The worker threads come last: leaving the block, they are waited for first.
+    # The worker threads come last, so that they are awaited first.
     with (
         tempfile.TemporaryDirectory(prefix="forwarder-", ignore_cleanup_errors=True) as folder,
         FakeCustomerio.start({SITE_ID: API_KEY}) as customerio,
@@ -269,7 +269,7 @@ def build(directory: Path) -> Path:
 
 
 def prepare(running_emulator: Emulator) -> None:
-    """Make what the stack needs before it is deployed: the secrets, and a bucket for packages."""
+    """Create what a deployment needs: the secrets, and a bucket for packages."""
     options = running_emulator.client_options
     secrets = boto3.client("secretsmanager", **options)
     secrets.create_secret(
@@ -281,7 +281,7 @@ def prepare(running_emulator: Emulator) -> None:
 
 
 def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomerio) -> Stack:
-    """Deploy a built template, over the stack that may be there."""
+    """Deploy a built template, to a new or an existing stack."""
     sam.deploy(
         running_emulator,
         template,

@@ -1,7 +1,7 @@
-"""Docs: the tables in docs/ that repeat the template or the code, written from them.
+"""Docs: the tables in docs/ that are generated from the template and the code.
 
 A page has such a table between `<!-- generated: NAME -->` and `<!-- end -->`. `make docs` writes
-what is in between; a test fails if a page differs from that.
+the tables; a test fails if a page has another one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def tables(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def filled(page: str, generated: Mapping[str, str]) -> str:
-    """Return the page with each marked table as it was generated.
+    """Return the page with each marked table replaced by the generated one.
 
     Raises ValueError if a marker names no table, or has no end.
     """
@@ -104,7 +104,7 @@ def _settings(template: Mapping[str, Any]) -> str:
     def row(name: str) -> tuple[str, str, str]:
         parameter = parameters[name]
         default = f"`{parameter['Default']}`" if parameter["Default"] != "" else "empty"
-        # The words of an example are code, and angle brackets would be HTML outside of it.
+        # Format examples as code; elsewhere, their angle brackets would be HTML.
         text = names.sub(r"`\1`", re.sub(r'"([^"]+)"', r"`\1`", parameter["Description"]))
         return f"`{name}`", default, text + _choices(parameter)
 
@@ -145,9 +145,9 @@ def _alarm_rows(template: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield f"`{name}`", meaning, link
 
 
-def _doc(thing: type) -> str:
+def _doc(documented: type) -> str:
     """Return the first paragraph of a docstring, as one line."""
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,7 +1,7 @@
 """Package: the folder that both functions run from.
 
 The Makefile calls this module for `sam build`, with any Python that has pip, so it imports only
-the standard library. SAM passes neither runtime nor architecture on, and `sam deploy` may set
+the standard library. SAM does not pass the runtime or architecture, and `sam deploy` may set
 others later. So one package runs on all of them: Python picks an extension module by the runtime
 and architecture in its file name, and the package has those for each.
 """
@@ -111,9 +111,9 @@ def install(requirements: Path, target: Path, wanted: Sequence[Platform]) -> Non
 
 
 def prune(data: Path, services: Sequence[str]) -> None:
-    """Remove what botocore knows of other services.
+    """Remove botocore's data about other services.
 
-    Of 19 MB to upload 3 remain. The endpoints of all services are a megabyte of JSON, which
+    This leaves 3 of 19 MB to upload. The endpoints of all services are a megabyte of JSON, which
     every cold start would read.
     """
     for folder in data.iterdir():
@@ -152,7 +152,7 @@ def _is_pure(library: metadata.Distribution) -> bool:
 def _merge(source: Path, target: Path) -> None:
     for path in source.rglob("*"):
         place = path.relative_to(source)
-        # What pip notes of a wheel names its platform, and nothing reads it.
+        # pip's metadata of a wheel contains its platform, and nothing reads it.
         if path.is_dir() or place.parts[0].endswith(".dist-info") or place.parts[0] == "bin":
             continue
         copy = target / place
@@ -177,18 +177,18 @@ def _compile(folder: Path) -> None:
 
 
 def _cached(cache: Path, *, key: Sequence[str], fill: Callable[[Path], None]) -> Path:
-    """Return a folder that `fill` filled for this key, now or before.
+    """Return a folder that `fill` filled for this key, in this build or an earlier one.
 
-    Both functions have the same libraries, and most builds those of the last.
+    Both functions have the same libraries, and these rarely change.
     """
     folder = cache / hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            made = Path(scratch, "made")
-            fill(made)
+            filled = Path(scratch, "filled")
+            fill(filled)
             try:
-                made.rename(folder)
+                filled.rename(folder)
             except OSError:
                 if not folder.exists():  # If it does, another build was faster.
                     raise
@@ -196,9 +196,9 @@ def _cached(cache: Path, *, key: Sequence[str], fill: Callable[[Path], None]) ->
 
 
 def main(arguments: Sequence[str]) -> str | None:
-    """Build the package into the folder that is named; return why it cannot be built, or None."""
+    """Build the package into the named folder; return why that failed, or None."""
     if len(arguments) != 1 or not arguments[0]:
-        return "name the folder to build into"
+        return "expected the folder to build into"
     try:
         build(Path(arguments[0]))
     except PackageError as error:

@@ -1,8 +1,7 @@
-"""Version: what git calls the sources, put into the environment of the functions at build.
+"""Version: the version of the sources from git, set in the functions' environment at build.
 
-It is a text in the built template, not a parameter of the stack: `sam deploy` keeps a parameter
-that it is not given, and the version of the deployment before would show. A file in the package
-would not be visible to `ops` from outside.
+It is a text in the built template. A stack parameter would keep the version of the last deployment
+unless `sam deploy` sets it, and `ops` cannot read a file in the package.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 UNKNOWN: Final = "unknown"
-"""The version of sources without git, and of a build without the Makefile."""
+"""The version without git, or without the Makefile."""
 
 _PROJECT: Final = Path(__file__).parents[1]
 _SETTING: Final = re.compile(rf"(?m)^( +VERSION: ){UNKNOWN}$")
@@ -49,7 +48,7 @@ def stamp(template: Path, version: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Set the version in the template that is named."""
+    """Set the version in the named template."""
     (template,) = arguments
     stamp(Path(template), describe())
 

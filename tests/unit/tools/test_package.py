@@ -222,13 +222,13 @@ def test_a_build_that_was_slower_than_another_uses_what_that_made(tmp_path):
 
 
 def test_a_folder_that_cannot_be_kept_is_an_error(tmp_path):
-    with pytest.raises(OSError, match="made"):
+    with pytest.raises(OSError, match="filled"):
         package._cached(tmp_path, key=["k"], fill=lambda _: None)
 
 
 @pytest.mark.parametrize("arguments", [[], [""], ["a", "b"]])
 def test_no_folder_to_build_into_is_an_error(arguments):
-    assert package.main(arguments) == "name the folder to build into"
+    assert package.main(arguments) == "expected the folder to build into"
 
 
 def test_the_makefile_builds_both_functions_by_it():
