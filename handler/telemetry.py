@@ -42,7 +42,7 @@ class MetricName(Enum):
     ChangesReceived = "profiles received, and messages that could not be read"
     PeopleChanged = "people whose state in the table changed"
     PeopleDelivered = "people whose newest state Customer.io accepted"
-    EventsSent = "events of delivered people that were sent; Customer.io drops those that it has"
+    EventsSent = "events sent for delivered people; Customer.io ignores those that it has"
     PeopleOvertaken = "people posted again, as another invocation wrote them meanwhile"
     VersionConflicts = "writes that lost to another invocation's and were repeated"
     RecordsRetried = "records to be retried later"

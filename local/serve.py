@@ -84,9 +84,7 @@ def _explain(console: Console, running: Stack) -> None:
     console.print("\nThen see the status, and send a made-up person through the stack:\n")
     for command in ("status", "smoke"):
         console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
-    console.print(
-        "\nSend a sample event, list what was set aside, and ask about a person of it:\n"
-    )
+    console.print("\nSend a sample event, list what was set aside, and show one of its people:\n")
     for command in (
         "send events/bad_profile.json",
         "dlq list",

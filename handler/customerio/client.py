@@ -165,8 +165,10 @@ class TrackApi:
         if isinstance(answer, wire.Refused) and len(chunk.entities) > 1:
             first, second = chunk.halves()
             posted = self._post(session, first)
-            rejected = {who for who, each in posted if isinstance(each, PersonRejectedError)}
-            # Customer.io would refuse their events one by one, or take them without the person.
+            rejected = {
+                owner for owner, outcome in posted if isinstance(outcome, PersonRejectedError)
+            }
+            # Customer.io would reject their events, or accept them without the person.
             rest = second.without_events_of(rejected)
             return posted + self._post(session, rest) if rest.entities else posted
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer

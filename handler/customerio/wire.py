@@ -67,7 +67,7 @@ class Chunk(msgspec.Struct, frozen=True):
         return Chunk(self.entities[:middle]), Chunk(self.entities[middle:])
 
     def without_events_of(self, owners: Collection[int]) -> Chunk:
-        """Return the rest of it, without the events of some people."""
+        """Return the chunk without the events of some people."""
         return Chunk(
             [each for each in self.entities if not (each.is_event and each.owner in owners)]
         )
