@@ -68,11 +68,11 @@ def build_person(
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
     changes = _with_attributes((*updates, *predecessors))
-    attributes: dict[str, AttributeValue | None] = {
-        **dict(_numbered(lists, state.continuations)),
-        **audiences.of(state.memberships, changes),
-    }
-    dotted = {each.audience_id for each in changes if "." in audiences.name(each)}
+    attributes: dict[str, AttributeValue | None] = dict(_numbered(lists, state.continuations))
+    dotted: set[int] = set()
+    if changes:
+        attributes |= audiences.of(state.memberships, changes)
+        dotted = {each.audience_id for each in changes if "." in audiences.name(each)}
     current = _current_values(state, updates)
     if not identifier.is_id:
         current.pop("email", None)
@@ -188,7 +188,10 @@ def _current_values(
             newest = stamp(update.at_ms, removed=value is None)
             if newest == state.set_at.get(name):
                 # Of values with equal times, choose the same one in any order.
-                current[name] = max(value, current.get(name, value), key=msgspec.json.encode)
+                is_tie = name in current
+                current[name] = (
+                    max(value, current[name], key=msgspec.json.encode) if is_tie else value
+                )
     return current
 
 

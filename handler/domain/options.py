@@ -34,6 +34,9 @@ class DeliveryOptions:
 
     def of(self, workspace: Workspace) -> DeliveryOptions:
         """Return the options for a workspace: its own if it has any, else these."""
+        own = workspace.create_people, workspace.membership_events, workspace.attribute_mapping
+        if own == (None, None, None):
+            return self  # a copy for each message would cost 3 µs
         return replace(
             self,
             create_people=_own(workspace.create_people, self.create_people),

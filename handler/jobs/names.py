@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 from handler.domain.audience import AudienceUpdate, Catalogue
 from handler.domain.audience_attributes import AudienceAttributes
+from handler.domain.profile import MembershipChange
+from handler.domain.update import Update
 from handler.domain.workspace import Workspace
+from handler.errors import RetryableError
 from handler.jobs.isolation import Failure
 from handler.jobs.post import Delivery
 from handler.jobs.run import Run
@@ -30,23 +34,17 @@ class AudienceNames:
         """Begin; failures are added to the run's result."""
         self._run = run
         self._audiences = run.outside.audiences
-        self._attributes: dict[tuple[Workspace, bool], AudienceAttributes] = {}
+        self._attributes: dict[Workspace, AudienceAttributes] = {}
 
     def learn(self, deliveries: Sequence[Delivery]) -> None:
         """Store the names of audiences from the updates of people."""
-        named_at: defaultdict[str, dict[tuple[int, str], int]] = defaultdict(dict)
+        by_site: defaultdict[str, list[Update]] = defaultdict(list)
         for delivery in deliveries:
-            newest = named_at[delivery.workspace.site_id]
-            for update in delivery.updates:
-                at_ms = update.at_ms
-                for change in update.changes:
-                    named = change.audience_id, change.audience_name
-                    if at_ms > newest.get(named, 0):
-                        newest[named] = at_ms
-        for site_id, newest in named_at.items():
-            updates = [AudienceUpdate(key, at_ms, name) for (key, name), at_ms in newest.items()]
+            by_site[delivery.workspace.site_id] += delivery.updates
+        for site_id, updates in by_site.items():
+            named = _named_in(updates)
             failure = self._run.attempt(
-                partial(self._audiences.learn, site_id, updates, deadline=self._run.deadline)
+                partial(self._audiences.learn, site_id, named, deadline=self._run.deadline)
             )
             if failure is not None:
                 self._fail(deliveries, site_id, failure)
@@ -54,12 +52,16 @@ class AudienceNames:
     def attributes(self, delivery: Delivery) -> AudienceAttributes:
         """Return the attributes of audiences for a person. Raises why they cannot be read."""
         workspace = delivery.workspace
-        takes_any = delivery.takes_audience_attributes
-        catalogue = self._audiences.of(workspace.site_id) if takes_any else _NONE
-        known = self._attributes.get((workspace, takes_any))
+        try:
+            catalogue = self._audiences.of(workspace.site_id)
+        except RetryableError:
+            if delivery.takes_audience_attributes:
+                raise
+            catalogue = _NONE
+        known = self._attributes.get(workspace)
         if known is None or known.catalogue is not catalogue:
             known = AudienceAttributes(catalogue, self._run.outside.options.of(workspace))
-            self._attributes[workspace, takes_any] = known
+            self._attributes[workspace] = known
         return known
 
     def in_use(self, deliveries: Iterable[Delivery]) -> dict[str, Catalogue]:
@@ -90,6 +92,18 @@ class AudienceNames:
     def _fail(self, deliveries: Iterable[Delivery], site_id: str, failure: Failure) -> None:
         affected = _with_attributes(deliveries, site_id)
         self._run.fail([delivery.key for delivery in affected], failure)
+
+
+def _named_in(updates: Iterable[Update]) -> list[AudienceUpdate]:
+    """Return what updates say of audiences: each thing once, with its newest time."""
+    said_at: dict[MembershipChange, int] = {}
+    for update in sorted(updates, key=attrgetter("at_ms")):
+        for change in update.changes:
+            said_at[change] = update.at_ms
+    return [
+        AudienceUpdate(change.audience_id, at_ms, change.audience_name)
+        for change, at_ms in said_at.items()
+    ]
 
 
 def _with_attributes(deliveries: Iterable[Delivery], site_id: str) -> list[Delivery]:
