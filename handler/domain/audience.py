@@ -89,8 +89,7 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
 
 
 def _bounded(name: str) -> str:
-    # This also drops half a surrogate pair, which JSON may contain.
-    return name.encode(errors="ignore")[:MAX_NAME_BYTES].decode(errors="ignore")
+    return name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _newest(former: Mapping[str, int]) -> Mapping[str, int]:

@@ -236,7 +236,9 @@ def _audience(fields: MessageFields, at_ms: int) -> AudienceUpdate | None:
         update = msgspec.convert(values, AudienceUpdate, strict=False)
     except (msgspec.ValidationError, UnicodeError):
         return None
-    return msgspec.structs.replace(update, name=update.name.strip())
+    # JSON may contain half a surrogate pair: drop it.
+    name = update.name.encode(errors="ignore").decode()
+    return msgspec.structs.replace(update, name=name.strip())
 
 
 def _message_id(value: Any) -> str:

@@ -74,12 +74,6 @@ def test_one_long_name_does_not_fill_a_catalogue():
     assert learned(named("é" * MAX_NAME_BYTES, 10)).name == "é" * (MAX_NAME_BYTES // 2)
 
 
-def test_half_a_character_in_a_name_is_left_out():
-    catalogue = Catalogue().learn([named("V\ud800IP", 10)])
-
-    assert unpack_catalogue(pack_catalogue(catalogue), version=1).audiences[11].name == "VIP"
-
-
 def test_only_the_last_former_names_are_kept():
     news = [named(f"name {n}", n) for n in range(1, MAX_FORMER_NAMES + 3)]
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from handler.domain.audience import AudienceUpdate
 from handler.domain.message import MessageType, read_message
 from handler.domain.profile import read_profile
 from handler.errors import (
@@ -32,6 +33,33 @@ def test_a_message_is_read_with_its_profiles_still_raw() -> None:
 
     assert opened.type is MessageType.MEMBERSHIP_CHANGE
     assert (opened.account_id, opened.sent_at_ms, len(opened.profiles)) == (1002, NOW_MS, 2)
+
+
+def subscription(**fields):
+    said = {"type": "audience_subscription_request", "audience_id": "11", "action": "remove"}
+    return read_message(body(**{**said, **fields}), now=NOW)
+
+
+def test_a_subscription_names_an_audience_and_what_was_done_to_it() -> None:
+    opened = subscription(audience_name=" VIP ")
+
+    assert opened.type is MessageType.SUBSCRIPTION
+    assert opened.audience == AudienceUpdate(11, NOW_MS, "VIP", "remove")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [(None, ""), ("V\ud800IP", "VIP"), ("Größe \x00", "Größe \x00")]
+)
+def test_the_name_of_a_subscription_is_text_that_can_be_written(name, read) -> None:
+    assert subscription(audience_name=name).audience.name == read
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"audience_id": None}, {"audience_id": 2**63}, {"audience_name": 5}, {"action": "paint"}],
+)
+def test_a_subscription_that_cannot_be_read_names_no_audience(fields) -> None:
+    assert subscription(**fields).audience is None
 
 
 @pytest.mark.parametrize("depth", [1, 3])
