@@ -22,6 +22,7 @@ from typing import Any, Final
 from local.events import SetAside
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.people import EventRecord, PersonRecord
+from local.fake_customerio.process import FakeCustomerio
 from local.stack import API_KEY, SECRET_ENTRIES, SITE_ID, Stack
 from tests.chaos import model
 from tests.chaos.changes import ACCOUNTS, HUSH, Account, Human, Sent, Story, story
@@ -98,12 +99,6 @@ class Chaos:
         logged = self.stack.emulator.log.stat().st_size
         size, stack = self.size, self.stack
         told = story(seed, people=size.people, messages=size.messages, now=time.time())
-        refusals = [
-            Fault(human.refusal, person=human.name(), times=None, reason="suppressed")
-            for kind in (FaultKind.REFUSE_BATCH, FaultKind.REFUSE)
-            for human in told.humans
-            if human.refusal is kind
-        ]
         figures = Figures(seed, changes=told.changes, people=size.people)
         self._faults = figures.faults
         open_up(stack, API_KEY, ACCOUNTS)
@@ -111,7 +106,7 @@ class Chaos:
         stack.take_set_aside()
         self.relay.calls.clear()
 
-        sent = self._tell(told, refusals, Random(seed))
+        sent = self._tell(told, refusals(told), Random(seed))
         letters = stack.take_set_aside()
         known = [one for _, one in sent if one.account is not told.stranger]
 
@@ -121,11 +116,11 @@ class Chaos:
         # Whoever is refused is not there at all.
         refused = {human.name() for human in told.humans if is_refused(human)}
         expected = {who: it for who, it in model.people(known).items() if who[1] not in refused}
-        self._compare_people(figures, expected, model.former_people(known))
+        compare_people(figures, stack.customerio, expected, model.former_people(known))
         _compare_events(
             figures, model.compare_events(known, self._events(), is_refused=is_refused)
         )
-        _compare_letters(figures, letters, model.letters(sent, is_refused=is_refused))
+        compare_letters(figures, letters, model.letters(sent, is_refused=is_refused))
         for letter in letters:
             figures.set_aside[letter.error_type] += 1
 
@@ -142,7 +137,9 @@ class Chaos:
         redriven = self._redrive(mended)
         figures.redriven = len(mended)
         everything = [one for _, one in [*sent, *news]]
-        self._compare_people(figures, model.people(everything), model.former_people(everything))
+        compare_people(
+            figures, stack.customerio, model.people(everything), model.former_people(everything)
+        )
 
         def is_late(one: Sent, human: Human) -> bool:
             return is_refused(human) and one.account is not told.stranger
@@ -150,8 +147,8 @@ class Chaos:
         taken = self._events()
         figures.events = len(taken)
         _compare_events(figures, model.compare_events(everything, taken, is_late=is_late))
-        _compare_letters(
-            figures, stack.take_set_aside(), _refused_again(redriven, mended, everything)
+        compare_letters(
+            figures, stack.take_set_aside(), refused_again(redriven, mended, everything)
         )
 
         figures.messages = len(sent) + len(news) + len(redriven)
@@ -248,31 +245,6 @@ class Chaos:
         fake = self.stack.customerio
         wait_until(lambda: fake.applied()[FaultKind.DELAY] == _count_slow(fake.requests()))
 
-    def _compare_people(
-        self,
-        figures: Figures,
-        expected: Mapping[model.Person, Mapping[str, Any]],
-        former: AbstractSet[model.Person],
-    ) -> None:
-        found = {(one.site_id, name_of(one)): one for one in self.stack.customerio.people()}
-        for who, attributes in expected.items():
-            person = found.pop(who, None)
-            if person is None:
-                figures.lost += 1
-            elif person.attributes != attributes:
-                figures.stale += 1
-            else:
-                continue
-            figures.findings.append(self._explained(who, attributes, person))
-        for who, person in found.items():
-            if who not in former:
-                figures.surplus += 1
-            elif model.is_cleared(person.attributes):
-                continue
-            else:
-                figures.stale += 1
-            figures.findings.append(self._explained(who, {}, person))
-
     def _events(self) -> list[tuple[model.Person, model.Event]]:
         """Return the events that Customer.io has, each with whom it has it of."""
         return [
@@ -280,27 +252,6 @@ class Chaos:
             for person in self.stack.customerio.people()
             for event in person.events
         ]
-
-    def _explained(
-        self, who: model.Person, expected: Mapping[str, Any], found: PersonRecord | None
-    ) -> str:
-        has = found.attributes if found else {}
-        names = {name for name in expected.keys() | has if expected.get(name) != has.get(name)}
-        lines = [f"{who[1]} in {who[0]}: {'nobody' if found is None else 'differs'}"]
-        lines += [
-            f"  {name}: expected {expected.get(name)!r}, found {has.get(name)!r}"
-            for name in sorted(names)
-        ]
-        for update in self.stack.customerio.updates(who[1]):
-            request, entity = update.request, update.entity
-            if request.site_id in {who[0], ""} and entity.action == "identify":
-                said = {name: entity.attributes.get(name) for name in sorted(names)}
-                lines.append(
-                    f"  request {request.number} at {request.time:.3f} for {request.duration:.3f} "
-                    f"s: {request.status} {request.fault or ''} {request.reason} "
-                    f"timestamp {entity.timestamp} {said}"
-                )
-        return "\n".join(lines)
 
 
 @contextmanager
@@ -361,6 +312,19 @@ def _keep_secret(stack: Stack, entries: Mapping[str, Mapping[str, object]]) -> N
 
 def _sites() -> set[str]:
     return {account.site_id for account in ACCOUNTS}
+
+
+def refusals(told: Story) -> list[Fault]:
+    """Return what refuses people for good, in the order in which the fake needs it.
+
+    It applies one fault to a request. So a request is refused as a whole first.
+    """
+    return [
+        Fault(kind, person=human.name(), times=None, reason="suppressed")
+        for kind in (FaultKind.REFUSE_BATCH, FaultKind.REFUSE)
+        for human in told.humans
+        if human.refusal is kind
+    ]
 
 
 _CONFLICTS: Final = re.compile(rb'"(?:overtaken|conflicts)":(\d+)')
@@ -464,6 +428,58 @@ def event_of(event: EventRecord) -> model.Event:
     return event.name, audience["audience_id"], audience["audience_name"], event.timestamp
 
 
+def compare_people(
+    figures: Figures,
+    customerio: FakeCustomerio,
+    expected: Mapping[model.Person, Mapping[str, Any]],
+    former: AbstractSet[model.Person],
+) -> None:
+    """Count who is lost, stale or surplus at Customer.io, and keep what was said of them."""
+    found = {(one.site_id, name_of(one)): one for one in customerio.people()}
+    for who, attributes in expected.items():
+        person = found.pop(who, None)
+        if person is None:
+            figures.lost += 1
+        elif person.attributes != attributes:
+            figures.stale += 1
+        else:
+            continue
+        figures.findings.append(_explained(customerio, who, attributes, person))
+    for who, person in found.items():
+        if who not in former:
+            figures.surplus += 1
+        elif model.is_cleared(person.attributes):
+            continue
+        else:
+            figures.stale += 1
+        figures.findings.append(_explained(customerio, who, {}, person))
+
+
+def _explained(
+    customerio: FakeCustomerio,
+    who: model.Person,
+    expected: Mapping[str, Any],
+    found: PersonRecord | None,
+) -> str:
+    has = found.attributes if found else {}
+    names = {name for name in expected.keys() | has if expected.get(name) != has.get(name)}
+    lines = [f"{who[1]} in {who[0]}: {'nobody' if found is None else 'differs'}"]
+    lines += [
+        f"  {name}: expected {expected.get(name)!r}, found {has.get(name)!r}"
+        for name in sorted(names)
+    ]
+    for update in customerio.updates(who[1]):
+        request, entity = update.request, update.entity
+        if request.site_id in {who[0], ""} and entity.action == "identify":
+            said = {name: entity.attributes.get(name) for name in sorted(names)}
+            lines.append(
+                f"  request {request.number} at {request.time:.3f} for {request.duration:.3f} "
+                f"s: {request.status} {request.fault or ''} {request.reason} "
+                f"timestamp {entity.timestamp} {said}"
+            )
+    return "\n".join(lines)
+
+
 def _compare_events(figures: Figures, difference: model.EventDifference) -> None:
     missing, surplus = difference
     figures.lost += missing.total()
@@ -472,12 +488,13 @@ def _compare_events(figures: Figures, difference: model.EventDifference) -> None
     figures.findings += [f"a surplus event: {one} ({times}x)" for one, times in surplus.items()]
 
 
-def _compare_letters(
+def compare_letters(
     figures: Figures, found: Sequence[SetAside], expected: Counter[model.Letter]
 ) -> None:
+    """Count the letters that are lost or surplus, and keep which they are."""
     counted: Counter[model.Letter] = Counter()
     for letter in found:
-        for serial in _serials(letter.body) or [0]:
+        for serial in serials(letter.body) or [0]:
             counted[letter.source_message_id, letter.error_type, serial] += 1
         if HUSH in letter.body or not letter.error_message:
             figures.surplus += 1
@@ -489,14 +506,15 @@ def _compare_letters(
     figures.findings += [f"set aside: {one} ({times}x)" for one, times in more.items()]
 
 
-def _serials(body: str) -> list[int]:
+def serials(body: str) -> list[int]:
+    """Return which profiles are in a letter; none for a letter that is no message."""
     try:
         return [profile["serial"] for profile in json.loads(body)["user_profiles"]]
     except (ValueError, KeyError, TypeError):
         return []
 
 
-def _refused_again(
+def refused_again(
     ids: Sequence[str], letters: Sequence[SetAside], sent: Iterable[Sent]
 ) -> Counter[model.Letter]:
     """Return what of the letters sent back, with their new ids, has a flaw of its own."""
@@ -508,7 +526,7 @@ def _refused_again(
     return Counter(
         (message_id, flaws[serial], serial)
         for message_id, letter in zip(ids, letters, strict=True)
-        for serial in _serials(letter.body)
+        for serial in serials(letter.body)
         if flaws[serial]
     )
 
