@@ -14,8 +14,8 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run local invoke bench test check format lint types imports template tests chaos fuzz \
-        fmt docs audit \
+.PHONY: help run local invoke bench test check format lint types imports template tests chaos \
+        upgrade fuzz fmt docs audit \
         build deploy lock clean build-ForwarderFunction build-IngressFunction
 .DELETE_ON_ERROR:
 
@@ -72,6 +72,9 @@ tests: tools ## run the tests, with coverage
 
 chaos: tools ## send random changes to a stack while faults are injected, and check the results; SEEDS="1 2" for some
 	$(VENV)/python -m tests.chaos $(SEEDS)
+
+upgrade: tools ## upgrade a deployed stack and roll it back while messages flow: FROM=the version deployed, as `ops status` shows it
+	$(VENV)/python -m tests.upgrade $(FROM)
 
 # libFuzzer prints its seed; FUZZ_FLAGS=-seed=1 sets it. A body that causes a failure is written to
 # .fuzz. Run it again with `PYTHONPATH=. .tools/fuzz/bin/python -m tests.fuzz.fuzz_bodies FILE`.

@@ -62,11 +62,11 @@ _URL_SECRET_NAME: Final = "mparticle/token"  # noqa: S105 - a name
 
 class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
     queue_url: str
-    retry_queue_url: str
     dead_letter_queue_url: str
     function_name: str
     ingress_arn: str
     ingress_url: str
+    retry_queue_url: str = ""  # None in the first versions.
 
 
 class Address(msgspec.Struct, frozen=True):
