@@ -37,7 +37,7 @@ from ops.track_api import CustomerIo
 def smoke_command(
     *, ingress: bool, account: str | None, delete: bool, timeout: int, yes: bool
 ) -> int:
-    """Try a new stack: send a made-up person through it, and remove them again.
+    """Try a new stack: send a made-up person through it, and erase them from the table again.
 
     It follows the message until the table has the person and Customer.io has taken them.
     """

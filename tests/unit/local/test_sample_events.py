@@ -1,4 +1,7 @@
 import json
+import re
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +132,17 @@ def test_every_file_says_what_it_shows(path):
 
     assert sample.description.endswith(".")
     assert sample.records
+
+
+def test_no_two_stories_name_one_audience_differently():
+    folder = Path(__file__).parents[3] / "events"
+    files: defaultdict[str, set[str]] = defaultdict(set)
+    for path in folder.rglob("*.json"):
+        # In an SQS event the messages are texts, with escaped quotes.
+        for audience_id in re.findall(r'audience_id\\*": ?"?(-?\d+)', path.read_text()):
+            # The stories of the ingress are about the same audience.
+            story = path.parent if path.parent != folder else path
+            files[audience_id].add(str(story))
+
+    assert files
+    assert {audience_id: names for audience_id, names in files.items() if len(names) > 1} == {}
