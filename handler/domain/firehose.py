@@ -51,7 +51,12 @@ def account_id(request: object) -> int | None:
     value = account.get("account_id") if isinstance(account, Mapping) else None
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_id = isinstance(value, int) and not isinstance(value, bool) and value in _ACCOUNT_IDS
+    return value if is_id else None
+
+
+# A longer number would make a message group that SQS rejects.
+_ACCOUNT_IDS: Final = range(-(2**63), 2**63)
 
 
 # --- what goes on the queue ---

@@ -62,6 +62,8 @@ def test_anything_else_has_no_request_type(request_) -> None:
         ({"account": {"account_id": 1001}}, 1001),
         ({"account": {"account_id": "1001"}}, 1001),
         ({"account": {"account_id": True}}, None),
+        ({"account": {"account_id": 2**63}}, None),
+        ({"account": {"account_id": -(2**63)}}, -(2**63)),
         ({"account": {"account_id": "many"}}, None),
         ({"account": {}}, None),
         ({"account": None}, None),
