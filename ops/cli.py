@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from handler.errors import ForwarderError
-from ops.commands import credentials, dlq, options, person, smoke, stack
+from ops.commands import audiences, credentials, dlq, options, person, smoke, stack
 from ops.commands.context import ABORTED, OK, UNREACHABLE
 from ops.stack import describe_error
 
@@ -43,6 +43,7 @@ docs/operations.md says what to do for each alarm.
         stack.mapping,
         dlq.dlq,
         person.person,
+        audiences.audiences_command,
         credentials.credentials,
     ],
 )

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from handler.errors import PermanentError
+import msgspec
+
+from handler.domain.message import read_fields
+from handler.errors import MalformedMessageError, PermanentError
 from handler.queue import RETRY_REASON, SOURCE_MESSAGE_ID
 
 MOVED_BY_SQS: Final = "none"
@@ -59,13 +64,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Letters of one error type; `reason` is the reason of the oldest."""
+    """Letters of one error type; `reason` is the reason of the oldest.
+
+    `audiences` has what the messages name, by id; first those that most letters are about.
+    """
 
     error_type: str
     count: int
     oldest_sent_at: float
     reason: str
     source_message_ids: tuple[str, ...]
+    audiences: Mapping[int, str]
 
 
 def group_by_error_type(letters: Iterable[DeadLetter]) -> list[Group]:
@@ -82,10 +91,59 @@ def group_by_error_type(letters: Iterable[DeadLetter]) -> list[Group]:
             source_message_ids=tuple(
                 dict.fromkeys(letter.source_message_id for letter in of_type)
             ),
+            audiences=_audiences(of_type),
         )
         for error_type, of_type in by_type.items()
     ]
     return sorted(groups, key=lambda group: -group.count)
+
+
+def _audiences(letters: Iterable[DeadLetter]) -> dict[int, str]:
+    """Return the names that letters, oldest first, say last of audiences."""
+    counts: Counter[int] = Counter()
+    names: dict[int, str] = {}
+    for letter in letters:
+        named = audiences_in(letter.body)
+        counts.update(named.keys())
+        names |= {audience_id: name for audience_id, name in named.items() if name}
+    return {audience_id: names.get(audience_id, "") for audience_id, _ in counts.most_common()}
+
+
+def audiences_in(body: str) -> dict[int, str]:
+    """Return the audiences that a message names, also in profiles that the function refuses.
+
+    A name is empty if the message has none. What cannot be read names no audience.
+    """
+    try:
+        fields = read_fields(body)
+    except MalformedMessageError:
+        return {}
+    profiles = fields.user_profiles
+    raw = [profiles] if isinstance(profiles, msgspec.Raw) else profiles
+    said: list[Any] = [{"audience_id": fields.audience_id, "audience_name": fields.audience_name}]
+    for each in raw:
+        with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            said += _PROFILE.decode(each).audiences
+    named: dict[int, str] = {}
+    for each in said:
+        with suppress(msgspec.ValidationError):
+            audience = msgspec.convert(each, _Audience, strict=False)
+            # JSON may contain half a surrogate pair: drop it.
+            name = (audience.audience_name or "").encode(errors="ignore").decode()
+            named[audience.audience_id] = name.strip()
+    return named
+
+
+class _Audience(msgspec.Struct):
+    audience_id: int
+    audience_name: str | None = None
+
+
+class _Profile(msgspec.Struct):
+    audiences: list[Any] = []
+
+
+_PROFILE: Final = msgspec.json.Decoder(_Profile)
 
 
 def read_letter(received: Any, *, retry_queue_name: str) -> DeadLetter:

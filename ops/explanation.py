@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from handler.domain.audience import Catalogue
 from handler.domain.update import Identifier
 from handler.table.suspensions import Suspensions
-from ops import mapping, people
+from ops import audiences, mapping, people
 from ops.delivery_log import Delivery, last_delivery
 from ops.logs import read_log
 from ops.masking import masked
@@ -148,7 +148,7 @@ class Explainer:
 
         Raises ValueError if no message has named the audience.
         """
-        catalogues = people.catalogues(self.aws, self.stack, question.keys)
+        catalogues = audiences.catalogues(self.aws, self.stack, question.site_ids)
         text = question.audience
         asked = None if text is None else audience_ids(text, catalogues.values())
         letters = self._letters(question.names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from handler.domain.audience import AudienceUpdate
 from handler.domain.message import RawProfile, read_message
 from handler.domain.profile import read_profile
 from handler.errors import PermanentError
@@ -41,8 +42,20 @@ def summary(body: str, *, now: float) -> dict[str, Any] | str:
         "id": message.message_id,
         "timestamp_ms": message.sent_at_ms,
         "account_id": message.account_id,
+        **_subscription(message.audience),
         "profiles": [_profile(raw) for raw in message.profiles],
     }
+
+
+def _subscription(audience: AudienceUpdate | None) -> dict[str, Any]:
+    if audience is None:
+        return {}
+    said = {
+        "audience_id": audience.audience_id,
+        "audience_name": audience.name,
+        "action": audience.action,
+    }
+    return {"audience": said}
 
 
 def _profile(raw: RawProfile) -> dict[str, Any] | str:

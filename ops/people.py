@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +17,10 @@ from handler.domain.options import DeliveryOptions
 from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
-from handler.table.keys import is_in_workspace, workspace_of
+from handler.table.keys import is_in_workspace
 from handler.table.people import People
-from handler.table.table import Table, open_table
 from ops.stack import NO_DEADLINE
+from ops.table import opened
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
@@ -74,7 +71,7 @@ def find(
     With `former`, return the items of people who had the identifier before. This reads the whole
     table.
     """
-    with _table(aws, stack) as table:
+    with opened(aws, stack) as table:
         keys = _keys(table.people, query, sorted(set(site_ids)), former=former)
         states = table.people.load(keys, consistent=True, deadline=NO_DEADLINE)
     stored = []
@@ -86,17 +83,9 @@ def find(
     return stored
 
 
-def catalogues(aws: Aws, stack: Stack, keys: Collection[str]) -> dict[str, Catalogue]:
-    """Return the audiences of the workspaces that these keys of people belong to, by site id."""
-    with _table(aws, stack) as table:
-        # They are read along with people.
-        table.people.load([*dict.fromkeys(keys)], consistent=True, deadline=NO_DEADLINE)
-        return {site_id: table.audiences.of(site_id) for site_id in map(workspace_of, keys)}
-
-
 def erase(aws: Aws, stack: Stack, key: str) -> None:
     """Delete a person's item; the next message about this person makes a new one."""
-    with _table(aws, stack) as table:
+    with opened(aws, stack) as table:
         table.people.erase(key)
 
 
@@ -114,19 +103,6 @@ def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool
                 raise answer
             keys |= dict.fromkeys(answer)
     return list(keys)
-
-
-@contextmanager
-def _table(aws: Aws, stack: Stack) -> Iterator[Table]:
-    with ThreadPoolExecutor(1) as executor:
-        yield open_table(
-            aws.dynamodb,
-            stack.table_name,
-            executor,
-            backoff=lambda _: 1.0,
-            now=time.time,
-            sleep=time.sleep,
-        )
 
 
 def would_be_sent(state: PersonState) -> list[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console, Group
@@ -14,10 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ops import dead_letters
+from ops.audiences import NamedAudience
 from ops.checks import Check
 from ops.queues import Depth
 from ops.smoke import Step
 from ops.status import Invocations, Status
+
+MOST_AUDIENCES: Final = 3
+"""Audiences that are shown of a group of dead letters."""
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Table:
@@ -144,14 +149,51 @@ def groups(title: str, letter_groups: Sequence[dead_letters.Group], now: float) 
             group.count,
             since(group.oldest_sent_at, now),
             group.reason,
+            _audiences_of(group),
             group.source_message_ids[0],
         )
         for group in letter_groups
     ]
-    columns = ("error type", "count", "oldest", "its reason", "its source message id")
+    columns = ("error type", "count", "oldest", "its reason", "audiences", "its source message id")
     made = table(title, *columns, rows=rows)
     made.columns[-1].no_wrap = True  # so that it can be copied
     return made
+
+
+def _audiences_of(group: dead_letters.Group) -> str:
+    names = [
+        f"{name} ({audience_id})" if name else str(audience_id)
+        for audience_id, name in group.audiences.items()
+    ]
+    more = len(names) - MOST_AUDIENCES
+    shown = names[:MOST_AUDIENCES]
+    return "\n".join([*shown, f"and {more} more"] if more > 0 else shown)
+
+
+def audiences(listed: Sequence[NamedAudience], now: float) -> Group | Text:
+    """Return audiences by workspace."""
+    if not listed:
+        return Text("No message has named an audience yet.")
+    by_site_id: defaultdict[str, list[NamedAudience]] = defaultdict(list)
+    for audience in listed:
+        by_site_id[audience.site_id].append(audience)
+    columns = ("audience", "name", "former names", "removed by mParticle")
+    return Group(
+        *(
+            table(
+                f"Workspace {site_id}",
+                *columns,
+                rows=[_audience_row(audience, now) for audience in theirs],
+            )
+            for site_id, theirs in by_site_id.items()
+        )
+    )
+
+
+def _audience_row(audience: NamedAudience, now: float) -> tuple[object, ...]:
+    former = [f"{each.name}, until {since(each.ended_at, now)}" for each in audience.former_names]
+    removed = "" if audience.removed_at is None else since(audience.removed_at, now)
+    return audience.audience_id, audience.name or "not known", "\n".join(former), removed
 
 
 def pretty(value: Any) -> Text:

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from handler.settings import Settings
-from ops import show
+from ops import credentials_secret, show
 from ops import stack as stacks
 from ops.dead_letter_queue import DeadLetterQueue
 
@@ -80,6 +80,13 @@ class Context:
     def log_level(self) -> str:
         """The least severe level that the deployed function logs."""
         return self._environ.get("POWERTOOLS_LOG_LEVEL", "INFO")
+
+    @cached_property
+    def site_ids(self) -> list[str]:
+        """The workspaces in the secret."""
+        name = self.settings.credentials_secret_name
+        workspaces = credentials_secret.workspaces(self.aws, name).values()
+        return list(dict.fromkeys(workspace.site_id for workspace in workspaces))
 
     @cached_property
     def queue(self) -> DeadLetterQueue:

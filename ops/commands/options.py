@@ -14,6 +14,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _Content = TypeVar("_Content")
 
 reveal = click.option("--reveal", is_flag=True, help="Show personal data.")
+site_id = click.option(
+    "--site-id",
+    multiple=True,
+    help="Workspace; by default all in the secret. Repeat for more.",
+)
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import click
 
+from handler.domain.audience import Audience, Catalogue
 from handler.domain.membership import Stamp, is_member
 from handler.domain.workspace import Workspace
-from ops import credentials_secret, explanation, people, show, show_explanation
+from ops import audiences, credentials_secret, explanation, people, show, show_explanation
 from ops.commands import options
 from ops.commands.context import OK, PROBLEM, Context
 from ops.masking import masked, masked_entity
@@ -29,11 +30,7 @@ _NOT_ERASED: Final = (
 def _query_options(command: options.Command) -> options.Command:
     """Add the options that name a person."""
     for option in (
-        click.option(
-            "--site-id",
-            multiple=True,
-            help="Workspace; by default all in the secret. Repeat for more.",
-        ),
+        options.site_id,
         click.option("--mpid", type=int, help="mParticle's id of the person."),
         click.option("--email", help="The email, of a person without a customer id."),
         click.option("--id", "customer_id", help="The customer id."),
@@ -65,7 +62,9 @@ def person_show(
     """
     context = Context.current()
     stored = _find(context, people.Query(customer_id, email, mpid), site_id)
-    shown = [_describe(person, reveal=reveal) for person in stored]
+    site_ids = {person.site_id for person in stored}
+    catalogues = audiences.catalogues(context.aws, context.stack, site_ids)
+    shown = [_describe(person, catalogues[person.site_id], reveal=reveal) for person in stored]
     context.output(shown, *map(show.pretty, shown) if shown else [_NOBODY])
     return OK if shown else PROBLEM
 
@@ -171,8 +170,7 @@ def _find(
     if [query.customer_id, query.email, query.mpid].count(None) != 2:
         raise click.UsageError("give exactly one of --id, --email and --mpid")
     if not site_id:
-        workspaces = _workspaces(context).values()
-        site_id = list(dict.fromkeys(workspace.site_id for workspace in workspaces))
+        site_id = context.site_ids
     stored = people.find(context.aws, context.stack, query, site_id)
     if stored or query.identifier is None:
         return stored
@@ -180,7 +178,9 @@ def _find(
     return people.find(context.aws, context.stack, query, site_id, former=True)
 
 
-def _describe(person: people.StoredPerson, *, reveal: bool) -> dict[str, Any]:
+def _describe(
+    person: people.StoredPerson, catalogue: Catalogue, *, reveal: bool
+) -> dict[str, Any]:
     state = person.state
     known_as = state.identifier
     identifier = known_as.value if known_as else ""
@@ -197,14 +197,19 @@ def _describe(person: people.StoredPerson, *, reveal: bool) -> dict[str, Any]:
         "version": state.version,
         "newest timestamp sent": show.since(state.timestamp, time.time()),
         "audiences": {
-            str(audience): f"{'in' if is_member(stamp) else 'left'} since {_date(stamp)}"
-            for audience, stamp in sorted(state.memberships.items())
+            str(audience_id): _membership(stamp, catalogue.audiences.get(audience_id))
+            for audience_id, stamp in sorted(state.memberships.items())
         },
         "set or cleared": {name: _date(stamp) for name, stamp in state.set_at.items()},
         "would be sent": [
             entity if reveal else masked_entity(entity) for entity in person.entities
         ],
     }
+
+
+def _membership(stamp: Stamp, audience: Audience | None) -> str:
+    since = f"{'in' if is_member(stamp) else 'left'} since {_date(stamp)}"
+    return f"{audience.name}: {since}" if audience and audience.name else since
 
 
 def _date(stamp: Stamp) -> str:

@@ -1,7 +1,10 @@
 """A stack, its messages and its secrets, as the tests of the operator's tool need them."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from handler.domain.audience import Audience, Catalogue, pack_catalogue
+from handler.table.keys import catalogue_key
 from ops.dead_letters import DeadLetter
 from ops.stack import Stack
 from tests.builders import NOW
@@ -40,3 +43,13 @@ def mapping(queue: str, state: str = "Enabled", *, reports: bool = True) -> dict
         "EventSourceArn": QUEUE_ARNS[queue],
         **types,
     }
+
+
+def put_catalogue(aws: Any, site_id: str, audiences: Mapping[int, Audience]) -> None:
+    """Put the catalogue of a workspace into the table."""
+    item = {
+        "pk": {"S": catalogue_key(site_id)},
+        "version": {"N": "1"},
+        "audiences": {"B": pack_catalogue(Catalogue(1, audiences))},
+    }
+    aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)

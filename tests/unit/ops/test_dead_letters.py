@@ -4,13 +4,16 @@ import pytest
 
 from ops.dead_letters import (
     Selection,
+    audiences_in,
     group_by_error_type,
     read_bodies,
     read_letter,
     to_line,
 )
-from tests.builders import body
+from tests.builders import audience, body, profile
 from tests.unit.ops.builders import letter, text_attributes
+
+SUBSCRIPTION = "audience_subscription_request"
 
 
 def test_a_group_has_the_reason_and_the_time_of_its_oldest_letter() -> None:
@@ -22,6 +25,36 @@ def test_a_group_has_the_reason_and_the_time_of_its_oldest_letter() -> None:
     assert [group.count for group in groups] == [2, 1]
     assert groups[0].oldest_sent_at == 3
     assert groups[0].source_message_ids == ("a", "b")
+
+
+def test_a_group_has_the_audiences_of_its_letters_most_of_them_first() -> None:
+    renamed = audience(12, audience_name="Gold")
+    texts = [body(profile(audience(11), audience(12))), body(profile(renamed)), "no JSON"]
+    letters = [letter(text=text, sent_at=place) for place, text in enumerate(texts)]
+
+    (group,) = group_by_error_type(letters)
+
+    assert [*group.audiences.items()] == [(12, "Gold"), (11, "Audience 11")]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (body({"user_identities": [], "audiences": [audience("11")]}), {11: "Audience 11"}),
+        (body(profile(audience(11, "paint", audience_name=None))), {11: ""}),
+        (
+            body(type="audience_subscription_request", audience_id=11, audience_name=" A "),
+            {11: "A"},
+        ),
+        (body(audience_id=11, audience_name="V\ud800IP"), {11: "VIP"}),
+        (body({"audiences": [{}, 5, {"audience_id": "x"}, audience(12)]}), {12: "Audience 12"}),
+        (body({"audiences": None}, 5, None), {}),
+        (body(user_profiles={"audiences": []}), {}),
+        ("no JSON", {}),
+    ],
+)
+def test_audiences_are_found_in_what_the_function_refuses(text, named) -> None:
+    assert audiences_in(text) == named
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ def test_a_summary_has_types_times_and_audiences_and_nobody_s_data() -> None:
     ]
 
 
+def test_a_subscription_is_summed_up_by_its_audience() -> None:
+    said = {"audience_id": 11, "audience_name": "VIP", "action": "remove"}
+
+    shown = summary(body(type="audience_subscription_request", **said), now=NOW)
+
+    assert isinstance(shown, dict)
+    assert shown["audience"] == said
+    assert shown["profiles"] == []
+
+
 def test_a_profile_that_the_function_refuses_is_summed_up_by_the_reason() -> None:
     hashed = identity("email", "ann@example.com", encoding="sha256")
 

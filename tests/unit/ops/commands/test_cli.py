@@ -15,7 +15,7 @@ from ops.commands.context import UNREACHABLE, Context
 @pytest.mark.parametrize(
     "command",
     [
-        *("", "status", "check", "smoke", "send"),
+        *("", "status", "check", "smoke", "send", "audiences"),
         *("person show", "person explain", "person erase"),
         *("credentials put", "credentials remove", "mapping enable", "mapping disable"),
         *("dlq list", "dlq show", "dlq redrive", "dlq save", "dlq purge"),

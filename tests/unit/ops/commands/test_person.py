@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from handler.domain.audience import Audience
 from handler.domain.state_codec import pack
 from handler.domain.update import Identifier, person_key
 from ops.commands.context import ABORTED, OK, PROBLEM
 from tests.builders import profile_of, state
-from tests.unit.ops.builders import STACK
+from tests.unit.ops.builders import STACK, put_catalogue
 from tools.template import table_schema
 
 OF_SITE_A = ("--site-id", "site-a", "--id", "42")
@@ -58,6 +59,17 @@ def test_a_person_is_shown_by_a_former_identifier_that_is_not_cleared_yet(ops, w
     assert person["known as"] == {"id": "42"}
     assert person["known as before, not cleared yet"] == [{"email": "ann@example.com"}]
     assert READS_ALL in ended.err
+
+
+def test_an_audience_is_shown_by_its_name(ops, workspaces, aws) -> None:
+    before = json.loads(ops("person", "show", *OF_SITE_A, "--json").out)
+    put_catalogue(aws, "site-a", {11: Audience("Gold", 20, {"VIP": 20})})
+
+    after = json.loads(ops("person", "show", *OF_SITE_A, "--json").out)
+
+    (unnamed,), (named,) = (list(each[0]["audiences"].values()) for each in (before, after))
+    assert unnamed.startswith("in since ")
+    assert named == f"Gold: {unnamed}"
 
 
 def test_an_email_is_shown_only_if_it_is_to_be_revealed(ops, workspaces) -> None:
