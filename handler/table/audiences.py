@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from handler.clock import Deadline, Now
@@ -24,21 +24,25 @@ from handler.table.keys import catalogue_key
 TTL_S: Final = 60
 """How long a catalogue is used before it is read again, in seconds."""
 
-MAX_BYTES: Final = 380_000
-"""The largest catalogue to write, some 8,000 audiences: an item in DynamoDB has at most 400 kB."""
+FULL_BYTES: Final = 380_000
+"""A catalogue as large as this takes no more audiences; some 8,000 fit."""
+
+MAX_BYTES: Final = 400_000
+"""A full catalogue takes names of its audiences up to this: DynamoDB's limit is 409,600 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     catalogue: Catalogue | RetryableError
     read_at: float
+    is_full: bool = False
 
 
 class Audiences:
     """The catalogues. Safe to use from several threads."""
 
     def __init__(self, items: Items, *, now: Now, on_full: Callable[[int], None]) -> None:
-        """Begin empty; `on_full` gets the number of audiences if they are too many to write."""
+        """Begin empty; `on_full` gets the number of audiences that a full catalogue would have."""
         self._items = items
         self._now = now
         self._on_full = on_full
@@ -67,7 +71,7 @@ class Audiences:
         failure: RetryableError = OutOfTimeError("no time left to write the catalogue")
         for _ in self._items.batches.rounds(deadline):
             catalogue = self.of(site_id)
-            learned = catalogue.learn(updates)
+            learned = self._learned(site_id, catalogue, updates)
             if learned is catalogue:
                 return
             match self._save(site_id, learned, deadline):
@@ -120,17 +124,28 @@ class Audiences:
         read_at = self._now() if isinstance(read, Catalogue) else -math.inf
         self._known[site_id] = _Known(read, read_at)
 
+    def _learned(
+        self, site_id: str, catalogue: Catalogue, updates: Collection[AudienceUpdate]
+    ) -> Catalogue:
+        """Return a catalogue with what is new; a full one takes no more audiences."""
+        if not self._known[site_id].is_full:
+            learned = catalogue.learn(updates)
+            if _fits(learned, catalogue, FULL_BYTES):
+                return learned
+            self._on_full(len(learned.audiences))
+            # Until it is read again.
+            self._known[site_id] = replace(self._known[site_id], is_full=True)
+        learned = catalogue.learn(
+            update for update in updates if update.audience_id in catalogue.audiences
+        )
+        return learned if _fits(learned, catalogue, MAX_BYTES) else catalogue
+
     def _save(
         self, site_id: str, catalogue: Catalogue, deadline: Deadline
     ) -> RetryableError | None:
         """Write the next version of a catalogue; return why it was not written."""
         before = catalogue.version - 1
         packed = pack_catalogue(catalogue)
-        if len(packed) > MAX_BYTES:
-            self._on_full(len(catalogue.audiences))
-            # This environment uses the new names all the same.
-            self._keep(site_id, Catalogue(before, catalogue.audiences))
-            return None
         key = catalogue_key(site_id)
         fields: list[dict[str, Any]] = [{"N": str(catalogue.version)}, {"B": packed}]
         statement: dict[str, Any] = {
@@ -143,6 +158,10 @@ class Audiences:
         if not failures:
             self._keep(site_id, catalogue)
         return failures.get(key)
+
+
+def _fits(learned: Catalogue, known: Catalogue, size: int) -> bool:
+    return learned is known or len(pack_catalogue(learned)) <= size
 
 
 def _catalogue(read: Item | RetryableError | None) -> Catalogue | RetryableError:

@@ -38,7 +38,7 @@ def open_table(
     """Return a table by its name; nothing is read yet.
 
     `backoff` gives the seconds before a round of calls, from 1; `on_full` gets the number of
-    audiences of a catalogue that is too large to be written.
+    audiences that a full catalogue would have.
     """
     items = Items(dynamodb, name, Batches(executor, backoff, sleep))
     audiences = Audiences(items, now=now, on_full=on_full)

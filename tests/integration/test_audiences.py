@@ -12,7 +12,7 @@ import pytest
 
 from handler.domain.audience import Audience, AudienceUpdate, Catalogue, pack_catalogue
 from handler.errors import UnavailableError, UnreadableStateError
-from handler.table.audiences import MAX_BYTES, TTL_S
+from handler.table.audiences import FULL_BYTES, TTL_S
 from handler.table.keys import catalogue_key
 from handler.table.table import Table, open_table
 from tests.builders import NOW, deadline, state
@@ -273,35 +273,61 @@ def test_a_version_that_is_older_than_the_known_one_is_passed_over(real) -> None
 
 
 LONG = "x" * 900
+NEW = [AudienceUpdate(-key, 20, LONG) for key in range(1, 20)]
 
 
-def test_a_catalogue_may_be_as_large_as_an_item(real, full) -> None:
+def many(size: int) -> list[AudienceUpdate]:
+    """Return the names of as many audiences as make a catalogue a little smaller than a size."""
+    return [AudienceUpdate(key, 10, f"{key:04}{LONG}") for key in range(size // 930)]
+
+
+def test_a_catalogue_may_be_almost_as_large_as_an_item(real, full) -> None:
     opened, other = real(), real()
-    fitting = MAX_BYTES // 930
-    news = [AudienceUpdate(key, 10, f"{key:04}{LONG}") for key in range(fitting)]
 
-    opened.audiences.learn(SITE, news, **PLENTY)
+    opened.audiences.learn(SITE, many(FULL_BYTES), **PLENTY)
 
     load(other)
-    assert len(names(other)) == fitting
+    assert len(names(other)) == len(many(FULL_BYTES))
     assert full == []
 
 
-def test_a_full_catalogue_takes_no_more_and_this_environment_uses_the_names(real, full) -> None:
+def test_a_full_catalogue_takes_names_of_its_audiences_and_no_more_audiences(real, full) -> None:
     opened, other = real(), real()
-    learn(opened, "VIP")
-    too_many = MAX_BYTES // len(LONG) + 1
-    news = [AudienceUpdate(key, 20, f"{key:04}{LONG}") for key in range(too_many)]
+    opened.audiences.learn(SITE, many(FULL_BYTES), **PLENTY)
+    renamed = AudienceUpdate(11, 20, f"renamed {LONG}")
 
     for _ in range(2):
-        opened.audiences.learn(SITE, news, **PLENTY)
+        opened.audiences.learn(SITE, [*NEW, renamed], **PLENTY)
 
-    assert full == [too_many]
-    assert len(names(opened)) == too_many
     load(other)
-    assert names(other) == {11: "VIP"}
-    verify(opened)
-    assert len(names(opened)) == too_many
+    assert names(other)[11] == renamed.name
+    assert min(names(other)) == 0
+    assert full[0] == len(many(FULL_BYTES)) + len(NEW)
+
+
+def test_a_full_catalogue_is_reported_until_it_is_read_again(real, clock, full) -> None:
+    opened = real()
+    opened.audiences.learn(SITE, many(FULL_BYTES), **PLENTY)
+
+    for _ in range(3):
+        opened.audiences.learn(SITE, NEW, **PLENTY)
+    assert len(full) == 1
+
+    clock.now += TTL_S + 1
+    load(opened)
+    opened.audiences.learn(SITE, NEW, **PLENTY)
+    assert len(full) == 2
+
+
+def test_nothing_is_written_that_dynamodb_would_refuse(real, full) -> None:
+    opened, other = real(), real()
+    opened.audiences.learn(SITE, many(FULL_BYTES), **PLENTY)
+    renamed = [AudienceUpdate(key, 20, f"renamed {LONG}") for key in range(100)]
+
+    opened.audiences.learn(SITE, renamed, **PLENTY)
+
+    load(other)
+    assert names(other)[11] == f"0011{LONG}"
 
 
 def test_a_catalogue_of_a_table_that_is_not_there_is_retryable(dynamodb) -> None:
