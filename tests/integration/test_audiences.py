@@ -267,7 +267,7 @@ def test_a_version_that_is_older_than_the_known_one_is_passed_over(real) -> None
         "audiences": {"B": pack_catalogue(Catalogue(1, {11: Audience("VIP", 10)}))},
     }
 
-    opened.audiences.note(SITE, lagging)
+    opened.audiences.remember(SITE, lagging)
 
     assert opened.audiences.of(SITE) is known
 
