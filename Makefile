@@ -64,11 +64,11 @@ template: .venv/.done .tools/sam/.done ## check the stack's template
 	$(VENV)/cfn-lint --include-checks I --template template.yaml
 	$(SAM) validate --region us-east-1
 
-# One worker more than processors: one runs the end-to-end tests, which mostly wait.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two workers more than processors: three have a stack each to test, for which they mostly wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 tests: tools ## run the tests, with coverage
-	$(VENV)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov
+	$(VENV)/pytest --numprocesses $(WORKERS) --cov
 
 chaos: tools ## send random changes to a stack while faults are injected, and check the results; SEEDS="1 2" for some
 	$(VENV)/python -m tests.chaos $(SEEDS)

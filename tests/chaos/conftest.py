@@ -12,7 +12,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.chaos)
-            item.add_marker(pytest.mark.xdist_group("chaos"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""One deployed stack for all end-to-end tests; each finds its people and queues empty."""
+"""A deployed stack for the end-to-end tests; each finds its people and queues empty."""
 
 import pytest
 
