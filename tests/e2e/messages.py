@@ -34,7 +34,8 @@ def of_profile(mpid: int, email: str, audience_id: int = 30001, action: str = "a
 
 
 def _message(profile: dict[str, Any], audience_id: int, action: str) -> str:
-    audience = {"audience_id": audience_id, "audience_name": "Tested", "action": action}
+    name = f"Tested {audience_id}"
+    audience = {"audience_id": audience_id, "audience_name": name, "action": action}
     return json.dumps(
         {
             "type": "audience_membership_change_request",

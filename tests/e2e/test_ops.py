@@ -277,19 +277,19 @@ def test_it_is_explained_why_a_person_is_not_in_an_audience(stack, ops, ops_tabl
     stack.send([join(customer_id)])
     refuse(stack, refused)
 
-    status, found = ops("person", "explain", "--id", customer_id, "--audience", "tested")
+    status, found = ops("person", "explain", "--id", customer_id, "--audience", "tested 30001")
     with_letter, of_refused = ops("person", "explain", "--id", refused)
     _, shown = ops_table("person", "explain", "--id", customer_id, "--audience", "30001")
 
     assert (status, with_letter) == (0, PROBLEM)
     (person,) = found["people"]
     (membership,) = person["memberships"]
-    assert (membership["name"], membership["is_member"]) == ("Tested", True)
+    assert (membership["name"], membership["is_member"]) == ("Tested 30001", True)
     assert (found["log_level"], person["delivery"]) == ("INFO", None)
     assert found["waiting"]["mappings"] == {"queue": "Enabled", "retry queue": "Enabled"}
     (letter,) = of_refused["letters"]["naming"]
     assert (letter["error_type"], letter["account_id"]) == ("RejectedByCustomerIo", 1001)
-    assert "They are in audience 30001 (Tested)" in shown
+    assert "They are in audience 30001 (Tested 30001)" in shown
     assert customer_id not in shown + json.dumps(found)
 
 
