@@ -6,20 +6,15 @@ message.py can read each body.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from handler.domain.change_messages import cut, to_json
 from handler.domain.dead_letter import NOT_FOR_SQS, whole_body, with_profiles, write_head
 from handler.domain.message import MessageFields, MessageType
-from handler.domain.packing import packed
 from handler.errors import MalformedMessageError
-
-MAX_PART_BYTES: Final = 60_000
-"""The size of the messages that a large request is cut into. SQS charges by 64 KiB, so smaller
-messages cost more. In larger ones, more profiles are retried because of another."""
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
 """SQS's limit on a message."""
@@ -86,7 +81,7 @@ def parts(request: object) -> Parts:
     profiles = fields.get("user_profiles")
     if kind is not RequestType.MEMBERSHIP_CHANGE or not isinstance(profiles, list | None):
         # Without a list of profiles, a request cannot be cut.
-        body = whole_body(_to_json(request))
+        body = whole_body(to_json(request))
         if len(body.encode()) > MAX_MESSAGE_BYTES:
             raise _too_large("$")
         return Parts([body])
@@ -99,24 +94,13 @@ def parts(request: object) -> Parts:
         )
     )
     overhead = len(with_profiles(head, "[]"))
-    texts = [_to_json(profile) for profile in profiles or ()]
+    texts = [to_json(profile) for profile in profiles or ()]
     fitting = [text for text in texts if overhead + len(text) <= MAX_MESSAGE_BYTES]
-    bodies = [
-        with_profiles(head, f"[{','.join(group)}]")
-        # A comma goes before each text but the first.
-        for group in packed(
-            fitting, lambda text: len(text) + 1, max_size=MAX_PART_BYTES - overhead + 1
-        )
-    ]
+    bodies = [*cut(head, fitting)]
     if len(fitting) == len(texts):
         return Parts(bodies)
     place = next(n for n, text in enumerate(texts) if overhead + len(text) > MAX_MESSAGE_BYTES)
     return Parts(bodies, _too_large(f"$.user_profiles[{place}]"))
-
-
-# It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved. NaN and
-# Infinity are preserved too; the forwarder rejects the profiles that contain them.
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def as_it_came(body: bytes) -> str:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain import firehose
+from handler.domain.change_messages import MAX_PART_BYTES
 from handler.domain.dead_letter import whole_body
 from handler.domain.firehose import (
     FIREHOSE_VERSION,
     MAX_MESSAGE_BYTES,
-    MAX_PART_BYTES,
     RequestType,
 )
 from handler.domain.message import read_message
