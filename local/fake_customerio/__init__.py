@@ -1,13 +1,14 @@
 """A fake Customer.io: its Track API on loopback, in a process of its own.
 
     people         the people, and how an update changes them
+    removals       who was deleted or suppressed
     track          reads requests, checks limits, and writes answers
     faults         the faults that a test plans
     journal        the latest requests
-    state          the four together, and the accounts
+    state          people, journal and faults together, and the accounts
     server         the Track API on HTTP
     control        the endpoint for tests, and page.html for people
     process        starts the server from Python, and talks to it
 
-The first four know nothing of HTTP.
+All but the last three know nothing of HTTP.
 """

@@ -3,6 +3,7 @@
 | request | |
 | --- | --- |
 | `GET /control/people?site_id=&search=&limit=` | the people, the last updated at the end |
+| `GET /control/removals?limit=` | who was deleted or suppressed, the last removed at the end |
 | `GET /control/requests?limit=` | the requests, oldest first |
 | `GET /control/updates?person=` | the entities of a person in the latest requests, oldest first |
 | `GET`, `POST`, `DELETE /control/faults` | the planned faults; plan one more; forget all |
@@ -46,6 +47,7 @@ class Control:
         """Return the routes."""
         return [
             web.get("/control/people", self._get_people),
+            web.get("/control/removals", self._get_removals),
             web.get("/control/requests", self._get_requests),
             web.get("/control/updates", self._get_updates),
             web.get("/control/faults", self._get_faults),
@@ -63,6 +65,10 @@ class Control:
             request.query.get("site_id"), request.query.get("search", "")
         )
         return _json({"total": len(people), "people": people[-_limit(request) :]})
+
+    async def _get_removals(self, request: web.Request) -> web.Response:
+        removed = self._state.session.people.removals.people()
+        return _json({"total": len(removed), "people": removed[-_limit(request) :]})
 
     async def _get_requests(self, request: web.Request) -> web.Response:
         journal = self._state.session.journal

@@ -14,6 +14,11 @@ If the documentation does not say what happens, the fake does this:
 * An update or an event of an unknown `cio_id` is ignored. Any other event of an unknown person
   creates the person.
 * An event whose id was taken before, of whomever in the workspace, is ignored.
+* A deletion blocks nothing, and no timestamp delays or prevents it: the next update creates the
+  person anew.
+* Suppressing a person deletes it and suppresses its id and its email. Whatever names a suppressed
+  identifier is ignored; a suppressed value among the attributes is dropped, and the rest applied.
+* Unsuppressing one of a person's identifiers unsuppresses the other too, and brings nobody back.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
+
+from local.fake_customerio.removals import Removal, Removals, RemovedPerson, identifier_key
 
 _NAMES = ("id", "email")
 
@@ -42,7 +49,7 @@ class Entity(msgspec.Struct, frozen=True):
     """One change or event of one person, as in the v2 API; `name` and `id` are an event's."""
 
     type: Literal["person"]
-    action: Literal["identify", "delete", "event"]
+    action: Literal["identify", "delete", "suppress", "unsuppress", "event"]
     identifiers: dict[str, str]
     attributes: dict[str, Any] = {}
     timestamp: int | None = None
@@ -82,6 +89,7 @@ class People:
     def __init__(self, ordering: Ordering = Ordering.UPDATES) -> None:
         """Start with nobody."""
         self.ordering = ordering
+        self.removals = Removals()
         self._records: dict[str, PersonRecord] = {}
         self._known_as: dict[tuple[str, str, str], str] = {}
         self._event_ids: set[tuple[str, str]] = set()
@@ -89,14 +97,23 @@ class People:
 
     def apply(self, site_id: str, entity: Entity) -> None:
         """Apply one change or event; an older change or a double is ignored without an error."""
+        if entity.action == "unsuppress":
+            self.removals.forget(site_id, entity.identifiers)
+            return
+        if any(self._is_suppressed(site_id, *name) for name in entity.identifiers.items()):
+            return
         known = self._find(site_id, entity)
-        if entity.action == "event":
-            self._add_event(site_id, entity, known)
-            return
-        if entity.action == "delete":
-            if known:
-                self._forget(known)
-            return
+        match entity.action:
+            case "event":
+                self._add_event(site_id, entity, known)
+            case "delete":
+                self._remove(site_id, entity, known, Removal.DELETED)
+            case "suppress":
+                self._remove(site_id, entity, known, Removal.SUPPRESSED)
+            case _:
+                self._identify(site_id, entity, known)
+
+    def _identify(self, site_id: str, entity: Entity, known: PersonRecord | None) -> None:
         if known is None and ("cio_id" in entity.identifiers or entity.attributes.get("_update")):
             return
         person = known or self._add(site_id)
@@ -108,6 +125,7 @@ class People:
             kind: value
             for kind, value in names.items()
             if self._owner(site_id, kind, value) in (None, person.cio_id)
+            and not self._is_suppressed(site_id, kind, value)
         }
         changes = {
             name: value
@@ -129,6 +147,18 @@ class People:
         event = EventRecord(entity.name, entity.id, entity.timestamp, entity.attributes)
         self._forget(person)
         self._keep(replace(person, events=(*person.events, event)))
+
+    def _remove(
+        self, site_id: str, entity: Entity, known: PersonRecord | None, removal: Removal
+    ) -> None:
+        if known:
+            self._forget(known)
+        if known or removal is Removal.SUPPRESSED:
+            identifiers = known.identifiers if known else entity.identifiers
+            self.removals.add(RemovedPerson(site_id, identifiers, removal))
+
+    def _is_suppressed(self, site_id: str, kind: str, value: str) -> bool:
+        return self.removals.is_suppressed(site_id, kind, value)
 
     def _in_order(self, entity: Entity, person: PersonRecord) -> Entity | None:
         """Return the part of an update that is not outdated; None if all of it is."""
@@ -161,13 +191,14 @@ class People:
         return next((self._records[owner] for owner in owners if owner), None)
 
     def _owner(self, site_id: str, kind: str, value: str) -> str | None:
-        return self._known_as.get((site_id, kind, _folded(kind, value)))
+        return self._known_as.get(identifier_key(site_id, kind, value))
 
     def _add(self, site_id: str) -> PersonRecord:
         return PersonRecord(site_id, identifiers={}, cio_id=f"c10{next(self._numbers):06x}")
 
     def _keep(self, person: PersonRecord) -> None:
         self._records[person.cio_id] = person
+        self.removals.forget(person.site_id, person.identifiers)
         self._known_as |= dict.fromkeys(_keys(person), person.cio_id)
 
     def _forget(self, person: PersonRecord) -> None:
@@ -204,11 +235,7 @@ def _names(entity: Entity) -> dict[str, str]:
 
 def _keys(person: PersonRecord) -> Iterator[tuple[str, str, str]]:
     for kind, value in (person.identifiers | {"cio_id": person.cio_id}).items():
-        yield person.site_id, kind, _folded(kind, value)
-
-
-def _folded(kind: str, value: str) -> str:
-    return value.lower() if kind == "email" else value
+        yield identifier_key(person.site_id, kind, value)
 
 
 def _is_older(timestamp: int | None, newest: int | None) -> bool:

@@ -21,6 +21,7 @@ import urllib3
 from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.journal import RequestRecord
 from local.fake_customerio.people import Entity, Ordering, PersonRecord
+from local.fake_customerio.removals import RemovedPerson
 
 _PROJECT = Path(__file__).parents[2]
 _SECONDS_TO_STOP = 5.0
@@ -32,6 +33,10 @@ class _Address(msgspec.Struct):
 
 class _People(msgspec.Struct):
     people: list[PersonRecord]
+
+
+class _Removals(msgspec.Struct):
+    people: list[RemovedPerson]
 
 
 class Update(msgspec.Struct):
@@ -90,6 +95,10 @@ class FakeCustomerio:
         """Return the people of one workspace, or of all, the last updated at the end."""
         query = {} if site_id is None else {"site_id": site_id}
         return msgspec.json.decode(self._ask("GET", "/people", query), type=_People).people
+
+    def removed(self) -> list[RemovedPerson]:
+        """Return who was deleted or suppressed and is not back, the last removed at the end."""
+        return msgspec.json.decode(self._ask("GET", "/removals"), type=_Removals).people
 
     def requests(self) -> list[RequestRecord]:
         """Return the last 10,000 requests, oldest first."""

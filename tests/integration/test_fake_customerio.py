@@ -19,6 +19,7 @@ from handler.domain.options import DeliveryOptions
 from local.fake_customerio.faults import Fault, FaultKind
 from local.fake_customerio.people import EventRecord, Ordering, PersonRecord
 from local.fake_customerio.process import FakeCustomerio
+from local.fake_customerio.removals import Removal, RemovedPerson
 from tests.builders import NOW, audience, body, deadline, message, profile
 from tests.stand_ins.forwarder import forwarder
 from tests.stand_ins.ports import MemoryPeople, RecordingTelemetry
@@ -82,6 +83,12 @@ def event(person: str = "p1", /, **fields: object) -> dict[str, Any]:
     return identify(person) | {"action": "event", "name": "Opened"} | fields
 
 
+def act(action: str, person: str = "p1", /) -> dict[str, Any]:
+    """Return the entity that deletes, suppresses or unsuppresses a person."""
+    name = {"email" if "@" in person else "id": person}
+    return {"type": "person", "action": action, "identifiers": name}
+
+
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
@@ -125,8 +132,7 @@ def test_one_entity_is_identified(fake) -> None:
 def test_a_deleted_person_is_unknown(fake) -> None:
     send_batch(fake, identify("p1"), identify("p2"))
 
-    delete = {"type": "person", "action": "delete", "identifiers": {"id": "p1"}}
-    answer = send(fake, ENTITY, delete)
+    answer = send(fake, ENTITY, act("delete", "p1"))
 
     assert answer.status == 200
     assert ids(fake) == ["p2"]
@@ -322,6 +328,78 @@ def test_a_forwarder_that_creates_nobody_updates_who_is_there(fake) -> None:
     assert len([name for name in only_person(fake).attributes if name.startswith("In ")]) == 400
 
 
+# Removals
+
+
+def removed(removal: Removal, **identifiers: str) -> RemovedPerson:
+    return RemovedPerson(SITE, identifiers, removal)
+
+
+def test_a_deletion_is_remembered_until_an_update_creates_the_person_anew(fake) -> None:
+    send_batch(fake, identify("p1", timestamp=9, email="ann@example.com", plan="gold"))
+
+    answer = send_batch(fake, act("delete", "Ann@example.com"), act("delete", "nobody"))
+
+    assert (answer.status, answer.json()) == (200, {})
+    assert fake.people() == []
+    assert fake.removed() == [removed(Removal.DELETED, id="p1", email="ann@example.com")]
+
+    send_batch(fake, identify("ann@example.com", timestamp=5))
+
+    assert only_person(fake).attributes == {}
+    assert fake.removed() == []
+
+
+def test_suppression_deletes_the_person_and_ignores_what_names_its_id_or_email(fake) -> None:
+    send_batch(fake, identify("p1", email="ann@example.com"), identify("p2"))
+
+    answer = send_batch(
+        fake,
+        act("suppress", "p1"),
+        identify("p1"),
+        identify("ANN@example.com"),
+        event("p1"),
+        act("delete", "p1"),
+    )
+
+    assert (answer.status, answer.json()) == (200, {})
+    assert ids(fake) == ["p2"]
+    assert fake.removed() == [removed(Removal.SUPPRESSED, id="p1", email="ann@example.com")]
+
+
+def test_an_unknown_identifier_is_suppressed_in_its_workspace_only(fake) -> None:
+    send_batch(fake, act("suppress", "p1"), identify("p1"))
+    send(fake, ENTITY, identify("p1"), site_id=OTHER_SITE, api_key=OTHER_KEY)
+
+    assert only_person(fake).site_id == OTHER_SITE
+    assert fake.removed() == [removed(Removal.SUPPRESSED, id="p1")]
+
+
+def test_a_suppressed_email_among_the_attributes_is_dropped_alone(fake) -> None:
+    send_batch(
+        fake, act("suppress", "ann@example.com"), identify("p1", email="Ann@example.com", age=7)
+    )
+
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {"age": 7}, updates=1)
+
+
+def test_unsuppressing_one_identifier_frees_both_and_brings_nobody_back(fake) -> None:
+    send_batch(fake, identify("p1", email="ann@example.com", plan="gold"), act("suppress"))
+
+    send_batch(fake, act("unsuppress", "ann@example.com"))
+
+    assert (fake.people(), fake.removed()) == ([], [])
+    send_batch(fake, identify("p1"))
+    assert only_person(fake) == PersonRecord(SITE, {"id": "p1"}, {}, updates=1)
+
+
+def test_a_deleted_person_may_be_suppressed_later(fake) -> None:
+    send_batch(fake, identify("p1"), act("delete"), act("suppress"), identify("p1"))
+
+    assert fake.removed() == [removed(Removal.SUPPRESSED, id="p1")]
+    assert fake.people() == []
+
+
 # Events
 
 
@@ -363,7 +441,7 @@ def test_events_without_an_id_are_all_kept_in_their_order(fake) -> None:
 
 REFUSED = {
     "type": (identify() | {"type": "object"}, "type"),
-    "action": (identify() | {"action": "suppress"}, "action"),
+    "action": (identify() | {"action": "merge"}, "action"),
     "event without a name": (event(name=" "), "name"),
     "long event name": (event(name="é" * 50 + "x"), "name"),
     "event id that is no ULID": (event(id="8" + "0" * 25), "id"),
@@ -740,12 +818,13 @@ def test_the_updates_of_a_person_are_returned_with_their_requests(fake) -> None:
 
 def test_a_reset_forgets_people_requests_and_faults(fake) -> None:
     fake.misbehave(Fault(FaultKind.STATUS, path=REGION, times=None))
-    send_batch(fake, identify())
+    send_batch(fake, identify(), act("suppress", "p2"))
     send(fake, REGION, method="GET")
 
     fake.reset()
 
     assert (fake.people(), fake.requests(), fake.faults(), fake.applied()) == ([], [], [], {})
+    assert fake.removed() == []
     assert send(fake, REGION, method="GET").status == 200
 
 
