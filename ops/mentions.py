@@ -82,6 +82,7 @@ def _profile(content: Any) -> Profile:
         email=_identity(named, "email"),
         changes=(),
         attributes={},
+        person_hash=_person_hash(fields.get("person_hash")),
     )
 
 
@@ -92,6 +93,10 @@ def _identity(identities: Iterable[Any], kind: str) -> str | None:
             if isinstance(value, str | int) and str(value).strip():
                 return str(value).strip()
     return None
+
+
+def _person_hash(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _mpid(value: Any) -> int | None:

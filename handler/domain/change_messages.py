@@ -26,6 +26,7 @@ class Change(msgspec.Struct, frozen=True):
     """One person entering or leaving one audience.
 
     `at_ms`: Unix milliseconds. `identities`: raw values by mParticle's type, such as `customer`.
+    `person_hash`: the hash in the key of the person's item, if the MPID is not known.
     """
 
     at_ms: int
@@ -34,6 +35,7 @@ class Change(msgspec.Struct, frozen=True):
     is_member: bool
     identities: Mapping[str, str]
     mpid: int | None = None
+    person_hash: str | None = None
 
 
 def change_messages(
@@ -71,8 +73,8 @@ def cut(head: str, profiles: Iterable[str]) -> Iterator[str]:
 
 
 def _profile(change: Change) -> dict[str, Any]:
-    profile: dict[str, Any] = {} if change.mpid is None else {"mpid": change.mpid}
-    return profile | {
+    named = {"mpid": change.mpid, "person_hash": change.person_hash}
+    return {name: value for name, value in named.items() if value is not None} | {
         "user_identities": [
             {"type": kind, "encoding": "raw", "value": value}
             for kind, value in change.identities.items()

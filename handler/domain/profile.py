@@ -7,7 +7,7 @@ wrong, and never contain a value from it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Profile(msgspec.Struct, frozen=True):
     """One profile of one message.
 
     `attributes`: the user attributes of its audiences, by mParticle's key; None clears one.
+    `person_hash`: the hash in the key of the person's item, from senders that have no MPID.
     """
 
     mpid: int | None
@@ -44,6 +45,7 @@ class Profile(msgspec.Struct, frozen=True):
     email: str | None
     changes: tuple[MembershipChange, ...]
     attributes: Mapping[str, AttributeValue | None]
+    person_hash: str | None = None
 
 
 def read_profile(raw: RawProfile) -> Profile:
@@ -67,6 +69,7 @@ def read_profile(raw: RawProfile) -> Profile:
         email=email,
         changes=tuple(_changes(profile.audiences or ())),
         attributes=_attributes(profile.audiences or ()),
+        person_hash=profile.person_hash,
     )
 
 
@@ -92,6 +95,7 @@ class _Audience(msgspec.Struct):
 
 class _Profile(msgspec.Struct):
     mpid: int | None = None
+    person_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
     user_identities: list[_UserIdentity | None] | None = None
     audiences: list[_Audience] | None = None
 

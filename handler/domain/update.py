@@ -116,8 +116,11 @@ def _identifier(profile: Profile, at_ms: int) -> Identifier | None:
 def person_key(site_id: str, profile: Profile) -> str:
     """Return the key of a person's item: the workspace, and a hash of the MPID, id or email.
 
-    Without an MPID the customer id names the person, else the email in lower case.
+    Without an MPID the customer id names the person, else the email in lower case. A profile may
+    have the hash itself.
     """
+    if profile.person_hash is not None:
+        return f"{site_id}#{profile.person_hash}"
     if profile.mpid is not None:
         name = f"mpid:{profile.mpid}"
     elif profile.customer_id is not None:

@@ -55,6 +55,14 @@ def test_a_person_is_named_by_an_mpid_that_only_the_key_is_known_of() -> None:
     assert not known.are_in(body(profile(mpid="78", customer_id="43")))
 
 
+def test_a_person_is_named_by_the_hash_in_the_key() -> None:
+    known = Names.of(SITES, ["site-b#" + "0a" * 32], [])
+
+    assert known.are_in(body(profile(customer_id="43", person_hash="0a" * 32)))
+    assert not known.are_in(body(profile(customer_id="43", person_hash="0b" * 32)))
+    assert not known.are_in(body(profile(customer_id="43", person_hash=["0a" * 32])))
+
+
 @pytest.mark.parametrize(
     ("refused", "query"),
     [

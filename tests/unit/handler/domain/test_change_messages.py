@@ -22,6 +22,7 @@ CHANGES = st.lists(
         is_member=st.booleans(),
         identities=IDENTITIES,
         mpid=st.none() | st.integers(1, 2**64 - 1),
+        person_hash=st.none() | st.just("0a" * 32),
     )
 )
 
@@ -31,7 +32,13 @@ def read(body: str) -> Counter[tuple[object, ...]]:
     assert (message.account_id, message.message_id) == (1001, "some-id")
     profiles = [read_profile(raw) for raw in message.profiles]
     return Counter(
-        (message.sent_at_ms, profile.mpid, profile.customer_id, *profile.changes)
+        (
+            message.sent_at_ms,
+            profile.mpid,
+            profile.person_hash,
+            profile.customer_id,
+            *profile.changes,
+        )
         for profile in profiles
     )
 
@@ -47,6 +54,7 @@ def test_any_changes_are_read_back_from_their_messages(changes: list[Change]) ->
             (
                 change.at_ms,
                 change.mpid,
+                change.person_hash,
                 change.identities["customer"].strip(),
                 _as_read(change),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -177,6 +178,13 @@ def test_the_key_names_the_workspace_and_hides_the_person() -> None:
 
     assert len(keys) == 4
     assert all(len(key.partition("#")[2]) == 64 for key in keys)
+
+
+def test_a_profile_with_the_hash_of_its_person_has_the_key_of_the_profile_with_its_mpid() -> None:
+    key = person_key("site", profile_of(mpid=7, customer_id="42"))
+    by_hash = msgspec.structs.replace(profile_of(mpid=None), person_hash=key.partition("#")[2])
+
+    assert person_key("site", by_hash) == key
 
 
 def test_the_key_of_an_email_does_not_depend_on_case() -> None:

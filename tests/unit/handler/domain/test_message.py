@@ -238,6 +238,10 @@ def test_settings_that_cannot_be_read_are_ignored(settings) -> None:
         (profile(audience(2**63)), "$.audiences[0].audience_id: expected a 64-bit int"),
         (profile(mpid="x"), "Expected `int | null`, got `str` - at `$.mpid`"),
         (profile(mpid=2**64), "$.mpid: expected a 64-bit int"),
+        (
+            profile(person_hash="0A" * 32),
+            "Expected `str` matching regex '^[0-9a-f]{64}$' - at `$.person_hash`",
+        ),
         (profile(customer_id=[]), "$.user_identities[0].value: expected str"),
         (profile(customer_id=True), "$.user_identities[0].value: expected str"),
         (profile(user_identities={}), "got `object` - at `$.user_identities`"),
@@ -309,6 +313,11 @@ def test_a_value_that_no_parser_reads_fails_the_whole_message(raw) -> None:
 def test_anything_but_a_json_object_is_malformed(text) -> None:
     with pytest.raises(MalformedMessageError):
         read_message(text, now=NOW)
+
+
+def test_a_profile_may_have_the_hash_of_its_person() -> None:
+    assert only_profile(person_hash="0a" * 32).person_hash == "0a" * 32
+    assert only_profile().person_hash is None
 
 
 def test_mpid_zero_is_no_mpid() -> None:
