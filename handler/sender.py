@@ -1,6 +1,7 @@
 """Sender: puts messages on the source queue, in as few SQS batch requests as its limits allow.
 
-Bodies come in from the ingress. queue.py cuts its own batch requests with `batch_requests`.
+Bodies come in from the ingress, and from ops. queue.py cuts its own batch requests with
+`batch_requests`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ _Sendable = TypeVar("_Sendable")
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends to the source queue; `executor` sends several requests side by side."""
+    """Sends to the source queue; `executor` sends several requests side by side.
+
+    `group` is the message group of all messages; without it, each account has its own.
+    """
 
     sqs: SQSClient
     executor: Executor
@@ -55,6 +59,7 @@ class Sender:
     queue_url: str
     draw: Draw
     sleep: Sleep
+    group: str | None = None
 
     def send(self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline) -> None:
         """Send all bodies, in any order, and return when SQS has confirmed each.
@@ -63,7 +68,8 @@ class Sender:
         OutOfTimeError if some are not confirmed; others may be on the queue even so.
         """
         waiting = list(bodies)
-        send = partial(self._send, group=message_group(account_id), deadline=deadline)
+        group = message_group(account_id) if self.group is None else self.group
+        send = partial(self._send, group=group, deadline=deadline)
         for number in range(MAX_ROUNDS):
             if number:
                 self.sleep(self.draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -33,6 +34,15 @@ def sender(sqs, slept=None, executor=None) -> Sender:
 
 def refused(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code}}, "SendMessageBatch")
+
+
+def test_all_messages_are_in_the_group_of_a_sender_that_has_one() -> None:
+    sqs = ScriptedSqs()
+
+    replace(sender(sqs), group="g").send(["a", "b"], account_id=1, deadline=deadline(30.0))
+
+    (request,) = sqs.requests
+    assert [entry["MessageGroupId"] for entry in request["Entries"]] == ["g", "g"]
 
 
 @given(SIZES)
