@@ -2,6 +2,7 @@
 
     people         the people, and how an update changes them
     removals       who was deleted or suppressed
+    search         finds people by identifier or audience
     track          reads requests, checks limits, and writes answers
     faults         the faults that a test plans
     journal        the latest requests

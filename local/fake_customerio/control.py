@@ -2,7 +2,7 @@
 
 | request | |
 | --- | --- |
-| `GET /control/people?site_id=&search=&limit=` | the people, the last updated at the end |
+| `GET /control/people?site_id=&search=&limit=` | the people found, the last updated at the end |
 | `GET /control/removals?limit=` | who was deleted or suppressed, the last removed at the end |
 | `GET /control/requests?limit=` | the requests, oldest first |
 | `GET /control/updates?person=` | the entities of a person in the latest requests, oldest first |
@@ -24,6 +24,7 @@ from aiohttp import web
 from local.fake_customerio import track
 from local.fake_customerio.faults import Fault, PlannedFault
 from local.fake_customerio.people import Entity, Ordering
+from local.fake_customerio.search import matching
 from local.fake_customerio.state import State
 
 # The page is one file and speaks to this server only, whatever people's attributes contain.
@@ -61,8 +62,9 @@ class Control:
         ]
 
     async def _get_people(self, request: web.Request) -> web.Response:
-        people = self._state.session.people.find(
-            request.query.get("site_id"), request.query.get("search", "")
+        people = matching(
+            self._state.session.people.find(request.query.get("site_id")),
+            request.query.get("search", ""),
         )
         return _json({"total": len(people), "people": people[-_limit(request) :]})
 

@@ -173,15 +173,9 @@ class People:
         }
         return msgspec.structs.replace(entity, attributes=newest) if newest else None
 
-    def find(self, site_id: str | None = None, search: str = "") -> list[PersonRecord]:
-        """Return the people of one workspace, or of all, whose identifiers contain `search`."""
-        text = search.strip().lower()
-        return [
-            record
-            for record in self._records.values()
-            if site_id in (None, record.site_id)
-            and any(text in value.lower() for value in record.identifiers.values())
-        ]
+    def find(self, site_id: str | None = None) -> list[PersonRecord]:
+        """Return the people of one workspace, or of all."""
+        return [record for record in self._records.values() if site_id in (None, record.site_id)]
 
     def _find(self, site_id: str, entity: Entity) -> PersonRecord | None:
         names = dict(entity.identifiers)

@@ -328,6 +328,39 @@ def test_a_forwarder_that_creates_nobody_updates_who_is_there(fake) -> None:
     assert len([name for name in only_person(fake).attributes if name.startswith("In ")]) == 400
 
 
+def find(fake: FakeCustomerio, search: str, limit: int = 0) -> tuple[int, list[str]]:
+    """Return how many people the page's search finds, and the ids of those shown."""
+    query = {"search": search, "limit": str(limit)}
+    answer = urllib3.request("GET", f"{fake.url}/control/people", fields=query).json()
+    return answer["total"], [person["identifiers"]["id"] for person in answer["people"]]
+
+
+def test_people_are_found_by_a_part_of_an_identifier_the_exact_one_last(fake) -> None:
+    send_batch(fake, identify("p1"), identify("p12"), identify("q1", email="P1@example.com"))
+
+    assert find(fake, " P1") == (3, ["p12", "q1", "p1"])
+    assert find(fake, "example") == (1, ["q1"])
+
+
+def test_people_are_found_by_an_audience_that_they_are_in(fake) -> None:
+    send_batch(
+        fake,
+        identify("p1", SegmentMembership="'110','111'", **{"In Lapsed": True}),
+        identify("p2", SegmentMembership="'1101'", **{"In Lapsed": False}),
+        identify("p3", **{"SegmentMembership 2": "'110'"}),
+    )
+
+    assert find(fake, "110") == (2, ["p1", "p3"])
+    assert find(fake, "lapsed") == (1, ["p1"])
+
+
+def test_a_part_of_the_people_found_is_returned_with_their_number(fake) -> None:
+    send_batch(fake, *[identify(f"p{number}") for number in range(9)], identify("other"))
+
+    assert find(fake, "p", limit=2) == (9, ["p7", "p8"])
+    assert find(fake, "", limit=2) == (10, ["p8", "other"])
+
+
 # Removals
 
 
