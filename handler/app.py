@@ -120,7 +120,6 @@ def forwarder() -> Forwarder:
         ),
         telemetry=telemetry(),
         now=clock.now,
-        one_attribute_per_audience=settings().one_attribute_per_audience,
         retry_for_s=settings().retry_for_s,
         suspensions=Suspensions(dynamodb, settings().table_name) if settings().suspends else None,
     )

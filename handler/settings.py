@@ -15,7 +15,8 @@ from handler.domain.options import DeliveryOptions
 from handler.errors import MisconfiguredError
 
 KEEP: Final = "keep"
-"""The value of DOTS_IN_NAMES that leaves dots in the names of attributes."""
+"""The value of DOTS_IN_NAMES that leaves dots in the names of attributes, and the value of
+ON_AUDIENCE_REMOVED that leaves people in a removed audience."""
 
 _REPLACEMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,10}")
 LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
@@ -31,7 +32,6 @@ class Settings:
     retry_queue_url: str
     dead_letter_queue_url: str
     credentials_secret_name: str
-    one_attribute_per_audience: bool
     track_api_url: str
     retry_for_s: float
     delivery_options: DeliveryOptions
@@ -58,7 +58,6 @@ class Settings:
             retry_queue_url=_required(environ, "RETRY_QUEUE_URL"),
             dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
             credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
-            one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
             track_api_url=_url(environ, "TRACK_API_URL"),
             retry_for_s=_number(environ, "MAX_RETRY_HOURS") * 3600,
             requests_per_second=_number(environ, "REQUESTS_PER_SECOND"),
@@ -67,9 +66,11 @@ class Settings:
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
             version=version(environ),
             delivery_options=DeliveryOptions(
+                one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
                 clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
                 dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
                 create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
+                clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
                 membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
                 attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
             ),
@@ -122,6 +123,14 @@ def _switch(environ: Mapping[str, str], name: str, *, default: str = "false") ->
         return _SWITCH[environ.get(name, default).strip().lower()]
     except KeyError:
         raise MisconfiguredError(f"setting {name} must be true or false") from None
+
+
+def _clears(environ: Mapping[str, str], name: str) -> bool:
+    """Tell whether everybody leaves an audience that mParticle removes."""
+    value = environ.get(name, KEEP).strip()
+    if value not in {KEEP, "clear"}:
+        raise MisconfiguredError(f"setting {name} must be {KEEP} or clear")
+    return value != KEEP
 
 
 def _dot_replacement(environ: Mapping[str, str], name: str) -> str | None:

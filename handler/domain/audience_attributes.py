@@ -6,7 +6,7 @@ attributes.py asks for those of each person. One object serves many people of a 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -39,13 +39,18 @@ class AudienceAttributes:
         for change in changes:
             name = self.name(change)
             # If audiences share a name, the person has to be in only one of them.
-            sharing = {change.audience_id, *self._sharing(name)}
+            others = self._sharing(name)
             if attributes.get(name) is not True:
-                attributes[name] = self._value(memberships, sharing)
+                is_gone = not others and self._is_cleared(change.audience_id)
+                attributes[name] = _value(
+                    memberships,
+                    {change.audience_id, *others},
+                    clears=is_gone or self.options.clear_on_exit,
+                )
             for former in self._former(change.audience_id):
                 known = [each for each in self._sharing(former) if each in memberships]
-                value = self._value(memberships, known) if known else None
-                attributes.setdefault(former, value)
+                clears = not known or self.options.clear_on_exit
+                attributes.setdefault(former, _value(memberships, known, clears=clears))
         return attributes
 
     def name(self, change: MembershipChange) -> str:
@@ -65,13 +70,12 @@ class AudienceAttributes:
         for name in self.catalogue.audiences.get(audience_id, _UNKNOWN).former:
             yield self._attribute(name, audience_id)
 
-    def _value(self, memberships: Memberships, audience_ids: Iterable[int]) -> bool | None:
-        stamps = (memberships.get(each) for each in audience_ids)
-        if any(stamp is not None and is_member(stamp) for stamp in stamps):
-            return True
-        return None if self.options.clear_on_exit else False
+    def _is_cleared(self, audience_id: int) -> bool:
+        """Tell whether an audience is removed, and its attribute with it."""
+        audience = self.catalogue.audiences.get(audience_id, _UNKNOWN)
+        return self.options.clear_removed_audiences and audience.is_removed
 
-    def _sharing(self, attribute: str) -> Iterable[int]:
+    def _sharing(self, attribute: str) -> Sequence[int]:
         return self._by_attribute.get(attribute, ())
 
     @cached_property
@@ -88,6 +92,14 @@ class AudienceAttributes:
         if self.options.dot_replacement is not None:
             shown = shown.replace(".", self.options.dot_replacement)
         return attribute_name(f"In {shown}", audience_id)
+
+
+def _value(memberships: Memberships, audience_ids: Iterable[int], *, clears: bool) -> bool | None:
+    """Tell whether a person is in one of the audiences; if not, None clears the attribute."""
+    stamps = (memberships.get(each) for each in audience_ids)
+    if any(stamp is not None and is_member(stamp) for stamp in stamps):
+        return True
+    return None if clears else False
 
 
 _UNKNOWN: Final = Audience()

@@ -19,16 +19,21 @@ _Option = TypeVar("_Option")
 class DeliveryOptions:
     """How people are delivered.
 
-    `clear_on_exit`: remove the attribute of an audience that the person is not in, instead of
-    setting it to false. `dot_replacement`: text for each dot in an audience's name; None keeps
-    dots, which Customer.io may read as nesting. `create_people`: create people whom Customer.io
-    does not have. `membership_events`: also send each change as an event. `attribute_mapping`: the
+    `one_attribute_per_audience`: also send an attribute for each audience, if a message does not
+    say otherwise. `clear_on_exit`: remove the attribute of an audience that the person is not in,
+    instead of setting it to false. `dot_replacement`: text for each dot in an audience's name;
+    None keeps dots, which Customer.io may read as nesting. `create_people`: create people whom
+    Customer.io does not have. `clear_removed_audiences`: everybody leaves an audience that
+    mParticle removes, and its attribute is removed.
+    `membership_events`: also send each change as an event. `attribute_mapping`: the
     user attributes to send.
     """
 
+    one_attribute_per_audience: bool = False
     clear_on_exit: bool = False
     dot_replacement: str | None = None
     create_people: bool = True
+    clear_removed_audiences: bool = False
     membership_events: bool = False
     attribute_mapping: AttributeMapping = NO_ATTRIBUTES
 

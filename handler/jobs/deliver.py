@@ -8,7 +8,7 @@ It knows no message and no queue: updates come in as PersonUpdates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Final
 
@@ -212,12 +212,31 @@ class _Phases:
                 if state.identifier is not None
             ]
         settled = {*changed, *self.result.failures}
-        again += [
+        outdated = [
             delivery
             for delivery in self._names.outdated(posted, catalogues)
-            if delivery.key not in settled and self._has_other_names(delivery)
+            if delivery.key not in settled
+        ]
+        left = self._after_removals(outdated)
+        keys = {delivery.key for delivery in left}
+        again += left
+        again += [
+            delivery
+            for delivery in outdated
+            if delivery.key not in keys | self.result.failures.keys()
+            and self._has_other_names(delivery)
         ]
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
+
+    def _after_removals(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Update people who entered an audience before its removal, which is known only now."""
+        entered = [each for each in deliveries if self._states.entered_before_removal(each)]
+        by_key = {delivery.key: delivery for delivery in entered}
+        updated = self._states.update([delivery.person for delivery in entered]) if entered else []
+        return [
+            replace(by_key[each.key], person=each.person).after_post(each.state)
+            for each in updated
+        ]
 
     def _has_other_names(self, delivery: Delivery) -> bool:
         """Tell whether new names of audiences make other attributes than were posted."""

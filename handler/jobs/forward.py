@@ -61,7 +61,6 @@ class Forwarder:
     queue: Queue
     telemetry: Telemetry
     now: Now
-    one_attribute_per_audience: bool
     retry_for_s: float
     suspensions: Suspensions | None = None
 
@@ -153,10 +152,10 @@ class Forwarder:
         workspace: Workspace,
         groups: dict[str, _Group],
     ) -> None:
+        options = self.deliverer.outside.options.of(workspace)
         one_attribute = opened.one_attribute_per_audience
         if one_attribute is None:
-            one_attribute = self.one_attribute_per_audience
-        mapping = self.deliverer.outside.options.of(workspace).attribute_mapping
+            one_attribute = options.one_attribute_per_audience
         for place, raw in enumerate(opened.profiles):
             profile = attempt(partial(read_profile, raw), self.telemetry)
             if isinstance(profile, Failure):
@@ -171,7 +170,7 @@ class Forwarder:
                     profile,
                     at_ms=opened.sent_at_ms,
                     one_attribute_per_audience=one_attribute,
-                    mapping=mapping,
+                    mapping=options.attribute_mapping,
                 )
             )
             group.sources.append((outcome, place))

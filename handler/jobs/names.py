@@ -27,7 +27,8 @@ _NONE: Final = Catalogue()
 class AudienceNames:
     """The names of the audiences in one run.
 
-    A catalogue that cannot be read or written fails only people with one attribute per audience.
+    A catalogue that cannot be read or written fails only the people whose delivery depends on it:
+    those with one attribute per audience, and everybody if removed audiences are cleared.
     """
 
     def __init__(self, run: Run) -> None:
@@ -55,7 +56,7 @@ class AudienceNames:
         try:
             catalogue = self._audiences.of(workspace.site_id)
         except RetryableError:
-            if delivery.takes_audience_attributes:
+            if self._needs_catalogue(delivery):
                 raise
             catalogue = _NONE
         known = self._attributes.get(workspace)
@@ -65,18 +66,18 @@ class AudienceNames:
         return known
 
     def in_use(self, deliveries: Iterable[Delivery]) -> dict[str, Catalogue]:
-        """Return the catalogues that these people's attributes come from, by site id."""
+        """Return the catalogues that the deliveries of these people depend on, by site id."""
         site_ids = {
             delivery.workspace.site_id
             for delivery in deliveries
-            if delivery.takes_audience_attributes
+            if self._needs_catalogue(delivery)
         }
         return {site_id: self._audiences.of(site_id) for site_id in site_ids}
 
     def outdated(
         self, deliveries: Sequence[Delivery], used: Mapping[str, Catalogue]
     ) -> list[Delivery]:
-        """Return the deliveries with attributes from a catalogue that has changed since.
+        """Return the deliveries that depend on a catalogue that has changed since.
 
         Deliveries whose catalogue can no longer be read fail.
         """
@@ -86,12 +87,23 @@ class AudienceNames:
             if not isinstance(newest, Catalogue):
                 self._fail(deliveries, site_id, newest)
             elif newest is not catalogue:
-                outdated += _with_attributes(deliveries, site_id)
+                outdated += self._affected(deliveries, site_id)
         return outdated
 
     def _fail(self, deliveries: Iterable[Delivery], site_id: str, failure: Failure) -> None:
-        affected = _with_attributes(deliveries, site_id)
+        affected = self._affected(deliveries, site_id)
         self._run.fail([delivery.key for delivery in affected], failure)
+
+    def _affected(self, deliveries: Iterable[Delivery], site_id: str) -> list[Delivery]:
+        return [
+            delivery
+            for delivery in deliveries
+            if delivery.workspace.site_id == site_id and self._needs_catalogue(delivery)
+        ]
+
+    def _needs_catalogue(self, delivery: Delivery) -> bool:
+        options = self._run.outside.options
+        return options.clear_removed_audiences or delivery.takes_audience_attributes
 
 
 def _named_in(updates: Iterable[Update]) -> list[AudienceUpdate]:
@@ -103,12 +115,4 @@ def _named_in(updates: Iterable[Update]) -> list[AudienceUpdate]:
     return [
         AudienceUpdate(change.audience_id, at_ms, change.audience_name)
         for change, at_ms in said_at.items()
-    ]
-
-
-def _with_attributes(deliveries: Iterable[Delivery], site_id: str) -> list[Delivery]:
-    return [
-        delivery
-        for delivery in deliveries
-        if delivery.takes_audience_attributes and delivery.workspace.site_id == site_id
     ]

@@ -6,6 +6,7 @@ This is the first phase of a delivery: deliver.py posts only saved states.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +16,7 @@ import msgspec
 from handler.domain.membership import PersonState, merge, new_version, too_old
 from handler.errors import VersionConflictError
 from handler.jobs.post import Delivery, PersonUpdates
+from handler.jobs.removals import Removals
 from handler.jobs.run import Run
 
 MAX_ROUNDS: Final = 5
@@ -32,6 +34,7 @@ class States:
         self._run = run
         self._outside = run.outside
         self._result = run.result
+        self._removals = Removals(run.outside)
 
     def update(
         self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
@@ -79,16 +82,29 @@ class States:
         for key, known in self._run.successes(states).items():
             person = people[key]
             floor = floors.get(key, 0)
-            state = self._run.attempt(partial(self._merged, person, known, now, floor))
-            if not isinstance(state, PersonState):
-                self._result.failures[key] = state
-            elif state.identifier is not None:
-                merged.append(Delivery.of(person, state))
-                if state is not known:
-                    changed[key] = state
+            delivery = self._run.attempt(partial(self._merged, person, known, now, floor))
+            if not isinstance(delivery, Delivery):
+                self._result.failures[key] = delivery
+            elif delivery.state.identifier is not None:
+                merged.append(delivery)
+                if delivery.state is not known:
+                    changed[key] = delivery.state
         return merged, changed
 
+    def entered_before_removal(self, delivery: Delivery) -> bool:
+        """Tell whether the person has yet to leave an audience that mParticle removed."""
+        person = replace(delivery.person, updates=())
+        return self._removals.with_exits(person, delivery.state.memberships) is not person
+
     def _merged(
+        self, person: PersonUpdates, known: PersonState, now: float, floor: int
+    ) -> Delivery:
+        # Exits go last: the places of the others are those in `too_old`.
+        with_exits = self._removals.with_exits(person, known.memberships)
+        state = self._merged_state(with_exits, known, now, floor)
+        return Delivery.of(with_exits, state)
+
+    def _merged_state(
         self, person: PersonUpdates, known: PersonState, now: float, floor: int
     ) -> PersonState:
         merged = merge(known, person.updates, now=now)

@@ -104,7 +104,7 @@ class Walk:
                     now=lambda: NOW,
                     sleep=_no_sleep,
                     backoff=float,
-                    options=DeliveryOptions(),
+                    options=DeliveryOptions(one_attribute_per_audience=True),
                 )
             ),
             credentials=credentials,
@@ -118,7 +118,6 @@ class Walk:
             ),
             telemetry=self._telemetry,
             now=lambda: NOW,
-            one_attribute_per_audience=True,
             retry_for_s=86_400.0,
         )
 

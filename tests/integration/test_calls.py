@@ -11,6 +11,7 @@ import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
+from handler.domain.options import DeliveryOptions
 from handler.table.audiences import TTL_S
 from handler.table.table import open_table
 from local.fake_customerio.process import FakeCustomerio
@@ -91,7 +92,7 @@ def forwarder(opened, fake, one_attribute):
                 url=fake.url,
             ),
             telemetry=telemetry,
-            one_attribute_per_audience=one_attribute,
+            options=DeliveryOptions(one_attribute_per_audience=one_attribute),
         )
 
 

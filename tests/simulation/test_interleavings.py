@@ -138,8 +138,7 @@ class Outside:
             customerio=Staged(),
             queue=queue,
             now=lambda: self.now,
-            one_attribute_per_audience=True,
-            options=DeliveryOptions(membership_events=True),
+            options=DeliveryOptions(one_attribute_per_audience=True, membership_events=True),
         )
 
 

@@ -37,7 +37,6 @@ def forwarder(
     now: Callable[[], float] = lambda: NOW,
     sleep: Callable[[float], None] = lambda _: None,
     backoff: Callable[[int], float] = float,
-    one_attribute_per_audience: bool = False,
     options: DeliveryOptions | None = None,
     suspensions: Any = None,
 ) -> Forwarder:
@@ -63,7 +62,6 @@ def forwarder(
         queue=queue or MemoryQueue(),
         telemetry=telemetry,
         now=now,
-        one_attribute_per_audience=one_attribute_per_audience,
         retry_for_s=RETRY_FOR_S,
         suspensions=suspensions,
     )
@@ -92,8 +90,8 @@ class House:
             executor=settings.get("executor"),
             now=lambda: self.now,
             sleep=self.slept.append,
-            one_attribute_per_audience=settings.get("one_attribute", False),
-            options=settings.get("delivery_options", DeliveryOptions()),
+            options=settings.get("delivery_options")
+            or DeliveryOptions(one_attribute_per_audience=settings.get("one_attribute", False)),
             suspensions=self.suspensions if settings.get("suspends") else None,
         )
 

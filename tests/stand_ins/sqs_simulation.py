@@ -599,6 +599,5 @@ class Simulation:
             ),
             telemetry=telemetry,
             now=lambda: self.clock.now,
-            one_attribute_per_audience=False,
             retry_for_s=self.max_retry_s,
         )

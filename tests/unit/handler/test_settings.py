@@ -31,7 +31,6 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         retry_queue_url="https://retry",
         dead_letter_queue_url="https://dlq",
         credentials_secret_name="customerio/credentials",
-        one_attribute_per_audience=False,
         track_api_url="",
         retry_for_s=604_800,
         delivery_options=DeliveryOptions(),
@@ -71,7 +70,19 @@ def test_an_unreadable_switch_is_named() -> None:
 def test_a_switch_is_read(value) -> None:
     environ = {**ENVIRON, "ONE_ATTRIBUTE_PER_AUDIENCE": value}
 
-    assert Settings.from_environ(environ).one_attribute_per_audience
+    assert Settings.from_environ(environ).delivery_options.one_attribute_per_audience
+
+
+@pytest.mark.parametrize(("value", "clears"), [("keep", False), (" clear ", True)])
+def test_whether_removed_audiences_are_cleared_is_read(value, clears) -> None:
+    environ = {**ENVIRON, "ON_AUDIENCE_REMOVED": value}
+
+    assert Settings.from_environ(environ).delivery_options.clear_removed_audiences is clears
+
+
+def test_another_value_for_removed_audiences_is_named() -> None:
+    with pytest.raises(MisconfiguredError, match="ON_AUDIENCE_REMOVED must be keep or clear"):
+        Settings.from_environ({**ENVIRON, "ON_AUDIENCE_REMOVED": "true"})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.domain.audience import AudienceUpdate
+from handler.domain.options import DeliveryOptions
 from handler.errors import UnavailableError
 from tests.builders import NOW_MS, audience, body, deadline, message, profile
 from tests.stand_ins.forwarder import House, forwarder
@@ -298,7 +299,7 @@ def test_whatever_the_order_each_audience_ends_with_its_newest_name(data, histor
             customerio=customerio,
             credentials=FixedCredentials(),
             queue=MemoryQueue(),
-            one_attribute_per_audience=True,
+            options=DeliveryOptions(one_attribute_per_audience=True),
         )
         for _ in range(2)
     ]

@@ -1,0 +1,61 @@
+"""Removal: everybody leaves an audience as of the time at which mParticle removed it.
+
+Audiences come in from a catalogue; exits go on to membership.py, which merges them as any update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from handler.domain.audience import Audience, Catalogue
+from handler.domain.membership import Memberships, is_member, stamp
+from handler.domain.profile import MembershipChange
+from handler.domain.update import Update
+
+
+def ever_removed(catalogue: Catalogue) -> dict[int, Audience]:
+    """Return the audiences that mParticle ever removed, by id, also those that it added again."""
+    return {key: each for key, each in catalogue.audiences.items() if each.removed_at_ms}
+
+
+def exit_at_removal(
+    audience_id: int, name: str, removed_at_ms: int, *, one_attribute_per_audience: bool
+) -> Update:
+    """Return the update by which a person leaves an audience that was removed."""
+    return Update(
+        at_ms=removed_at_ms,
+        changes=(MembershipChange(audience_id, name, is_member=False),),
+        values={},
+        identifier=None,
+        one_attribute_per_audience=one_attribute_per_audience,
+    )
+
+
+def exits(
+    removed: Mapping[int, Audience],
+    memberships: Memberships,
+    updates: Iterable[Update],
+    *,
+    one_attribute_per_audience: bool,
+) -> tuple[Update, ...]:
+    """Return an exit from each audience that a person entered no later than it was removed.
+
+    `memberships` are those before `updates`. Who entered later, after the audience was connected
+    again, stays.
+    """
+    newest = {key: memberships[key] for key in removed.keys() & memberships.keys()}
+    for update in updates:
+        for change in update.changes:
+            if change.audience_id in removed:
+                changed = stamp(update.at_ms, removed=not change.is_member)
+                newest[change.audience_id] = max(changed, newest.get(change.audience_id, -1))
+    return tuple(
+        exit_at_removal(
+            key,
+            removed[key].name,
+            removed[key].removed_at_ms,
+            one_attribute_per_audience=one_attribute_per_audience,
+        )
+        for key in sorted(newest)
+        if is_member(newest[key]) and newest[key] >> 1 <= removed[key].removed_at_ms
+    )
