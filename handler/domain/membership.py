@@ -10,7 +10,7 @@ wins: nobody is messaged after opting out. The stamp of an exit is its tombstone
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -58,6 +58,10 @@ class PersonState(msgspec.Struct, frozen=True):
     `continuations`: how many attributes `SegmentMembership 2`, `… 3` were ever sent.
     `former`: replaced identifiers that are not yet cleared in Customer.io, oldest first, each with
     the newest timestamp sent with it.
+    `erased_at_ms`: the time of the newest erasure, 0 without one. Nothing from before it is in the
+    state. If nothing came after it, the state is a tombstone, without an identifier.
+    `outranked`: the newest email without an id, if the id that outranks it is older. An erasure
+    may leave only the email.
     """
 
     version: int = 0
@@ -67,21 +71,28 @@ class PersonState(msgspec.Struct, frozen=True):
     set_at: Mapping[str, Stamp] = {}
     continuations: int = 0
     former: Mapping[Identifier, int] = {}
+    erased_at_ms: int = 0
+    outranked: Identifier | None = None
 
 
-def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> PersonState:
-    """Merge updates into a state; the newest update of each audience and value counts.
+def merge(
+    before: PersonState, updates: Sequence[Update], *, now: float, erased_at_ms: int = 0
+) -> PersonState:
+    """Merge updates, and perhaps an erasure, into a state.
 
-    Returns `known` itself if the updates change nothing. Otherwise version and timestamp increase,
-    and exits over 30 days old are removed. A join that is `too_old` is ignored. `now` is in Unix
-    seconds.
+    The newest update of each audience and value counts. Nothing counts that is not newer than the
+    newest erasure, whichever comes first.
+    Returns `before` itself if nothing changes. Otherwise version and timestamp increase, and exits
+    over 30 days old are removed. A join that is `too_old` is ignored. `now` is in Unix seconds.
     """
+    known = _erased(before, erased_at_ms)
+    if known.erased_at_ms:  # most people were never erased
+        updates = [update for update in updates if update.at_ms > known.erased_at_ms]
     memberships = dict(known.memberships)
     set_at = dict(known.set_at)
-    identifier = known.identifier
+    identifier, outranked = _identifiers(known, updates)
     oldest_tombstone = _oldest_tombstone(now)
     newer: set[int] = set()
-    changed = False
     for update in updates:
         for change in update.changes:
             newest = stamp(update.at_ms, removed=not change.is_member)
@@ -94,14 +105,14 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
             newest = stamp(update.at_ms, removed=value is None)
             if newest > set_at.get(name, -1):
                 set_at[name] = newest
-        if update.identifier is not None and (
-            identifier is None or update.identifier > identifier
-        ):
-            identifier = update.identifier
-            changed = True
     if len(set_at) > MAX_VALUES:
         set_at = _newest_values(set_at)
-    changed = changed or set_at != known.set_at
+    changed = (
+        known is not before
+        or identifier is not known.identifier
+        or outranked is not known.outranked
+        or set_at != known.set_at
+    )
     kept = {
         audience_id: newest
         for audience_id, newest in memberships.items()
@@ -112,7 +123,7 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
     }
     # An exit over 30 days old from an audience that is not in the state changes nothing.
     if not changed and newer.isdisjoint(kept) and newer.isdisjoint(known.memberships):
-        return known
+        return before
     former = _former(known, identifier)
     # A former identifier is cleared with the timestamp one second after its last post. The next
     # post of the person must be newer than that.
@@ -125,7 +136,60 @@ def merge(known: PersonState, updates: Sequence[Update], *, now: float) -> Perso
         set_at=set_at,
         continuations=max(known.continuations, _continuations(kept)),
         former=former,
+        erased_at_ms=known.erased_at_ms,
+        outranked=outranked,
     )
+
+
+def _erased(known: PersonState, at_ms: int) -> PersonState:
+    """Return a state without all that is not newer than an erasure; the version stays the same."""
+    if at_ms <= known.erased_at_ms:
+        return known
+    named = (known.identifier, known.outranked)
+    identifier = next((each for each in named if each and each.set_at_ms > at_ms), None)
+    if identifier is None:
+        # The number of continuations still says what Customer.io may have.
+        return PersonState(
+            version=known.version,
+            timestamp=known.timestamp,
+            continuations=known.continuations,
+            erased_at_ms=at_ms,
+        )
+    return msgspec.structs.replace(
+        known,
+        identifier=identifier,
+        memberships={k: newest for k, newest in known.memberships.items() if newest >> 1 > at_ms},
+        set_at={name: newest for name, newest in known.set_at.items() if newest >> 1 > at_ms},
+        former={each: last for each, last in known.former.items() if each.set_at_ms > at_ms},
+        erased_at_ms=at_ms,
+        outranked=known.outranked if identifier is known.identifier else None,
+    )
+
+
+def _identifiers(
+    known: PersonState, updates: Iterable[Update]
+) -> tuple[Identifier | None, Identifier | None]:
+    """Return the identifier, and the newer email that it outranks, if there is one."""
+    identifier, outranked = known.identifier, known.outranked
+    for update in updates:
+        named = update.identifier
+        if named is None:
+            continue
+        newest = named if identifier is None else max(identifier, named)
+        if identifier is not None and (outranked or named.is_id != identifier.is_id):
+            outranked = _newer_email(newest, outranked, identifier, named)
+        identifier = newest
+    return identifier, outranked
+
+
+def _newer_email(identifier: Identifier, *others: Identifier | None) -> Identifier | None:
+    """Return the newest email among identifiers that an older id outranks."""
+    emails = [
+        other
+        for other in others
+        if other and identifier.is_id > other.is_id and other.set_at_ms > identifier.set_at_ms
+    ]
+    return max(emails, default=None)
 
 
 def too_old(
@@ -133,13 +197,15 @@ def too_old(
 ) -> list[int]:
     """Return the places of the updates with a join that was ignored because it is too old.
 
-    It is older than the oldest exit that is remembered, and its audience is in neither state.
+    It is older than the oldest exit that is remembered, newer than an erasure, and its audience is
+    in neither state.
     """
     oldest_tombstone = _oldest_tombstone(now)
     return [
         place
         for place, update in enumerate(updates)
         if stamp(update.at_ms, removed=False) < oldest_tombstone
+        and update.at_ms > merged.erased_at_ms
         and any(
             _is_unknown_join(known, change) and change.audience_id not in merged.memberships
             for change in update.changes

@@ -41,6 +41,8 @@ class _Packed(msgspec.Struct, array_like=True):
     set_at: list[Stamp]  # for OWN_VALUES, in that order; -1: never set
     former: list[_Former] = []
     mapped_set_at: dict[str, Stamp] = {}  # for all other attributes
+    erased_at_ms: int = 0
+    outranked: tuple[str, int] | None = None  # the text of an identifier, and when it was set
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(_Packed)
@@ -62,14 +64,19 @@ def pack(state: PersonState) -> bytes:
             mapped_set_at={
                 name: newest for name, newest in state.set_at.items() if name not in OWN_VALUES
             },
+            erased_at_ms=state.erased_at_ms,
+            outranked=(
+                (state.outranked.text, state.outranked.set_at_ms) if state.outranked else None
+            ),
         )
     )
 
 
-def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> PersonState:
+def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str | None) -> PersonState:
     """Return the state from packed bytes; `identifier` is an `Identifier.text`.
 
-    Raises UnreadableStateError if the format is unknown or the bytes are damaged.
+    Raises UnreadableStateError if the format is unknown, the bytes are damaged, or the state lacks
+    an identifier and is no tombstone.
     """
     if not packed or packed[0] not in _FORMAT_1:
         raise UnreadableStateError("a state has an unknown format: a newer version wrote it?")
@@ -82,10 +89,16 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
         memberships = dict(zip(accumulate(fields.id_steps), stamps, strict=True))
     except (msgspec.DecodeError, ValueError):
         raise UnreadableStateError("a state cannot be decoded") from None
+    if identifier is None and not fields.erased_at_ms:
+        raise UnreadableStateError("a state lacks an identifier")
     return PersonState(
         version=version,
         timestamp=timestamp,
-        identifier=Identifier.parse(identifier, set_at_ms=fields.identified_at_ms),
+        identifier=(
+            None
+            if identifier is None
+            else Identifier.parse(identifier, set_at_ms=fields.identified_at_ms)
+        ),
         memberships=memberships,
         # Another version may have written more or fewer stamps: read those that both know.
         set_at={
@@ -99,4 +112,10 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str) -> P
             Identifier.parse(each.text, set_at_ms=each.set_at_ms): each.last
             for each in fields.former
         },
+        erased_at_ms=fields.erased_at_ms,
+        outranked=(
+            Identifier.parse(fields.outranked[0], set_at_ms=fields.outranked[1])
+            if fields.outranked
+            else None
+        ),
     )

@@ -38,6 +38,8 @@ class People:
             f'UPDATE "{table_name}" SET "version"=? SET "timestamp"=? SET "identifier"=? '
             'SET "memberships"=? SET "expires_at"=? WHERE "pk"=? AND "version"=?'
         )
+        # Without the attribute, the item leaves the index.
+        self._erase = self._update.replace('SET "identifier"=?', 'REMOVE "identifier"')
 
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
@@ -126,20 +128,19 @@ class People:
         self._items.dynamodb.delete_item(TableName=self._items.table_name, Key={"pk": {"S": key}})
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:
-        if state.identifier is None:
-            message = "a person without an identifier cannot be kept"
-            raise ValueError(message)
         fields: list[dict[str, Any]] = [
             {"N": str(state.version)},
             {"N": str(state.timestamp)},
-            {"S": state.identifier.text},
             {"B": pack(state)},
             _expiry(state, now),
         ]
+        if state.identifier is not None:
+            fields.insert(2, {"S": state.identifier.text})
         if state.version == 1:
             return {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
+        statement = self._erase if state.identifier is None else self._update
         before = {"N": str(state.version - 1)}
-        return {"Statement": self._update, "Parameters": [*fields, {"S": key}, before]}
+        return {"Statement": statement, "Parameters": [*fields, {"S": key}, before]}
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def _state(item: Item | None) -> PersonState:
         item["memberships"]["B"],
         version=int(item["version"]["N"]),
         timestamp=int(item["timestamp"]["N"]),
-        identifier=item["identifier"]["S"],
+        identifier=item["identifier"]["S"] if "identifier" in item else None,
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from handler.domain.membership import merge
 from handler.domain.update import Identifier
 from handler.errors import UnavailableError, VersionConflictError
 from handler.table.table import open_table
-from tests.builders import NOW, deadline, state
+from tests.builders import NOW, NOW_MS, deadline, state
 from tests.stand_ins.ports import MemoryPeople
 
 PLENTY = {"deadline": deadline()}
@@ -81,6 +82,40 @@ def test_a_following_version_of_nothing_is_a_conflict(store) -> None:
     assert isinstance(failures["a"], VersionConflictError)
 
 
+def erased(kept):
+    return merge(kept, (), now=NOW, erased_at_ms=NOW_MS)
+
+
+def test_a_tombstone_is_loaded_and_a_new_start_follows_it(store) -> None:
+    save(store, {"a": state(11)})
+    tombstone = erased(state(11))
+
+    assert save(store, {"a": tombstone}) == {}
+    assert load(store, "a") == {"a": tombstone}
+    assert store.versions(["a"], **PLENTY) == {"a": 2}
+
+    anew = state(12, version=3, at_ms=NOW_MS + 1, erased_at_ms=NOW_MS)
+    assert save(store, {"a": anew}) == {}
+    assert load(store, "a") == {"a": anew}
+
+
+def test_nobody_is_known_by_the_identifier_of_a_tombstone(store) -> None:
+    identifier = state(11).identifier
+    save(store, {"site-a#a": state(11), "site-a#b": state(12)})
+
+    save(store, {"site-a#a": erased(state(11))})
+
+    assert store.known_as([identifier], "site-a", **PLENTY) == {identifier: ["site-a#b"]}
+
+
+def test_a_tombstone_of_another_version_is_a_conflict(store) -> None:
+    save(store, {"a": state(11)})
+
+    failures = save(store, {"a": erased(state(11, version=4))})
+
+    assert isinstance(failures["a"], VersionConflictError)
+
+
 def test_more_people_than_one_call_takes_are_saved_and_loaded(store) -> None:
     people = {f"k{n}": state(n) for n in range(1, 261)}
 
@@ -112,6 +147,14 @@ def test_an_item_without_memberships_expires_in_thirty_days(real, dynamodb, tabl
     save(real, {"a": state(left=(11,))})
 
     assert item(dynamodb, table)["expires_at"] == {"N": str(int(NOW) + 30 * 86_400)}
+
+
+def test_a_tombstone_expires_in_thirty_days(real, dynamodb, table) -> None:
+    save(real, {"a": state(11)})
+    save(real, {"a": erased(state(11))})
+
+    assert item(dynamodb, table)["expires_at"] == {"N": str(int(NOW) + 30 * 86_400)}
+    assert "identifier" not in item(dynamodb, table)
 
 
 def test_an_item_with_a_membership_does_not_expire_any_more(real, dynamodb, table) -> None:

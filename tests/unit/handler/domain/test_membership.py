@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from handler.domain.attribute_mapping import mapping_of
 from handler.domain.membership import (
     MAX_FORMER,
     MAX_VALUES,
@@ -25,23 +24,7 @@ from handler.domain.membership import (
 )
 from handler.domain.update import Identifier, Update, person_key
 from tests.builders import NOW, NOW_MS, change, profile_of, state, update
-
-RECENT = st.integers(NOW_MS - 20 * 86_400_000, NOW_MS)
-CHANGES = st.builds(change, st.integers(1, 5), joined=st.booleans())
-SHARED = st.dictionaries(
-    st.sampled_from(["$FirstName", "$LastName", "ltv", "city"]),
-    st.sampled_from(["Ann", "7", 7, True, ["a"], None]),
-)
-ALL = mapping_of({"ltv": "lifetime_value", "*": "mp_*"})
-UPDATES = st.builds(
-    lambda changes, **fields: update(*changes, **fields),
-    st.lists(CHANGES, max_size=3, unique_by=lambda c: c.audience_id),
-    at_ms=RECENT | st.sampled_from([NOW_MS, NOW_MS - 1]),
-    customer_id=st.sampled_from(["42", "43", None]),
-    email=st.sampled_from(["ann@example.com", "BO@example.com"]),
-    shared=SHARED,
-    mapping=st.just(ALL),
-)
+from tests.strategies import ALL, CHANGES, RECENT, UPDATES
 
 
 def known_of(kept: PersonState) -> tuple[object, ...]:

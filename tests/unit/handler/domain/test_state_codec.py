@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.domain.membership import PersonState, stamp
+from handler.domain.membership import PersonState, merge, stamp
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier
 from handler.errors import UnreadableStateError
@@ -148,8 +148,46 @@ def test_a_mapped_attribute_costs_its_name_and_ten_bytes() -> None:
 
     assert size("lifetime_value") - size() == len("lifetime_value") + 10
     assert size(*(f"mp_attribute_{number}" for number in range(10, 20))) - size() == 250
-    # Before there were mapped attributes, a state had a byte less.
-    assert len(pack(AS_OF_1_0_0)) - len(VERSION_1_0_0) == 1
+
+
+def test_whoever_was_never_erased_costs_three_bytes_more_than_in_version_1_0_0() -> None:
+    assert len(pack(AS_OF_1_0_0)) - len(VERSION_1_0_0) == 3
+
+
+VERSION_1_1_0 = bytes.fromhex(
+    "97910bc4060341116b4400cf000001a0c44129c00093cf0000034188825380ffff9193b5656d61696c3a616e6e"
+    "406578616d706c652e636f6dcf000001a088b5a200ce6ab13b7680"
+)
+"""What the version wrote that knew no erasures."""
+
+
+def test_what_was_written_before_there_were_erasures_is_read() -> None:
+    read = unpack(VERSION_1_1_0, version=3, timestamp=1_790_000_000, identifier="id:42")
+
+    assert read == AS_OF_1_0_0
+
+
+def test_a_tombstone_keeps_the_time_of_the_erasure_and_nothing_of_the_person() -> None:
+    erased = merge(AS_OF_1_0_0, (), now=NOW, erased_at_ms=NOW_MS)
+
+    read = unpack(pack(erased), version=4, timestamp=erased.timestamp, identifier=None)
+
+    assert read == erased
+    assert read.erased_at_ms == NOW_MS
+    assert b"ann" not in pack(erased)
+    assert b"42" not in pack(erased)
+
+
+def test_an_email_that_an_older_id_outranks_is_kept() -> None:
+    email = Identifier(is_id=False, set_at_ms=NOW_MS, value="ann@example.com")
+    kept = state(11, outranked=email)
+
+    assert unpack(pack(kept), version=1, timestamp=kept.timestamp, identifier="id:42") == kept
+
+
+def test_a_state_without_an_identifier_that_is_no_tombstone_is_unreadable() -> None:
+    with pytest.raises(UnreadableStateError):
+        unpack(pack(state(11)), version=1, timestamp=1, identifier=None)
 
 
 @pytest.mark.parametrize(
