@@ -92,7 +92,9 @@ def erase(aws: Aws, stack: Stack, key: str) -> None:
 def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool) -> list[str]:
     identifier = query.identifier
     if former:
-        keys_before = people.formerly_known_as(identifier) if identifier else ()
+        keys_before = (
+            people.formerly_known_as(identifier, deadline=NO_DEADLINE) if identifier else ()
+        )
         return [key for key in keys_before if any(is_in_workspace(key, site) for site in site_ids)]
     keys = dict.fromkeys(query.keys(site_ids))
     if identifier is None:

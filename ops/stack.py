@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler import clock
+from handler.aws.dynamodb_json import ParserFactory
 from handler.errors import MisconfiguredError
 
 if TYPE_CHECKING:
@@ -80,7 +82,9 @@ class Aws:
         self, *, region: str | None, profile: str | None, endpoint_url: str | None
     ) -> None:
         """Read each argument that is None from the environment, as other AWS tools do."""
-        self._session = boto3.session.Session(region_name=region, profile_name=profile)
+        session = botocore.session.Session(profile=profile)
+        session.register_component("response_parser_factory", ParserFactory())
+        self._session = boto3.session.Session(botocore_session=session, region_name=region)
         self._endpoint_url = endpoint_url
 
     @property

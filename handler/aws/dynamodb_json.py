@@ -1,4 +1,5 @@
-"""DynamoDB JSON: msgspec writes the requests and reads the answers of the two batch operations.
+"""DynamoDB JSON: msgspec writes the requests of the two batch operations, and reads their answers
+and those of scans.
 
 botocore looks up the shape of every value, which takes 20 times as long. The results are the same
 as botocore's: tests/unit/handler/aws/test_dynamodb_json.py compares them.
@@ -84,14 +85,22 @@ class _BatchExecuteStatementOutput(TypedDict, total=False):
     Responses: list[_StatementResponse]
 
 
+class _ScanOutput(TypedDict, total=False):
+    Items: list[_Item]
+    Count: int
+    ScannedCount: int
+    LastEvaluatedKey: _Item
+
+
 _DECODERS: Final[Mapping[str, msgspec.json.Decoder[Any]]] = {
     "BatchExecuteStatementOutput": msgspec.json.Decoder(_BatchExecuteStatementOutput),
     "BatchGetItemOutput": msgspec.json.Decoder(_BatchGetItemOutput),
+    "ScanOutput": msgspec.json.Decoder(_ScanOutput),
 }
 
 
 class _Parser(JSONParser):
-    """Reads the answers of the batch operations with msgspec, and leaves the rest to botocore."""
+    """Reads the answers that are large with msgspec, and leaves the rest to botocore."""
 
     def parse(self, response: Mapping[str, Any], shape: Shape) -> Any:
         """Return the answer as botocore documents it."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+_PERSON: Final = re.compile(r".*#[0-9a-f]{64}", re.DOTALL)
 
 IDENTIFIER_INDEX: Final = "by-identifier"
 """The index of people, keys only, by the text of their identifier."""
@@ -16,6 +19,11 @@ def account_key(account_id: int) -> str:
 def catalogue_key(site_id: str) -> str:
     """Return the key of a workspace's catalogue of audiences; no person has such a key."""
     return f"audiences#{site_id}"
+
+
+def is_person_key(key: str) -> bool:
+    """Tell whether an item is a person's, not an account's or a catalogue."""
+    return _PERSON.fullmatch(key) is not None
 
 
 def workspace_of(person_key: str) -> str:

@@ -7,6 +7,7 @@ throttled or unreadable item does not fail the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from handler.clock import Deadline
@@ -16,9 +17,27 @@ from handler.domain.update import Identifier
 from handler.errors import RetryableError, UnreadableStateError
 from handler.table.audiences import Audiences
 from handler.table.items import Item, Items
-from handler.table.keys import IDENTIFIER_INDEX, catalogue_key, is_in_workspace, workspace_of
+from handler.table.keys import (
+    IDENTIFIER_INDEX,
+    catalogue_key,
+    is_in_workspace,
+    is_person_key,
+    workspace_of,
+)
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The people on one page of a scan, by key; `scanned` counts the items of any kind.
+
+    The next page begins after `last_key`; None: this is the last page.
+    """
+
+    people: Mapping[str, PersonState | RetryableError]
+    scanned: int
+    last_key: str | None
 
 
 class People:
@@ -108,20 +127,47 @@ class People:
             query, identifiers, size=1, deadline=deadline, to="look for people"
         )
 
-    def formerly_known_as(self, identifier: Identifier) -> Iterator[str]:
+    def pages(
+        self, segment: int, total: int, *, after: str | None = None, deadline: Deadline
+    ) -> Iterator[Page]:
+        """Yield one of `total` segments of the table, from 0, page by page; eventually consistent.
+
+        `after` is the `last_key` of a page, to go on from there. Raises RetryableError.
+        """
+
+        def scan(starts: Sequence[str | None]) -> dict[str | None, Page]:
+            (start,) = starts
+            options: Any = {} if start is None else {"ExclusiveStartKey": {"pk": {"S": start}}}
+            answer = self._items.dynamodb.scan(
+                TableName=self._items.table_name,
+                Segment=segment,
+                TotalSegments=total,
+                **options,
+            )
+            return {start: _page(answer)}
+
+        while True:
+            read = self._items.batches.ask(
+                scan, [after], size=1, deadline=deadline, to="scan the table"
+            )[after]
+            if isinstance(read, RetryableError):
+                raise read
+            yield read
+            after = read.last_key
+            if after is None:
+                return
+
+    def formerly_known_as(self, identifier: Identifier, *, deadline: Deadline) -> Iterator[str]:
         """Yield the keys of people with a former identifier that is not cleared yet.
 
-        Reads the whole table, as no index has former identifiers. Raises botocore's errors.
+        Reads the whole table, as no index has former identifiers. Raises RetryableError.
         """
-        # No filter: `contains` is documented for strings, sets and lists, and the state is binary.
-        scan = self._items.dynamodb.get_paginator("scan")
-        for page in scan.paginate(TableName=self._items.table_name):
-            for item in page["Items"]:
-                state = _parsed(_state, item)
+        for page in self.pages(0, 1, deadline=deadline):
+            for key, state in page.people.items():
                 if isinstance(state, PersonState) and identifier.text in {
                     former.text for former in state.former
                 }:
-                    yield item["pk"]["S"]
+                    yield key
 
     def erase(self, key: str) -> None:
         """Delete a person's item. Raises botocore's errors."""
@@ -141,6 +187,17 @@ class People:
         statement = self._erase if state.identifier is None else self._update
         before = {"N": str(state.version - 1)}
         return {"Statement": statement, "Parameters": [*fields, {"S": key}, before]}
+
+
+def _page(answer: Mapping[str, Any]) -> Page:
+    items = {item["pk"]["S"]: item for item in answer["Items"]}
+    last: Item | None = answer.get("LastEvaluatedKey")
+    return Page(
+        # A filter would not make the scan cheaper.
+        {key: _parsed(_state, item) for key, item in items.items() if is_person_key(key)},
+        scanned=answer["ScannedCount"],
+        last_key=last["pk"]["S"] if last else None,
+    )
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ import pytest
 
 from handler.domain.membership import merge
 from handler.domain.update import Identifier
-from handler.errors import UnavailableError, VersionConflictError
+from handler.errors import UnavailableError, UnreadableStateError, VersionConflictError
+from handler.table.keys import account_key, catalogue_key
 from handler.table.table import open_table
 from tests.builders import NOW, NOW_MS, deadline, state
 from tests.stand_ins.ports import MemoryPeople
@@ -184,22 +186,67 @@ ANN, ANNE = (
 )
 
 
+def key_of(name):
+    return f"site-a#{hashlib.sha256(name.encode()).hexdigest()}"
+
+
 def test_a_former_identifier_finds_who_had_it_and_nobody_else(real) -> None:
     joanne = Identifier(is_id=False, set_at_ms=2, value="joanne@example.com")
-    people = {f"k{n}": state(n, identifier=joanne) for n in range(1, 40)}
+    people = {key_of(f"{n}"): state(n, identifier=joanne) for n in range(1, 40)}
     had = state(11, identifier=joanne, former={ANN: 1, ANNE: 1})
-    save(real, {**people, "had": had, "has": state(11, identifier=ANNE)})
+    save(real, {**people, key_of("had"): had, key_of("has"): state(11, identifier=ANNE)})
 
-    assert [*real.formerly_known_as(ANNE)] == ["had"]
-    assert [*real.formerly_known_as(joanne)] == []
+    assert [*real.formerly_known_as(ANNE, **PLENTY)] == [key_of("had")]
+    assert [*real.formerly_known_as(joanne, **PLENTY)] == []
 
 
 def test_an_identifier_inside_a_longer_one_does_not_find_its_person(real) -> None:
     longer = Identifier(is_id=False, set_at_ms=1, value=f"{ANN.value}.au")
-    save(real, {"a": state(11, former={longer: 1})})
+    save(real, {key_of("a"): state(11, former={longer: 1})})
 
-    assert [*real.formerly_known_as(ANN)] == []
-    assert [*real.formerly_known_as(longer)] == ["a"]
+    assert [*real.formerly_known_as(ANN, **PLENTY)] == []
+    assert [*real.formerly_known_as(longer, **PLENTY)] == [key_of("a")]
+
+
+def test_each_person_is_in_one_segment_of_a_scan_and_other_items_in_none(
+    real, dynamodb, table
+) -> None:
+    people = {key_of(f"{n}"): state(n) for n in range(1, 40)}
+    save(real, people)
+    for other in (account_key(1001), catalogue_key("site-a")):
+        dynamodb.put_item(TableName=table, Item={"pk": {"S": other}, "version": {"N": "1"}})
+
+    pages = [page for segment in range(3) for page in real.pages(segment, 3, **PLENTY)]
+
+    found = [each for page in pages for each in page.people.items()]
+    assert dict(found) == people
+    assert len(found) == len(people)
+    assert sum(page.scanned for page in pages) == len(people) + 2
+
+
+def test_a_scan_goes_on_after_the_last_key_of_a_page(real) -> None:
+    large = {key_of(f"{n}"): state(*range(30_000)) for n in range(6)}  # of 180 KB each
+    save(real, large)
+
+    first, *others = real.pages(0, 1, **PLENTY)
+    resumed = [*real.pages(0, 1, after=first.last_key, deadline=deadline())]
+
+    assert others
+    assert [page.people.keys() for page in resumed] == [page.people.keys() for page in others]
+    assert {key for page in (first, *others) for key in page.people} == large.keys()
+    assert others[-1].last_key is None
+
+
+def test_a_scan_has_the_error_of_a_person_who_cannot_be_read_in_their_place(
+    real, dynamodb, table
+) -> None:
+    save(real, {key_of("a"): state(11)})
+    dynamodb.put_item(TableName=table, Item={"pk": {"S": key_of("b")}})
+
+    (page,) = real.pages(0, 1, **PLENTY)
+
+    assert page.people[key_of("a")] == state(11)
+    assert isinstance(page.people[key_of("b")], UnreadableStateError)
 
 
 def test_a_person_with_80_audiences_fits_one_write_unit(real, dynamodb, table) -> None:
@@ -224,6 +271,9 @@ def test_a_table_that_is_not_there_is_retryable_for_every_key(dynamodb) -> None:
 
         read = load(lost, "a")
         written = save(lost, {"a": state(11)})
+
+        with pytest.raises(UnavailableError):
+            [*lost.pages(0, 1, deadline=deadline())]
 
     assert isinstance(read["a"], UnavailableError)
     assert isinstance(written["a"], UnavailableError)

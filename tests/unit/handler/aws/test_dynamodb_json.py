@@ -60,6 +60,17 @@ statement_answers = st.fixed_dictionaries(
 )
 
 
+scan_answers = st.fixed_dictionaries(
+    {},
+    optional={
+        "Items": st.lists(items, max_size=3),
+        "Count": st.integers(0, 9),
+        "ScannedCount": st.integers(0, 9),
+        "LastEvaluatedKey": items,
+    },
+)
+
+
 @functools.cache
 def operation_model(name: str) -> Any:
     """Return botocore's model of an operation, which takes long to read."""
@@ -165,6 +176,13 @@ def test_items_are_read_as_botocore_reads_them(answer) -> None:
 @given(answer=statement_answers)
 def test_results_of_statements_are_read_as_botocore_reads_them(answer) -> None:
     ours, theirs = both("BatchExecuteStatement", json.dumps(answer).encode())
+
+    assert ours == theirs
+
+
+@given(answer=scan_answers)
+def test_pages_of_scans_are_read_as_botocore_reads_them(answer) -> None:
+    ours, theirs = both("Scan", json.dumps(answer).encode())
 
     assert ours == theirs
 
