@@ -65,6 +65,20 @@ def body(*profiles: Any, at_ms: Any = NOW_MS, account_id: Any = 1001, **fields: 
     )
 
 
+def stream_record(**fields: Any) -> str:
+    """Return a record of mParticle's output to a delivery stream."""
+    return json.dumps(
+        {
+            "MembershipChangedTimestamp": str(NOW_MS // 1000),
+            "AudienceId": 11,
+            "AudienceName": "Audience 11",
+            "IsMember": True,
+            "UserIdentities": {"CustomerId": "42"},
+            **fields,
+        }
+    )
+
+
 def message(
     text: str,
     message_id: str = "m-1",
