@@ -1,4 +1,6 @@
-"""Send: puts one message on the queue, or sends it to the ingress as mParticle does."""
+"""Send: puts one message on the queue, or sends it to the ingress or into the audience stream as
+mParticle does.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ from handler.settings import IngressSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops.stack import Aws, Ingress, Stack
+    from ops.stack import AudienceStream, Aws, Ingress, Stack
 
 _TIMEOUT_S: Final = 20.0
+_BUFFER_S: Final = 60  # AWS's own, if the template names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,29 @@ def _post(aws: Aws, ingress: Ingress, body: str) -> Sent:
     if response.status != 200:
         raise UnavailableError(f"the ingress's URL answered {response.status}")
     return Sent("accepted by the ingress, at its URL", _answered_at(response.headers))
+
+
+def to_stream(aws: Aws, stream: AudienceStream, record: str) -> Sent:
+    """Put a record into the audience stream."""
+    answer = aws.firehose.put_record(
+        DeliveryStreamName=stream.name, Record={"Data": record.encode()}
+    )
+    at = _answered_at(answer["ResponseMetadata"]["HTTPHeaders"])
+    return Sent("put into the audience stream", at)
+
+
+def buffer_s(aws: Aws, stream: AudienceStream) -> int:
+    """Return how many seconds the stream collects records before it passes them on."""
+    described = aws.firehose.describe_delivery_stream(DeliveryStreamName=stream.name)
+    (destination,) = described["DeliveryStreamDescription"]["Destinations"]
+    processing = destination["ExtendedS3DestinationDescription"]["ProcessingConfiguration"]
+    values = [
+        int(parameter["ParameterValue"])
+        for processor in processing["Processors"]
+        for parameter in processor["Parameters"]
+        if parameter["ParameterName"] == "BufferIntervalInSeconds"
+    ]
+    return max(values, default=_BUFFER_S)
 
 
 def _answered_at(headers: Mapping[str, str]) -> float:

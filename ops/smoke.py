@@ -20,11 +20,11 @@ from ops import mapping, people, send
 from ops.delivery_log import read_line
 from ops.logs import read_log
 from ops.smoke_person import Evidence, Progress, SmokePerson, progress
-from ops.stack import READY, describe_error
+from ops.stack import READY, AudienceStream, Ingress, Stack, describe_error
 
 if TYPE_CHECKING:
     from ops.dead_letter_queue import DeadLetterQueue
-    from ops.stack import Aws, Stack
+    from ops.stack import Aws
     from ops.track_api import CustomerIo
 
 SENT: Final = "sent"
@@ -51,6 +51,9 @@ class Step:
     is_warning: bool = False
 
 
+Door = Stack | Ingress | AudienceStream
+"""Where the person goes in: the queue of a stack, or one of its front doors."""
+
 Steps = Generator[Step, None, bool]
 """Steps as they end; whether the next ones make sense."""
 
@@ -74,12 +77,12 @@ class Smoke:
     _written_at: float = field(init=False)
     _retries_told: list[str] = field(init=False, default_factory=list)
 
-    def run(self, *, through_ingress: bool, delete: bool) -> Iterator[Step]:
+    def run(self, door: Door, *, delete: bool) -> Iterator[Step]:
         """Yield each step as it ends. The person is removed whatever became of them."""
         self._started = self.clock()
         if not (yield from self._attempt("checked", self._look())):
             return
-        if (yield from self._attempt(SENT, self._send(through_ingress=through_ingress))):
+        if (yield from self._attempt(SENT, self._send(door))):
             yield from self._attempt("followed", self._follow())
         yield from self._attempt("removed", self._remove(delete=delete))
 
@@ -108,13 +111,16 @@ class Smoke:
         yield self._step("Customer.io", is_ok=True, result=result)
         return True
 
-    def _send(self, *, through_ingress: bool) -> Steps:
-        body = self.person.message(at_ms=int(time.time() * 1000))
+    def _send(self, door: Door) -> Steps:
+        at_ms = int(time.time() * 1000)
         self._letters_before = self.dead_letters.count()
-        if through_ingress and self.stack.ingress is not None:
-            sent = send.to_ingress(self.aws, self.stack.ingress, body)
-        else:
-            sent = send.to_queue(self.aws, self.stack, body)
+        match door:
+            case AudienceStream():
+                sent = send.to_stream(self.aws, door, self.person.record(at_ms=at_ms))
+            case Ingress():
+                sent = send.to_ingress(self.aws, door, self.person.message(at_ms=at_ms))
+            case Stack():
+                sent = send.to_queue(self.aws, door, self.person.message(at_ms=at_ms))
         self._sent_at = sent.at
         result = f"person {self.person.customer_id}: {sent.how}"
         yield self._step(SENT, is_ok=True, result=result)

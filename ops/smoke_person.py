@@ -75,6 +75,17 @@ class SmokePerson:
             }
         )
 
+    def record(self, *, at_ms: int) -> str:
+        """Return the same as mParticle writes it into a stream."""
+        return json.dumps(
+            {
+                "MembershipChangedTimestamp": at_ms,
+                "AudienceId": AUDIENCE_ID,
+                "IsMember": True,
+                "UserIdentities": {"CustomerId": self.customer_id, "Email": self.email},
+            }
+        )
+
 
 def choose(
     workspaces: Mapping[str, Workspace], account: str | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import botocore.session
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.client import CloudFormationClient
     from mypy_boto3_cloudwatch.client import CloudWatchClient
     from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_iam.client import IAMClient
     from mypy_boto3_lambda.client import LambdaClient
     from mypy_boto3_logs.client import CloudWatchLogsClient
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
@@ -58,8 +59,27 @@ class Ingress:
 
 
 @dataclass(frozen=True, slots=True)
+class AudienceStream:
+    """The delivery stream that mParticle writes to, and what belongs to it.
+
+    `bucket` keeps its records; the access key of the user `user_name` is for mParticle.
+    `account_id` is the mParticle account that its records are for; None for the default.
+    """
+
+    name: str
+    bucket: str
+    user_name: str
+    function_name: str
+    log_group: str
+    account_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack: the names and URLs of its resources; `ingress` is None if it has none."""
+    """A deployed stack: the names and URLs of its resources.
+
+    `ingress` and `stream` are None if it has none.
+    """
 
     name: str
     status: str
@@ -73,6 +93,7 @@ class Stack:
     log_group: str
     alarm_names: tuple[str, ...]
     ingress: Ingress | None = None
+    stream: AudienceStream | None = None
 
 
 class Aws:
@@ -110,14 +131,29 @@ class Aws:
         return self._session.client("dynamodb", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
+    def firehose(self) -> Any:
+        """The audience stream."""
+        return self._session.client("firehose", config=_CONFIG, endpoint_url=self._endpoint_url)
+
+    @cached_property
     def functions(self) -> LambdaClient:
         """The functions and the event source mappings."""
         return self._session.client("lambda", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
+    def iam(self) -> IAMClient:
+        """The user whose access key mParticle has."""
+        return self._session.client("iam", config=_CONFIG, endpoint_url=self._endpoint_url)
+
+    @cached_property
     def logs(self) -> CloudWatchLogsClient:
         """The functions' logs."""
         return self._session.client("logs", config=_CONFIG, endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def s3(self) -> Any:
+        """The bucket of the audience stream."""
+        return self._session.client("s3", config=_CONFIG, endpoint_url=self._endpoint_url)
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
@@ -140,6 +176,10 @@ def find(aws: Aws, name: str) -> Stack:
     """
     described = aws.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     outputs = {item["OutputKey"]: item["OutputValue"] for item in described.get("Outputs", ())}
+    parameters = {
+        item["ParameterKey"]: item.get("ParameterValue", "")
+        for item in described.get("Parameters", ())
+    }
     resources = aws.cloudformation.describe_stack_resources(StackName=name)["StackResources"]
     if missing := _OUTPUTS - outputs.keys():
         raise MisconfiguredError(
@@ -172,6 +212,16 @@ def find(aws: Aws, name: str) -> Stack:
             outputs.get("IngressUrl", ""),
         )
         if "IngressArn" in outputs
+        else None,
+        stream=AudienceStream(
+            outputs["AudienceStreamName"],
+            outputs["AudienceStreamBucket"],
+            outputs["AudienceStreamUserName"],
+            physical_ids["StreamFunction"],
+            physical_ids["StreamLogGroup"],
+            int(account) if (account := parameters.get("AudienceStreamAccount")) else None,
+        )
+        if "AudienceStreamName" in outputs
         else None,
     )
 

@@ -244,7 +244,7 @@ def test_every_ops_command_is_one(path):
         while isinstance(command, click.Group) and names and not names[0].startswith("-"):
             assert names[0] in command.commands, line
             command = command.commands[names.pop(0)]
-        known = {option for each in command.params for option in each.opts}
+        known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
         given = {name for name in names if name.startswith("--")}
         assert given <= known | {"--help"}, line
 

@@ -1,19 +1,23 @@
 """A made-up person's way through a stack, with a function that the test plays."""
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from handler.domain.change_messages import Change
 from handler.domain.state_codec import pack
+from handler.domain.stream_record import read_records
 from handler.errors import CredentialsRefusedError
 from ops.smoke import QUIET_S, Smoke
 from ops.smoke_person import SmokePerson
 from tests.builders import state
-from tests.unit.ops.builders import STACK, mapping
+from tests.unit.ops.builders import STACK, STREAM, mapping
 from tools.template import table_schema
 
 PERSON = SmokePerson("site-a", 1001, "abc")
@@ -86,7 +90,7 @@ class World:
             ],
         )
 
-    def run(self, *, log_level="INFO", delete=False, timeout_s=60.0):
+    def run(self, *, log_level="INFO", delete=False, timeout_s=60.0, door=None):
         customerio: Any = self.customerio
         smoke = Smoke(
             self.aws,
@@ -99,7 +103,18 @@ class World:
             sleep=self.wait,
             clock=lambda: self.now,
         )
-        return {step.name: step for step in smoke.run(through_ingress=False, delete=delete)}
+        return {step.name: step for step in smoke.run(door or self.stack, delete=delete)}
+
+
+class Firehose:
+    """A stream that keeps its records."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def put_record(self, **request):
+        self.records.append(request["Record"]["Data"])
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": formatdate(usegmt=True)}}}
 
 
 @pytest.fixture
@@ -121,6 +136,24 @@ def test_the_person_is_followed_until_customer_io_has_them_and_then_erased(
     assert PERSON.customer_id in body
     assert world.aws.dynamodb.scan(TableName=STACK.table_name)["Items"] == []
     assert world.customerio.deleted == []
+
+
+def test_a_record_of_the_person_goes_into_the_stream(world, stack, bodies) -> None:
+    world.aws.firehose = Firehose()
+    world.customerio.shown = "its page"
+    world.then = [world.write]
+
+    steps = world.run(door=STREAM)
+
+    (data,) = world.aws.firehose.records
+    (change,) = read_records(data, now=time.time())
+    assert isinstance(change, Change)
+    assert "put into the audience stream" in steps[SENT].result
+    assert change.identities == {"customer": PERSON.customer_id, "email": PERSON.email}
+    assert (change.audience_id, change.audience_name, change.is_member) == (-1, "", True)
+    assert abs(change.at_ms / 1000 - time.time()) < 60
+    assert bodies(stack.queue_url) == []
+    assert steps[TAKEN].is_ok
 
 
 @pytest.mark.parametrize(("refusal", "is_ok"), [("", True), ("not allowed", False)])

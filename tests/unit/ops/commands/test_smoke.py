@@ -8,8 +8,8 @@ import pytest
 
 from ops.commands.context import ABORTED, PROBLEM, USAGE, Context
 from ops.commands.smoke import _notes
-from ops.smoke import Step
-from tests.unit.ops.builders import CREDENTIALS, OTHER_CREDENTIALS, SECRET, mapping
+from ops.smoke import Smoke, Step
+from tests.unit.ops.builders import CREDENTIALS, OTHER_CREDENTIALS, SECRET, STREAM, mapping
 
 SENT = Step("sent", is_ok=True, result="", seconds=1)
 FAILED = Step("state written", is_ok=False, result="", seconds=2)
@@ -41,6 +41,92 @@ def test_an_ingress_that_is_not_there_cannot_be_used(ops, credentials) -> None:
 
     assert ended.status == USAGE
     assert "no ingress" in ended.err
+
+
+def test_a_stream_that_is_not_there_cannot_be_used(ops, credentials) -> None:
+    credentials(default=CREDENTIALS)
+
+    ended = ops("smoke", "--stream", "--yes")
+
+    assert ended.status == USAGE
+    assert "no audience stream" in ended.err
+
+
+@pytest.fixture
+def stream(ops, aws, stack, monkeypatch):
+    """Give the stack a stream that collects records for 90 seconds; its account can be set."""
+    parameters = [{"ParameterName": "BufferIntervalInSeconds", "ParameterValue": "90"}]
+    processing = {"Processors": [{"Type": "Lambda", "Parameters": parameters}]}
+    destination = {"ExtendedS3DestinationDescription": {"ProcessingConfiguration": processing}}
+    aws.firehose = SimpleNamespace(
+        describe_delivery_stream=lambda **_: {
+            "DeliveryStreamDescription": {"Destinations": [destination]}
+        }
+    )
+
+    def of_account(account_id):
+        of_it = replace(STREAM, account_id=account_id)
+        monkeypatch.setattr(Context, "stack", replace(stack, stream=of_it))
+
+    of_account(None)
+    return of_account
+
+
+@pytest.mark.parametrize(("account_id", "site_id"), [(None, "site-a"), (8, "site-b")])
+def test_the_stream_leads_to_the_workspace_of_its_account(
+    ops, credentials, stream, account_id, site_id
+) -> None:
+    credentials(default=CREDENTIALS, **{"8": OTHER_CREDENTIALS})
+    stream(account_id)
+
+    ended = ops("smoke", "--stream", answers="n\n")
+
+    assert ended.status == ABORTED
+    assert f"through the audience stream to Customer.io workspace {site_id}" in ended.err
+
+
+def test_the_default_account_of_a_stream_must_be_in_the_secret(ops, credentials, stream) -> None:
+    credentials(**{"8": OTHER_CREDENTIALS})
+
+    ended = ops("smoke", "--stream", "--yes")
+
+    assert ended.status == USAGE
+    assert "the secret has no entry of account default, only: 8" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [(("--ingress",), "choose one"), (("--account", "8"), "is that of the stream")],
+)
+def test_the_stream_goes_with_no_other_door_or_account(
+    ops, credentials, stream, option, why
+) -> None:
+    credentials(default=CREDENTIALS)
+
+    ended = ops("smoke", "--stream", *option)
+
+    assert ended.status == USAGE
+    assert why in ended.err
+
+
+@pytest.mark.usefixtures("stream")
+def test_a_person_in_the_stream_is_given_the_time_that_it_buffers(
+    ops, credentials, monkeypatch
+) -> None:
+    credentials(default=CREDENTIALS)
+    given: list[float] = []
+
+    def run(smoke, door, *, delete):
+        given.append(smoke.timeout_s)
+        return ()
+
+    monkeypatch.setattr(Context, "log_level", "INFO")
+    monkeypatch.setattr(Smoke, "run", run)
+
+    for options in ([], ["--stream"], ["--stream", "--timeout", "30"]):
+        ops("smoke", "--yes", *options)
+
+    assert given == [120, 210, 30]
 
 
 def test_nothing_is_sent_before_the_operator_agrees(ops, credentials, stack, bodies) -> None:
