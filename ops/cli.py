@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from handler.errors import ForwarderError
-from ops.commands import audiences, credentials, dlq, options, person, smoke, stack
+from ops.commands import audiences, credentials, dlq, options, person, smoke, stack, stream
 from ops.commands.context import ABORTED, OK, UNREACHABLE
 from ops.stack import describe_error
 
@@ -20,14 +20,14 @@ _HELP: Final = """See what is wrong with a deployed audience forwarder, and fix 
 Exit status
   0  done, and everything is in order
   1  done, and something is wrong: a check failed, messages are set aside, were not sent or
-     deleted, or are hidden because somebody else has received them, or the person is unknown, or
-     did not get through
+     deleted, or are hidden because somebody else has received them, records of the stream cannot
+     be read, or the person is unknown, or did not get through
   2  wrong usage, or an unusable file; nothing was changed
   3  AWS, Customer.io or the stack cannot be reached, or refused; the command stopped there
   4  you said no, or pressed Ctrl-C
 
-Only `dlq redrive`, `dlq purge`, `send`, `smoke`, `credentials`, `mapping` and `person erase`
-change anything. They ask first, unless you add `--yes`.
+Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `smoke`, `credentials`, `mapping` and
+`person erase` change anything. They ask first, unless you add `--yes`.
 docs/operations.md says what to do for each alarm.
 """
 
@@ -42,6 +42,7 @@ docs/operations.md says what to do for each alarm.
         stack.send,
         stack.mapping,
         dlq.dlq,
+        stream.stream,
         person.person,
         audiences.audiences_command,
         credentials.credentials,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from ops.checks import Check
 from ops.queues import Depth
 from ops.smoke import Step
 from ops.status import Invocations, Status
+from ops.stream_replay import Counts
 
 MOST_AUDIENCES: Final = 3
 """Audiences that are shown of a group of dead letters."""
@@ -132,6 +133,21 @@ def checks(results: Sequence[Check]) -> Group:
         Text(f"{each.plain} {check.name}: {check.fix}") for each, check in marked if check.fix
     ]
     return Group(table("Checks", "", "", "result", rows=rows), *fixes)
+
+
+def replay(counts: Counts, *, is_dry_run: bool) -> Iterator[object]:
+    """Yield what a replay has sent, or would send, and what it could not read."""
+    sent = "Would send" if is_dry_run else "Sent"
+    yield (
+        f"{sent} {counts.changes} changes in {counts.messages} messages. "
+        f"Read {counts.objects} objects."
+    )
+    if counts.unreadable:
+        title = f"Cannot be read: {counts.unreadable}"
+        if counts.unreadable > len(counts.first_unreadable):
+            title += f", the first {len(counts.first_unreadable)} of them"
+        rows = [(each.object, each.line, each.reason) for each in counts.first_unreadable]
+        yield table(title, "object", "line", "reason", rows=rows)
 
 
 def step(ended: Step) -> Text:

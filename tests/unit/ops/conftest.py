@@ -8,14 +8,14 @@ import pytest
 from moto import mock_aws
 
 from ops.dead_letter_queue import DeadLetterQueue
-from tests.unit.ops.builders import STACK, text_attributes
+from tests.unit.ops.builders import STACK, STREAM, text_attributes
 
 
 @pytest.fixture(scope="session")
 def clients():
     """Create each client once, as that takes longer than a test."""
     with mock_aws():
-        clients = {name: boto3.client(name) for name in ("sqs", "dynamodb", "logs")}
+        clients = {name: boto3.client(name) for name in ("sqs", "dynamodb", "logs", "s3")}
         return {**clients, "secrets": boto3.client("secretsmanager")}
 
 
@@ -31,6 +31,17 @@ def stack(aws):
     return replace(
         STACK, queue_url=urls["q"], retry_queue_url=urls["r"], dead_letter_queue_url=urls["d"]
     )
+
+
+@pytest.fixture
+def store(aws):
+    """Put an object into the bucket of the stream."""
+    aws.s3.create_bucket(Bucket=STREAM.bucket)
+
+    def put(key, data):
+        aws.s3.put_object(Bucket=STREAM.bucket, Key=key, Body=data)
+
+    return put
 
 
 @pytest.fixture
