@@ -10,7 +10,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from handler.errors import ForwarderError
-from ops.commands import audiences, credentials, dlq, options, person, smoke, stack, stream
+from ops.commands import (
+    audiences,
+    credentials,
+    dlq,
+    imports,
+    options,
+    person,
+    smoke,
+    stack,
+    stream,
+)
 from ops.commands.context import ABORTED, OK, UNREACHABLE
 from ops.stack import describe_error
 
@@ -26,8 +36,8 @@ Exit status
   3  AWS, Customer.io or the stack cannot be reached, or refused; the command stopped there
   4  you said no, or pressed Ctrl-C
 
-Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `smoke`, `credentials`, `mapping` and
-`person erase` change anything. They ask first, unless you add `--yes`.
+Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `import`, `smoke`, `credentials`,
+`mapping` and `person erase` change anything. They ask first, unless you add `--yes`.
 docs/operations.md says what to do for each alarm.
 """
 
@@ -45,6 +55,7 @@ docs/operations.md says what to do for each alarm.
         stream.stream,
         person.person,
         audiences.audiences_command,
+        imports.import_command,
         credentials.credentials,
     ],
 )

@@ -84,6 +84,30 @@ def workspaces_in(text: str, name: str) -> dict[str, Workspace]:
     }
 
 
+def choose(
+    workspaces: Mapping[str, Workspace], account: str | None
+) -> tuple[int | None, Workspace]:
+    """Return the account that messages are to name, if any, and its workspace.
+
+    Without `account`, the default entry of the secret, or its only one. Raises ValueError if that
+    does not say which.
+    """
+    known = ", ".join(workspaces)
+    if account is None:
+        if DEFAULT in workspaces:
+            account = DEFAULT
+        elif len(workspaces) == 1:
+            (account,) = workspaces
+        else:
+            raise ValueError(f"name the account, with --account; the secret has: {known}")
+    if not ACCOUNT.fullmatch(account):
+        raise ValueError(f"--account: neither a number nor {DEFAULT}")
+    workspace = workspaces.get(account) or workspaces.get(DEFAULT)
+    if workspace is None:
+        raise ValueError(f"the secret has no entry of account {account}, only: {known}")
+    return None if account == DEFAULT else int(account), workspace
+
+
 def with_credentials(content: Content, workspace: Workspace, *, account: str | None) -> Content:
     """Return the content with these credentials, and everything else unchanged.
 

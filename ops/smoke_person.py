@@ -12,8 +12,6 @@ from handler.domain.dead_letter import ONE_ATTRIBUTE_SETTING
 from handler.domain.message import MessageType
 from handler.domain.profile import Profile
 from handler.domain.update import person_key
-from handler.domain.workspace import Workspace
-from ops.credentials_secret import ACCOUNT, DEFAULT
 
 AUDIENCE_ID: Final = -1
 """No audience of mParticle has such an id. The message gives it no name, so that the table's
@@ -85,30 +83,6 @@ class SmokePerson:
                 "UserIdentities": {"CustomerId": self.customer_id, "Email": self.email},
             }
         )
-
-
-def choose(
-    workspaces: Mapping[str, Workspace], account: str | None
-) -> tuple[int | None, Workspace]:
-    """Return the account that the message is to name, if any, and its workspace.
-
-    Without `account`, the default entry of the secret, or its only one. Raises ValueError if that
-    does not say which.
-    """
-    known = ", ".join(workspaces)
-    if account is None:
-        if DEFAULT in workspaces:
-            account = DEFAULT
-        elif len(workspaces) == 1:
-            (account,) = workspaces
-        else:
-            raise ValueError(f"name the account, with --account; the secret has: {known}")
-    if not ACCOUNT.fullmatch(account):
-        raise ValueError(f"--account: neither a number nor {DEFAULT}")
-    workspace = workspaces.get(account) or workspaces.get(DEFAULT)
-    if workspace is None:
-        raise ValueError(f"the secret has no entry of account {account}, only: {known}")
-    return None if account == DEFAULT else int(account), workspace
 
 
 @dataclass(frozen=True, slots=True)

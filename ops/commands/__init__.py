@@ -1,6 +1,6 @@
 """Commands: the command line, a module for each group of commands.
 
-    stack  smoke  dlq  person  credentials
+    stack  smoke  dlq  person  audiences  imports  credentials
                    arguments, questions, output and exit status of each command
     options        the options that commands share, and the files that they read
     context        the stack that a command works on, its output, and its questions

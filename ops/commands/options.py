@@ -19,6 +19,11 @@ site_id = click.option(
     multiple=True,
     help="Workspace; by default all in the secret. Repeat for more.",
 )
+account = click.option(
+    "--account",
+    help="mParticle account that the messages name, and so the workspace; by default the "
+    "secret's entry `default`, or its only one.",
+)
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 

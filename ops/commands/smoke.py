@@ -23,12 +23,12 @@ _TIMEOUT_S: Final = 120
     is_flag=True,
     help="Send to the ingress: to its URL if it has one, or else by invoking it.",
 )
-@click.option("--stream", is_flag=True, help="Put a record into the audience stream.")
 @click.option(
-    "--account",
-    help="mParticle account that the message names, and so the workspace; by default the "
-    "secret's entry `default`, or its only one. With --stream always that of the stream.",
+    "--stream",
+    is_flag=True,
+    help="Put a record into the audience stream, which always names its own account.",
 )
+@options.account
 @click.option("--delete", is_flag=True, help="Delete the person from Customer.io at the end.")
 @click.option(
     "--timeout",
@@ -60,7 +60,7 @@ def smoke_command(
         context.aws, context.settings.credentials_secret_name
     )
     try:
-        account_id, workspace = smoke_person.choose(workspaces, account)
+        account_id, workspace = credentials_secret.choose(workspaces, account)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     person = smoke_person.SmokePerson(workspace.site_id, account_id, uuid.uuid4().hex[:12])

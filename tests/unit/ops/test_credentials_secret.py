@@ -4,11 +4,12 @@ import pytest
 
 from handler.domain.workspace import Workspace
 from handler.errors import UnusableCredentialsError
-from ops.credentials_secret import text, with_credentials, without_account, workspaces_in
+from ops.credentials_secret import choose, text, with_credentials, without_account, workspaces_in
 from tests.unit.ops.builders import CREDENTIALS as OLD
 from tests.unit.ops.builders import OTHER_CREDENTIALS as OTHER
 
 NEW = Workspace("site-a", "new-key", "eu")
+A, B = Workspace("site-a", "k"), Workspace("site-b", "k")
 OPTIONS = {"membership_events": True, "attribute_mapping": {"ltv": "lifetime_value"}}
 ENTRY = {"site_id": "site-a", "api_key": "new-key", "region": "eu"}
 
@@ -99,3 +100,31 @@ def test_an_account_is_removed_and_nothing_else() -> None:
 def test_a_missing_entry_and_the_only_entry_are_not_removed(content) -> None:
     with pytest.raises(ValueError, match="entry"):
         without_account(content, "7")
+
+
+@pytest.mark.parametrize(
+    ("workspaces", "account", "chosen"),
+    [
+        ({"default": A}, None, (None, A)),
+        ({"7": A}, None, (7, A)),
+        ({"7": A, "default": B}, None, (None, B)),
+        ({"7": A, "default": B}, "7", (7, A)),
+        ({"7": A, "default": B}, "8", (8, B)),
+        ({"7": A, "default": B}, "default", (None, B)),
+    ],
+)
+def test_the_workspace_is_the_one_of_the_account(workspaces, account, chosen) -> None:
+    assert choose(workspaces, account) == chosen
+
+
+@pytest.mark.parametrize(
+    ("workspaces", "account", "reason"),
+    [
+        ({"7": A, "8": B}, None, "the secret has: 7, 8"),
+        ({"7": A, "8": B}, "9", "no entry of account 9, only: 7, 8"),
+        ({"default": A}, "x", "neither a number nor default"),
+    ],
+)
+def test_an_account_that_is_not_clear_is_refused(workspaces, account, reason) -> None:
+    with pytest.raises(ValueError, match=reason):
+        choose(workspaces, account)

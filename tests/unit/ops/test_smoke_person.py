@@ -6,12 +6,10 @@ from handler.domain.membership import PersonState, is_member, merge
 from handler.domain.message import read_message
 from handler.domain.profile import read_profile
 from handler.domain.update import Update, person_key
-from handler.domain.workspace import Workspace
-from ops.smoke_person import AUDIENCE_ID, SmokePerson, choose, progress
+from ops.smoke_person import AUDIENCE_ID, SmokePerson, progress
 from tests.builders import NOW, NOW_MS
 
 PERSON = SmokePerson("site-a", 1001, "abc")
-A, B = Workspace("site-a", "k"), Workspace("site-b", "k")
 
 
 @pytest.mark.parametrize("account_id", [1001, None])
@@ -32,34 +30,6 @@ def test_the_message_is_one_that_the_function_reads(account_id) -> None:
     }
     assert profile.email == person.email
     assert [change.audience_name for change in profile.changes] == [""]  # nothing to be learned
-
-
-@pytest.mark.parametrize(
-    ("workspaces", "account", "chosen"),
-    [
-        ({"default": A}, None, (None, A)),
-        ({"7": A}, None, (7, A)),
-        ({"7": A, "default": B}, None, (None, B)),
-        ({"7": A, "default": B}, "7", (7, A)),
-        ({"7": A, "default": B}, "8", (8, B)),
-        ({"7": A, "default": B}, "default", (None, B)),
-    ],
-)
-def test_the_workspace_is_the_one_of_the_account(workspaces, account, chosen) -> None:
-    assert choose(workspaces, account) == chosen
-
-
-@pytest.mark.parametrize(
-    ("workspaces", "account", "reason"),
-    [
-        ({"7": A, "8": B}, None, "the secret has: 7, 8"),
-        ({"7": A, "8": B}, "9", "no entry of account 9, only: 7, 8"),
-        ({"default": A}, "x", "neither a number nor default"),
-    ],
-)
-def test_an_account_that_is_not_clear_is_refused(workspaces, account, reason) -> None:
-    with pytest.raises(ValueError, match=reason):
-        choose(workspaces, account)
 
 
 def line(message, at=1.0, request="r-1", **fields):

@@ -1,0 +1,209 @@
+"""Change files: files of membership changes, row by row, so that any size fits in memory.
+
+A file is CSV or JSON lines with the columns of change_rows.py, or a download of downloads.py,
+whose CSV files have a row for each identity of each member.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from handler.domain.change_messages import Change
+from ops.change_rows import COLUMNS, Defaults, RowError, read_row
+from ops.downloads import FileError, Part, opener, parts_of
+
+_MEMBER_COLUMNS: Final = {"mpid", "identity_value", "identity_type"}
+_IDENTITIES: Final = {
+    "customer_id": "customer_id", "customerid": "customer_id", "customer": "customer_id",
+    "email": "email",
+}  # fmt: skip
+"""The column for a type of identity, in lower case. Customer.io knows people by no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, or the rows of one member in a download; `part` is empty for a single file.
+
+    `content` is the change, or why there is none, or None for a member without an identity that
+    Customer.io knows.
+    """
+
+    part: str
+    line: int
+    content: Change | RowError | None
+
+
+_Values = Mapping[str, Any] | RowError
+_Reader = Callable[[Part, Defaults], Iterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFile:
+    """A file of changes.
+
+    `made_ms` is when it was made, in Unix milliseconds: when mParticle began to write it, or when
+    the file was last written; None if mParticle does not say.
+    """
+
+    parts: Sequence[tuple[Part, _Reader]]
+    made_ms: int | None
+
+    @classmethod
+    def open(cls, path: Path) -> ChangeFile:
+        """Look at a file, a folder or an archive. Raises FileError, or OSError."""
+        if path.is_dir() or zipfile.is_zipfile(path):
+            parts = parts_of(path)
+            known = [part.made_ms for part in parts if part.made_ms is not None]
+            made_ms = min(known) if len(known) == len(parts) else None
+            return cls([(part, _reader(part)) for part in parts], made_ms)
+        part = Part("", opener(path), made_ms=None)
+        read = _reader(part)
+        # A file of a download without its manifest was written long after it was made.
+        is_dated = read is not _member_rows
+        return cls([(part, read)], int(path.stat().st_mtime * 1000) if is_dated else None)
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that the rows are made of."""
+        digest = hashlib.sha256()
+        for part, _ in self.parts:
+            digest.update(repr((part.name, part.audience_id, part.audience_name)).encode())
+            with part.open() as content:
+                while chunk := content.read(1 << 20):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def rows(self, defaults: Defaults) -> Iterator[Row]:
+        """Yield all rows, the same in each run."""
+        for part, read in self.parts:
+            own = defaults
+            if part.audience_id is not None:
+                own = replace(own, audience_id=part.audience_id)
+            if part.audience_name:
+                own = replace(own, audience_name=part.audience_name)
+            yield from read(part, own)
+
+
+def _reader(part: Part) -> _Reader:
+    """Return what reads this kind of file. Raises FileError if it is none of them."""
+    with part.open() as content:
+        start = content.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        raise FileError(f"{_name(part)} is empty")
+    if start.startswith(b"{"):
+        return _json_rows
+    with _text(part) as text:
+        columns = _columns(csv.reader(text, skipinitialspace=True), part)
+    if {*columns} >= _MEMBER_COLUMNS:
+        return _member_rows
+    if unknown := [str(place) for place, each in enumerate(columns, 1) if each not in COLUMNS]:
+        # A misspelt `since` must not mean the time of the file. The first line may be a person.
+        raise FileError(
+            f"{_name(part)} has unknown columns, number {', '.join(unknown)} of the first line; "
+            f"known are {', '.join(COLUMNS)}"
+        )
+    return _csv_rows
+
+
+def _text(part: Part) -> io.TextIOWrapper:
+    # What is not UTF-8 becomes half surrogate pairs, which no identity may contain.
+    return io.TextIOWrapper(
+        part.open(), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
+
+
+def _columns(reader: Any, part: Part) -> list[str]:
+    try:
+        columns = [name.strip().lower() for name in next(reader)]
+    except (csv.Error, StopIteration):
+        columns = []
+    if not columns or len({*columns}) < len(columns):
+        raise FileError(f"{_name(part)}: the first line must name each column once")
+    return columns
+
+
+def _name(part: Part) -> str:
+    return part.name or "the file"
+
+
+def _csv_values(part: Part) -> Iterator[tuple[int, _Values]]:
+    """Yield each line's number and values, by column."""
+    with _text(part) as text:
+        reader = csv.reader(text, skipinitialspace=True, strict=True)
+        columns = _columns(reader, part)
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, RowError(f"not CSV: {error}")
+                continue
+            if len(cells) == len(columns):
+                yield reader.line_num, dict(zip(columns, cells, strict=True))
+            elif cells:
+                reason = f"expected {len(columns)} values, got {len(cells)}"
+                yield reader.line_num, RowError(reason)
+
+
+def _csv_rows(part: Part, defaults: Defaults) -> Iterator[Row]:
+    for line, values in _csv_values(part):
+        yield Row(part.name, line, _content(values, defaults))
+
+
+def _json_rows(part: Part, defaults: Defaults) -> Iterator[Row]:
+    with _text(part) as text:
+        for line, each in enumerate(text, 1):
+            if each.strip():
+                yield Row(part.name, line, _content(_json_values(each), defaults))
+
+
+def _json_values(text: str) -> _Values:
+    try:
+        values = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        return RowError("not a JSON object")
+    if any(name not in COLUMNS for name in values):
+        return RowError(f"has an unknown field; known: {', '.join(COLUMNS)}")
+    return values
+
+
+def _member_rows(part: Part, defaults: Defaults) -> Iterator[Row]:
+    """Yield a row for each member: lines of one MPID that follow each other are one."""
+
+    def member(line: tuple[int, _Values]) -> object:
+        number, values = line
+        return number if isinstance(values, RowError) else values["mpid"].strip() or number
+
+    for _, lines in groupby(_csv_values(part), key=member):
+        (number, first), *others = lines
+        if isinstance(first, RowError):
+            yield Row(part.name, number, first)
+            continue
+        found: dict[str, str] = {}
+        for values in (first, *(each for _, each in others if not isinstance(each, RowError))):
+            column = _IDENTITIES.get(values["identity_type"].strip().lower())
+            if column and values["identity_value"].strip():
+                found.setdefault(column, values["identity_value"])
+        content = _content({"mpid": first["mpid"], **found}, defaults) if found else None
+        yield Row(part.name, number, content)
+
+
+def _content(values: _Values, defaults: Defaults) -> Change | RowError:
+    if isinstance(values, RowError):
+        return values
+    try:
+        return read_row(values, defaults)
+    except RowError as error:
+        return error
