@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -48,29 +49,46 @@ Choose = Callable[[Sequence[int]], int]
 class Stage:
     """Lets one invocation at a time take one step, in the order that `choose` says."""
 
-    def __init__(self, count: int) -> None:
-        # Queues of C: semaphores are written in Python, and turns take most of the time.
+    def __init__(self, count: int, choose: Choose) -> None:
+        # Queues of C: semaphores are written in Python, and turns take much of the time.
         self._turns: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(count)]
-        self._paused: SimpleQueue[None] = SimpleQueue()
+        self._choose = choose
+        self._starting: SimpleQueue[None] | None = None
         self._running = set(range(count))
 
     def step(self, number: int) -> None:
         """Called by an invocation: wait for the next turn."""
-        self._paused.put(None)
+        if self._starting:
+            self._starting.put(None)
+        # Whose turn it is chooses the next, itself among them: then no thread has to wake up.
+        elif (chosen := self._next()) == number:
+            return
+        else:
+            self._turns[chosen].put(None)
         self._turns[number].get()
 
     def end(self, number: int) -> None:
         """Called by an invocation: it is over."""
         self._running.discard(number)
-        self._paused.put(None)
+        if self._starting:
+            self._starting.put(None)
+        elif self._running:
+            self._turns[self._next()].put(None)
 
-    def play(self, choose: Choose) -> None:
-        """Give turns until all are over."""
-        for _ in self._turns:
-            self._paused.get()
-        while self._running:
-            self._turns[choose(sorted(self._running))].put(None)
-            self._paused.get()
+    def play(self, invoke: Callable[[int], None]) -> None:
+        """Have each invocation go to its first step, and give turns until all are over."""
+        threads = [Thread(target=invoke, args=(n,)) for n in range(1, len(self._turns))]
+        starting = self._starting = SimpleQueue()
+        for thread in threads:
+            thread.start()
+            starting.get()
+        self._starting = None
+        invoke(0)
+        for thread in threads:
+            thread.join()
+
+    def _next(self) -> int:
+        return self._choose(sorted(self._running))
 
 
 class Outside:
@@ -148,7 +166,7 @@ def play(known: PersonState, bodies: Sequence[str], choose: Choose, **how: bool)
 
 
 def play_in(outside: Outside, bodies: Sequence[str], choose: Choose) -> Outside:
-    stage = Stage(len(bodies))
+    stage = Stage(len(bodies), choose)
     delivered: set[int] = set()
 
     def invoke(number: int) -> None:
@@ -158,12 +176,7 @@ def play_in(outside: Outside, bodies: Sequence[str], choose: Choose) -> Outside:
         finally:
             stage.end(number)
 
-    threads = [threading.Thread(target=invoke, args=(n,)) for n in range(len(bodies))]
-    for thread in threads:
-        thread.start()
-    stage.play(choose)
-    for thread in threads:
-        thread.join()
+    stage.play(invoke)
     left = [text for number, text in enumerate(bodies) if number not in delivered]
     return play_on(outside, left)
 
@@ -354,11 +367,10 @@ RENAMES = {
 def test_in_many_orders_a_renamed_audience_keeps_no_former_attribute(scene, world) -> None:
     before, bodies, wanted = RENAMES[scene]
     chance = random.Random(20261126)
+    start = play_on(Outside(PersonState(), **WORLDS[world], learns_in_a_step=True), before)
 
     for _ in range(150):
-        outside = Outside(PersonState(), **WORLDS[world], learns_in_a_step=True)
-        play_on(outside, before)
-        play_in(outside, bodies, chance.choice)
+        outside = play_in(deepcopy(start), bodies, chance.choice)
         attributes = outside.customerio.people["42"]
         assert {name: attributes.get(name) for name in wanted} == wanted
 
@@ -422,13 +434,13 @@ CHANGES = {
 def test_in_many_orders_a_changed_identifier_leaves_nobody_under_the_former(scene, world) -> None:
     before, bodies, wanted = CHANGES[scene]
     chance = random.Random(20261124)
+    start = Outside(PersonState(), **WORLDS[world])
+    start.now -= 600
+    play_on(start, before)
+    start.now = NOW
 
     for _ in range(300):
-        outside = Outside(PersonState(), **WORLDS[world])
-        outside.now -= 600
-        play_on(outside, before)
-        outside.now = NOW
-        play_in(outside, bodies, chance.choice)
+        outside = play_in(deepcopy(start), bodies, chance.choice)
         assert outside.events() == events_of([*before, *bodies])
         lists = {email: outside.list_of(email) for email in wanted}
         assert lists == wanted
