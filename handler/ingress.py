@@ -73,6 +73,7 @@ def receiver() -> Receiver:
         now=clock.now,
         new_id=lambda: str(uuid.uuid4()),
         version=settings.version,
+        customer_id_type=settings.customer_id_type,
     )
 
 

@@ -12,6 +12,7 @@ from urllib3.util import parse_url
 
 from handler.domain.attribute_mapping import AttributeMapping, read_mapping
 from handler.domain.options import DeliveryOptions
+from handler.domain.profile import CUSTOMER_ID_TYPES
 from handler.errors import MisconfiguredError
 
 KEEP: Final = "keep"
@@ -73,6 +74,7 @@ class Settings:
                 clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
                 membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
                 attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
+                customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
             ),
         )
 
@@ -85,6 +87,7 @@ class IngressSettings:
     table_name: str
     suspends: bool
     url_secret_name: str
+    customer_id_type: str
     version: str
 
     @classmethod
@@ -95,6 +98,7 @@ class IngressSettings:
             table_name=_required(environ, "TABLE_NAME"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
             url_secret_name=environ.get("URL_SECRET_NAME", "").strip(),
+            customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
             version=version(environ),
         )
 
@@ -141,6 +145,15 @@ def _dot_replacement(environ: Mapping[str, str], name: str) -> str | None:
             f"setting {name} must be {KEEP}, or up to 10 letters, digits, underscores and hyphens"
         )
     return None if value == KEEP else value
+
+
+def _customer_id_type(environ: Mapping[str, str], name: str) -> str:
+    """Return the type in messages of the identity that is the customer id."""
+    try:
+        return CUSTOMER_ID_TYPES[environ.get(name, "CustomerId").strip()]
+    except KeyError:
+        known = ", ".join(CUSTOMER_ID_TYPES)
+        raise MisconfiguredError(f"setting {name} must be one of {known}") from None
 
 
 def _mapping(environ: Mapping[str, str], name: str) -> AttributeMapping:

@@ -16,7 +16,7 @@ import msgspec
 from handler.domain.change_messages import Change
 from handler.domain.membership import TOMBSTONE_LIFE_S
 from handler.domain.message import MAX_AHEAD_S
-from handler.domain.profile import read_profile
+from handler.domain.profile import CUSTOMER_ID_TYPES, read_profile
 from handler.errors import NoIdentityError, PermanentError
 
 COLUMNS: Final = (
@@ -44,12 +44,14 @@ class Defaults:
     """What holds for rows that do not say it themselves.
 
     `as_of_ms`: the time of the file. `now_ms`: the time of the run. Both in Unix milliseconds.
+    `customer_id_type`: which identity is the customer id, by its type in messages.
     """
 
     as_of_ms: int
     now_ms: int
     audience_id: int | None = None
     audience_name: str = ""
+    customer_id_type: str = CUSTOMER_ID_TYPES["CustomerId"]
 
     @property
     def oldest_join_ms(self) -> int:
@@ -62,7 +64,7 @@ def read_row(values: Mapping[str, Any], defaults: Defaults) -> Change:
     given = {name: value for name, value in values.items() if value not in (None, "")}
     identities = {
         kind: given[name]
-        for kind, name in (("customer", "customer_id"), ("email", "email"))
+        for kind, name in ((defaults.customer_id_type, "customer_id"), ("email", "email"))
         if name in given
     }
     audience_id = given.get("audience_id", defaults.audience_id)
@@ -82,10 +84,11 @@ def read_row(values: Mapping[str, Any], defaults: Defaults) -> Change:
         ],
         "audiences": [audience],
     }
-    return _checked(raw, _time(given.get("since"), defaults, is_join=action == "entered"))
+    at_ms = _time(given.get("since"), defaults, is_join=action == "entered")
+    return _checked(raw, at_ms, defaults.customer_id_type)
 
 
-def _checked(raw: Mapping[str, Any], at_ms: int) -> Change:
+def _checked(raw: Mapping[str, Any], at_ms: int, customer_id_type: str) -> Change:
     try:
         text = msgspec.json.encode(raw)
     except UnicodeEncodeError:
@@ -93,11 +96,11 @@ def _checked(raw: Mapping[str, Any], at_ms: int) -> Change:
     if len(text) > _MAX_BYTES:
         raise RowError(f"over {_MAX_BYTES} bytes")
     try:
-        profile = read_profile(msgspec.Raw(text))
+        profile = read_profile(msgspec.Raw(text), customer_id_type=customer_id_type)
     except PermanentError as error:
         raise RowError(_reason(error, raw)) from None
     (change,) = profile.changes
-    named = {"customer": profile.customer_id, "email": profile.email}
+    named = {customer_id_type: profile.customer_id, "email": profile.email}
     return Change(
         at_ms=at_ms,
         audience_id=change.audience_id,
@@ -153,7 +156,7 @@ def _reason(error: PermanentError, raw: Mapping[str, Any]) -> str:
     identity = _IDENTITY.match(path)
     if identity:
         kind = raw["user_identities"][int(identity[1])]["type"]
-        column = "customer_id" if kind == "customer" else kind
+        column = kind if kind == "email" else "customer_id"
     else:
         column = path.rpartition(".")[2]
     return f"{column}: {reason}" if column in COLUMNS else reason

@@ -110,12 +110,16 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who is asked about, in which workspaces, and of which audience; None for all."""
+    """Who is asked about, in which workspaces, and of which audience; None for all.
+
+    `customer_id_type`: which identity is the customer id, by its type in messages.
+    """
 
     query: people.Query
     site_ids: Collection[str]
     stored: Sequence[people.StoredPerson]
     audience: str | None
+    customer_id_type: str
 
     @property
     def keys(self) -> list[str]:
@@ -128,7 +132,7 @@ class Question:
         identifiers = [self.query.identifier]
         for person in self.stored:
             identifiers += [person.state.identifier, *person.state.former]
-        return Names.of(self.site_ids, self.keys, filter(None, identifiers))
+        return Names.of(self.site_ids, self.keys, filter(None, identifiers), self.customer_id_type)
 
 
 @dataclass(frozen=True, slots=True)

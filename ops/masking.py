@@ -31,8 +31,11 @@ def masked_entity(entity: Mapping[str, Any]) -> dict[str, Any]:
     return {**entity, "identifiers": identifiers, "attributes": attributes}
 
 
-def summary(body: str, *, now: float) -> dict[str, Any] | str:
-    """Return what the function reads in a message, without what identifies anybody."""
+def summary(body: str, *, now: float, customer_id_type: str) -> dict[str, Any] | str:
+    """Return what the function reads in a message, without what identifies anybody.
+
+    `customer_id_type`: which identity is the customer id, by its type in messages.
+    """
     try:
         message = read_message(body, now=now)
     except PermanentError as error:
@@ -43,7 +46,7 @@ def summary(body: str, *, now: float) -> dict[str, Any] | str:
         "timestamp_ms": message.sent_at_ms,
         "account_id": message.account_id,
         **_subscription(message.audience),
-        "profiles": [_profile(raw) for raw in message.profiles],
+        "profiles": [_profile(raw, customer_id_type) for raw in message.profiles],
     }
 
 
@@ -58,9 +61,9 @@ def _subscription(audience: AudienceUpdate | None) -> dict[str, Any]:
     return {"audience": said}
 
 
-def _profile(raw: RawProfile) -> dict[str, Any] | str:
+def _profile(raw: RawProfile, customer_id_type: str) -> dict[str, Any] | str:
     try:
-        profile = read_profile(raw)
+        profile = read_profile(raw, customer_id_type=customer_id_type)
     except PermanentError as error:
         return _unreadable(error)
     values = {"customer id": profile.customer_id, "email": profile.email, "MPID": profile.mpid}

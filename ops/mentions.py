@@ -26,20 +26,26 @@ class Names:
     """What a message may name a person by.
 
     `keys` are those of the person's items: they stand for an MPID that only its hash is known of.
+    `customer_id_type`: which identity is the customer id, by its type in messages.
     """
 
     site_ids: frozenset[str]
     keys: frozenset[str]
     identifiers: frozenset[str]
     """The texts of identifiers in Customer.io, as `Identifier.text` has them."""
+    customer_id_type: str
 
     @classmethod
     def of(
-        cls, site_ids: Iterable[str], keys: Iterable[str], identifiers: Iterable[Identifier]
+        cls,
+        site_ids: Iterable[str],
+        keys: Iterable[str],
+        identifiers: Iterable[Identifier],
+        customer_id_type: str,
     ) -> Names:
         """Return the names of a person."""
         texts = frozenset(identifier.text for identifier in identifiers)
-        return cls(frozenset(site_ids), frozenset(keys), texts)
+        return cls(frozenset(site_ids), frozenset(keys), texts, customer_id_type)
 
     def are_in(self, body: str) -> bool | None:
         """Tell whether a message names the person; None if not all of it can be read."""
@@ -54,7 +60,7 @@ class Names:
 
     def _are_of(self, raw: RawProfile) -> bool | None:
         try:
-            profile = _profile(json.loads(bytes(raw)))
+            profile = _profile(json.loads(bytes(raw)), self.customer_id_type)
             if any(person_key(site_id, profile) in self.keys for site_id in self.site_ids):
                 return True
         except (ValueError, RecursionError):
@@ -71,14 +77,14 @@ def account_of(body: str) -> int | None:
         return None
 
 
-def _profile(content: Any) -> Profile:
+def _profile(content: Any, customer_id_type: str) -> Profile:
     """Return as much of a profile as says who it is."""
     fields = content if isinstance(content, dict) else {}
     identities = fields.get("user_identities")
     named = identities if isinstance(identities, list) else []
     return Profile(
         mpid=_mpid(fields.get("mpid")),
-        customer_id=_identity(named, "customer"),
+        customer_id=_identity(named, customer_id_type),
         email=_identity(named, "email"),
         changes=(),
         attributes={},

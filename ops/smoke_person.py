@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from handler.domain.dead_letter import ONE_ATTRIBUTE_SETTING
 from handler.domain.message import MessageType
-from handler.domain.profile import Profile
+from handler.domain.profile import CUSTOMER_ID_TYPES, Profile
 from handler.domain.update import person_key
 
 AUDIENCE_ID: Final = -1
@@ -20,11 +20,15 @@ catalogue of audiences does not learn it."""
 
 @dataclass(frozen=True, slots=True)
 class SmokePerson:
-    """The person. `nonce` is a random text that makes them unmistakable."""
+    """The person. `nonce` is a random text that makes them unmistakable.
+
+    `customer_id_type`: which identity is the customer id, by its type in messages.
+    """
 
     site_id: str
     account_id: int | None
     nonce: str
+    customer_id_type: str
 
     @property
     def customer_id(self) -> str:
@@ -56,7 +60,7 @@ class SmokePerson:
         account: dict[str, Any] = {"account_settings": {ONE_ATTRIBUTE_SETTING: False}}
         if self.account_id is not None:
             account["account_id"] = self.account_id
-        identities = [("customer", self.customer_id), ("email", self.email)]
+        identities = [(self.customer_id_type, self.customer_id), ("email", self.email)]
         profile = {
             "user_identities": [
                 {"type": kind, "encoding": "raw", "value": value} for kind, value in identities
@@ -75,12 +79,16 @@ class SmokePerson:
 
     def record(self, *, at_ms: int) -> str:
         """Return the same as mParticle writes it into a stream."""
+        names = {kind: name for name, kind in CUSTOMER_ID_TYPES.items()}
         return json.dumps(
             {
                 "MembershipChangedTimestamp": at_ms,
                 "AudienceId": AUDIENCE_ID,
                 "IsMember": True,
-                "UserIdentities": {"CustomerId": self.customer_id, "Email": self.email},
+                "UserIdentities": {
+                    names[self.customer_id_type]: self.customer_id,
+                    "Email": self.email,
+                },
             }
         )
 

@@ -127,11 +127,18 @@ def _too_large(path: str) -> MalformedMessageError:
 
 
 def answer(
-    request: object, *, answer_id: str, now: float, suspended: bool, version: str
+    request: object,
+    *,
+    answer_id: str,
+    now: float,
+    suspended: bool,
+    version: str,
+    customer_id_type: str,
 ) -> dict[str, Any]:
     """Return the answer to a request; `answer_id` is a UUID, `now` in Unix seconds.
 
-    `version` is that of this software, for a registration. `suspended` tells mParticle to stop
+    `version` is that of this software, and `customer_id_type` the identity that is the customer
+    id; both are for a registration. `suspended` tells mParticle to stop
     sending audience changes until a person acts. A request of another type is answered too, as it
     is on the queue.
     """
@@ -148,10 +155,26 @@ def answer(
         fields["type"] = name.removesuffix("request") + "response"
     match request_type(request):
         case RequestType.REGISTRATION:
-            fields |= {**_REGISTRATION, "version": version}
+            fields |= {
+                **_REGISTRATION,
+                "version": version,
+                "permissions": _permissions(customer_id_type),
+            }
         case RequestType.MEMBERSHIP_CHANGE:
             fields["suspend_subscription"] = suspended
     return fields
+
+
+def _permissions(customer_id_type: str) -> dict[str, Any]:
+    """Return what mParticle has to send of a person."""
+    return {
+        "user_identities": [
+            {"type": kind, "encoding": "raw", "required": False}
+            for kind in (customer_id_type, "email")
+        ],
+        "allow_access_mpid": True,
+        "allow_audience_user_attributes": True,
+    }
 
 
 # It does not register for erasure (`dsr_processing_registration`), as erasure requests are not
@@ -163,14 +186,6 @@ _REGISTRATION: Final[Mapping[str, Any]] = {
         "Late, doubled and reordered changes end in the same state, and two configurations for "
         "one workspace add up."
     ),
-    "permissions": {
-        "user_identities": [
-            {"type": "customer", "encoding": "raw", "required": False},
-            {"type": "email", "encoding": "raw", "required": False},
-        ],
-        "allow_access_mpid": True,
-        "allow_audience_user_attributes": True,
-    },
     "audience_processing_registration": {
         "account_settings": [
             {

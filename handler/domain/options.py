@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from handler.domain.attribute_mapping import NO_ATTRIBUTES, AttributeMapping
+from handler.domain.profile import CUSTOMER_ID_TYPES
 from handler.domain.workspace import Workspace
 
 _Option = TypeVar("_Option")
@@ -26,7 +27,8 @@ class DeliveryOptions:
     Customer.io does not have. `clear_removed_audiences`: everybody leaves an audience that
     mParticle removes, and its attribute is removed.
     `membership_events`: also send each change as an event. `attribute_mapping`: the
-    user attributes to send.
+    user attributes to send. `customer_id_type`: which identity is the customer id, by its type in
+    messages.
     """
 
     one_attribute_per_audience: bool = False
@@ -36,6 +38,7 @@ class DeliveryOptions:
     clear_removed_audiences: bool = False
     membership_events: bool = False
     attribute_mapping: AttributeMapping = NO_ATTRIBUTES
+    customer_id_type: str = CUSTOMER_ID_TYPES["CustomerId"]
 
     def of(self, workspace: Workspace) -> DeliveryOptions:
         """Return the options for a workspace: its own if it has any, else these."""

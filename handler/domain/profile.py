@@ -17,6 +17,13 @@ from handler.errors import InvalidIdentityError, MalformedProfileError, NoIdenti
 MAX_IDENTIFIER_BYTES: Final = 150
 """Customer.io's limit on an id or email (Track API, "Person limits")."""
 
+CUSTOMER_ID_TYPES: Final[Mapping[str, str]] = {
+    "CustomerId": "customer",
+    "Other": "other",
+    **{f"Other{number}": f"other{number}" for number in range(2, 11)},
+}
+"""The identities that can be the customer id, by mParticle's name: their type in messages."""
+
 _AUDIENCE_IDS: Final = range(-(2**63), 2**63)
 _MPIDS: Final = range(-(2**63), 2**64)
 
@@ -48,8 +55,10 @@ class Profile(msgspec.Struct, frozen=True):
     person_hash: str | None = None
 
 
-def read_profile(raw: RawProfile) -> Profile:
-    """Return one profile of a message.
+def read_profile(
+    raw: RawProfile, *, customer_id_type: str = CUSTOMER_ID_TYPES["CustomerId"]
+) -> Profile:
+    """Return one profile of a message; `customer_id_type`: which identity is the customer id.
 
     Raises MalformedProfileError, NoIdentityError or InvalidIdentityError.
     """
@@ -58,7 +67,7 @@ def read_profile(raw: RawProfile) -> Profile:
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise MalformedProfileError(explain(error)) from None
     _check_64_bit(profile.mpid, _MPIDS, "$.mpid")
-    customer_id = _identity(profile, "customer")
+    customer_id = _identity(profile, customer_id_type)
     email = _identity(profile, "email")
     if customer_id is None and email is None:
         raise NoIdentityError("$.user_identities: no raw customer id or email")

@@ -16,6 +16,7 @@ import msgspec
 
 from handler.domain.change_messages import Change
 from handler.domain.message import MAX_AHEAD_S, explain
+from handler.domain.profile import CUSTOMER_ID_TYPES
 from handler.errors import MalformedMessageError, PermanentError
 
 MAX_RECORD_CHARS: Final = 100_000
@@ -23,10 +24,8 @@ MAX_RECORD_CHARS: Final = 100_000
 1 MiB."""
 
 IDENTITY_TYPES: Final[Mapping[str, str]] = {
-    "CustomerId": "customer",
+    **CUSTOMER_ID_TYPES,
     "Email": "email",
-    "Other": "other",
-    **{f"Other{number}": f"other{number}" for number in range(2, 11)},
 }
 """The type in mParticle's Firehose of each identity that is read, by its name in a record."""
 

@@ -157,7 +157,8 @@ class Forwarder:
         if one_attribute is None:
             one_attribute = options.one_attribute_per_audience
         for place, raw in enumerate(opened.profiles):
-            profile = attempt(partial(read_profile, raw), self.telemetry)
+            read = partial(read_profile, raw, customer_id_type=options.customer_id_type)
+            profile = attempt(read, self.telemetry)
             if isinstance(profile, Failure):
                 outcome.fail_profile(place, profile)
                 continue

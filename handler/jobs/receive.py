@@ -43,6 +43,7 @@ class Receiver:
     now: Now
     new_id: Callable[[], str]
     version: str
+    customer_id_type: str
 
     def receive(self, request: Any, *, deadline: Deadline) -> dict[str, Any]:
         """Put a request's messages on the queue, and return the answer.
@@ -89,6 +90,7 @@ class Receiver:
             now=self.now(),
             suspended=suspended,
             version=self.version,
+            customer_id_type=self.customer_id_type,
         )
 
     def _is_suspended(self, account_id: int | None, deadline: Deadline) -> bool:

@@ -44,7 +44,10 @@ def change_options(command: options.Command) -> options.Command:
 
 @dataclass(frozen=True, slots=True)
 class ChangeInput:
-    """A file of changes, and what the options say of it. `made_ms`: Unix milliseconds."""
+    """A file of changes, and what the options say of it. `made_ms`: Unix milliseconds.
+
+    `customer_id_type`: which identity is the customer id, by its type in messages.
+    """
 
     file: Path
     content: ChangeFile
@@ -53,6 +56,7 @@ class ChangeInput:
     audience_id: int | None
     audience_name: str
     as_of: str | None
+    customer_id_type: str
     made_ms: int
     now_ms: int
 
@@ -88,13 +92,16 @@ class ChangeInput:
             audience_id,
             audience_name,
             as_of,
+            context.settings.delivery_options.customer_id_type,
             made_ms=_made_ms(content, as_of, now_ms),
             now_ms=now_ms,
         )
 
     def defaults(self, as_of_ms: int) -> Defaults:
         """Return what holds for rows that do not say it, with the time of the file."""
-        return Defaults(as_of_ms, self.now_ms, self.audience_id, self.audience_name)
+        return Defaults(
+            as_of_ms, self.now_ms, self.audience_id, self.audience_name, self.customer_id_type
+        )
 
     def fingerprint(self, *more: object) -> str:
         """Return a hash of the file and of the options, and of `more` of them."""

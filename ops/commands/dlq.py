@@ -80,7 +80,10 @@ def dlq_show(source_message_id: str | None, error_type: Sequence[str], *, reveal
     if letter is None:
         _warn_if_hidden(context)
         raise click.ClickException("no such message is in the dead-letter queue")
-    body = letter.body if reveal else summary(letter.body, now=context.now)
+    body: object = letter.body
+    if not reveal:
+        kind = context.settings.delivery_options.customer_id_type
+        body = summary(letter.body, now=context.now, customer_id_type=kind)
     shown = asdict(letter) | {"body": body}
     rows = [(name, value) for name, value in shown.items() if name not in {"body", "sent_at"}]
     rows.append(("sent_at", show.since(letter.sent_at, context.now)))

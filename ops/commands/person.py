@@ -138,7 +138,13 @@ def person_explain(
     stored = _find(context, query, site_id)
     accounts = {} if site_id else _workspaces(context)
     site_ids = site_id or [workspace.site_id for workspace in accounts.values()]
-    question = explanation.Question(query, [*dict.fromkeys(site_ids)], stored, audience)
+    question = explanation.Question(
+        query,
+        [*dict.fromkeys(site_ids)],
+        stored,
+        audience,
+        context.settings.delivery_options.customer_id_type,
+    )
     with context.progress() as bar:
         task = bar.add_task("Reading the log, lines", total=None)
         explainer = explanation.Explainer(

@@ -63,7 +63,12 @@ def smoke_command(
         account_id, workspace = credentials_secret.choose(workspaces, account)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    person = smoke_person.SmokePerson(workspace.site_id, account_id, uuid.uuid4().hex[:12])
+    person = smoke_person.SmokePerson(
+        workspace.site_id,
+        account_id,
+        uuid.uuid4().hex[:12],
+        context.settings.delivery_options.customer_id_type,
+    )
     after = "delete them there afterwards" if delete else "leave them there"
     context.confirm(
         f"Send the made-up person {person.customer_id} through the {name} to Customer.io "

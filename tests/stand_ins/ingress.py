@@ -40,6 +40,7 @@ class IngressHouse:
             now=self.clock,
             new_id=ids.__next__,
             version="test",
+            customer_id_type="customer",
         )
         secret = Secret(secrets, "the-secret", ttl_s=SECRET_TTL_S, now=self.clock)
         self.endpoint = UrlEndpoint(self.receiver, TokenAuth(secret, now=self.clock), logger)

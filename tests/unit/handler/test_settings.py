@@ -170,12 +170,14 @@ def test_people_events_and_attributes_are_as_the_stack_says() -> None:
         "CREATE_PEOPLE": "false",
         "MEMBERSHIP_EVENTS": "true",
         "ATTRIBUTE_MAPPING": '{"ltv": "lifetime_value"}',
+        "CUSTOMER_ID_FROM": "Other2",
     }
 
     assert Settings.from_environ(environ).delivery_options == DeliveryOptions(
         create_people=False,
         membership_events=True,
         attribute_mapping=mapping_of({"ltv": "lifetime_value"}),
+        customer_id_type="other2",
     )
 
 
@@ -186,6 +188,7 @@ def test_people_events_and_attributes_are_as_the_stack_says() -> None:
         ("MEMBERSHIP_EVENTS", "", "must be true or false"),
         ("ATTRIBUTE_MAPPING", '{"ltv": "email"}', "ltv: the name is reserved"),
         ("ATTRIBUTE_MAPPING", "{", "expected a JSON object"),
+        ("CUSTOMER_ID_FROM", "Email", "must be one of CustomerId, Other, "),
     ],
 )
 def test_an_option_that_cannot_be_read_is_named_with_the_reason(name, value, reason) -> None:
@@ -201,6 +204,7 @@ def test_the_ingress_reads_its_own_settings() -> None:
         table_name="people",
         suspends=False,
         url_secret_name="token",
+        customer_id_type="customer",
         version="unknown",
     )
     with pytest.raises(MisconfiguredError, match="setting QUEUE_URL is missing"):

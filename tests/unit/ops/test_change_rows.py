@@ -39,6 +39,14 @@ def test_a_row_has_all_that_is_known_of_a_change() -> None:
     assert change.at_ms == unix_ms("2026-11-20T08:00:00Z")
 
 
+def test_the_customer_id_becomes_the_identity_that_the_stack_reads() -> None:
+    defaults = Defaults(NOW_MS, NOW_MS, customer_id_type="other2")
+
+    assert read_row(row(), defaults).identities == {"other2": "42"}
+    with pytest.raises(RowError, match=r"^customer_id: over 150 bytes$"):
+        read_row(row(customer_id=SECRET * 11), defaults)
+
+
 def test_what_a_row_does_not_say_is_as_the_file_says() -> None:
     defaults = Defaults(NOW_MS - 1000, NOW_MS, audience_id=12, audience_name="Loyal")
 

@@ -24,7 +24,7 @@ def test_a_summary_has_types_times_and_audiences_and_nobody_s_data() -> None:
         account_settings="secret",
     )
 
-    shown = summary(text, now=NOW)
+    shown = summary(text, now=NOW, customer_id_type="customer")
 
     assert not any(value in json.dumps(shown) for value in PERSONAL)
     assert isinstance(shown, dict)
@@ -45,7 +45,9 @@ def test_a_summary_has_types_times_and_audiences_and_nobody_s_data() -> None:
 def test_a_subscription_is_summed_up_by_its_audience() -> None:
     said = {"audience_id": 11, "audience_name": "VIP", "action": "remove"}
 
-    shown = summary(body(type="audience_subscription_request", **said), now=NOW)
+    shown = summary(
+        body(type="audience_subscription_request", **said), now=NOW, customer_id_type="customer"
+    )
 
     assert isinstance(shown, dict)
     assert shown["audience"] == said
@@ -55,7 +57,11 @@ def test_a_subscription_is_summed_up_by_its_audience() -> None:
 def test_a_profile_that_the_function_refuses_is_summed_up_by_the_reason() -> None:
     hashed = identity("email", "ann@example.com", encoding="sha256")
 
-    shown = summary(body(profile(customer_id="42"), {"user_identities": [hashed]}), now=NOW)
+    shown = summary(
+        body(profile(customer_id="42"), {"user_identities": [hashed]}),
+        now=NOW,
+        customer_id_type="customer",
+    )
 
     assert isinstance(shown, dict)
     assert shown["profiles"][0]["identified by"] == ["customer id", "MPID"]
@@ -74,7 +80,7 @@ def test_a_profile_that_the_function_refuses_is_summed_up_by_the_reason() -> Non
     ],
 )
 def test_a_text_that_is_not_a_message_is_not_shown(text) -> None:
-    shown = summary(text, now=NOW)
+    shown = summary(text, now=NOW, customer_id_type="customer")
 
     assert isinstance(shown, str)
     assert shown.startswith(f"{len(text)} characters, not readable")
@@ -97,3 +103,13 @@ def test_an_entity_shows_audiences_and_masks_all_other_values() -> None:
         "attributes": {**lists, "email": masked("ann@example.com")},
     }
     assert masked("ann@example.com") == "•" * 12
+
+
+def test_the_customer_id_is_the_identity_that_the_stack_says() -> None:
+    sent = profile(customer_id=None)
+    sent["user_identities"] = [identity("other2", "42")]
+
+    shown = summary(body(sent), now=NOW, customer_id_type="other2")
+
+    assert isinstance(shown, dict)
+    assert "customer id" in shown["profiles"][0]["identified by"]

@@ -13,7 +13,8 @@ SITES = ("site-a", "site-b")
 
 
 def names(query, *identifiers):
-    return Names.of(SITES, query.keys(SITES), [*identifiers, *filter(None, [query.identifier])])
+    asked = [*identifiers, *filter(None, [query.identifier])]
+    return Names.of(SITES, query.keys(SITES), asked, "customer")
 
 
 BY_ID, BY_EMAIL, BY_MPID = Query("42"), Query(email="Ann@Example.com"), Query(mpid=-7)
@@ -49,14 +50,14 @@ def test_a_person_is_named_also_by_a_former_identifier() -> None:
 
 
 def test_a_person_is_named_by_an_mpid_that_only_the_key_is_known_of() -> None:
-    known = Names.of(SITES, Query(mpid=77).keys(["site-b"]), [])
+    known = Names.of(SITES, Query(mpid=77).keys(["site-b"]), [], "customer")
 
     assert known.are_in(body(profile(mpid="77", customer_id="43")))
     assert not known.are_in(body(profile(mpid="78", customer_id="43")))
 
 
 def test_a_person_is_named_by_the_hash_in_the_key() -> None:
-    known = Names.of(SITES, ["site-b#" + "0a" * 32], [])
+    known = Names.of(SITES, ["site-b#" + "0a" * 32], [], "customer")
 
     assert known.are_in(body(profile(customer_id="43", person_hash="0a" * 32)))
     assert not known.are_in(body(profile(customer_id="43", person_hash="0b" * 32)))
@@ -100,3 +101,13 @@ def test_a_person_is_found_beside_a_profile_that_cannot_be_read() -> None:
     unreadable = {"user_identities": [identity("customer", "\ud800")]}
 
     assert names(BY_ID).are_in(body(unreadable, profile(customer_id="42")))
+
+
+def test_the_customer_id_is_the_identity_that_the_stack_says() -> None:
+    query = Query(customer_id="42")
+    known = Names.of(SITES, query.keys(SITES), filter(None, [query.identifier]), "other")
+    sent = profile(mpid=None, customer_id="7")
+    named = sent | {"user_identities": [identity("customer", "7"), identity("other", "42")]}
+
+    assert known.are_in(body(named)) is True
+    assert known.are_in(body(sent)) is False

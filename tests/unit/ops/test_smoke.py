@@ -20,7 +20,7 @@ from tests.builders import state
 from tests.unit.ops.builders import STACK, STREAM, mapping
 from tools.template import table_schema
 
-PERSON = SmokePerson("site-a", 1001, "abc")
+PERSON = SmokePerson("site-a", 1001, "abc", "customer")
 SENT, WRITTEN, TAKEN = "sent", "state written", "taken by Customer.io"
 ERASED = "erased from the table"
 

@@ -1,5 +1,7 @@
 """The made-up person, and what the log says of them."""
 
+import json
+
 import pytest
 
 from handler.domain.membership import PersonState, is_member, merge
@@ -9,12 +11,12 @@ from handler.domain.update import Update, person_key
 from ops.smoke_person import AUDIENCE_ID, SmokePerson, progress
 from tests.builders import NOW, NOW_MS
 
-PERSON = SmokePerson("site-a", 1001, "abc")
+PERSON = SmokePerson("site-a", 1001, "abc", "customer")
 
 
 @pytest.mark.parametrize("account_id", [1001, None])
 def test_the_message_is_one_that_the_function_reads(account_id) -> None:
-    person = SmokePerson("site-a", account_id, "abc")
+    person = SmokePerson("site-a", account_id, "abc", "customer")
 
     message = read_message(person.message(at_ms=NOW_MS), now=NOW)
     (raw,) = message.profiles
@@ -30,6 +32,17 @@ def test_the_message_is_one_that_the_function_reads(account_id) -> None:
     }
     assert profile.email == person.email
     assert [change.audience_name for change in profile.changes] == [""]  # nothing to be learned
+
+
+@pytest.mark.parametrize(("kind", "name"), [("customer", "CustomerId"), ("other2", "Other2")])
+def test_their_id_is_in_the_identity_that_the_stack_reads(kind, name) -> None:
+    person = SmokePerson("site-a", 1001, "abc", kind)
+
+    (raw,) = read_message(person.message(at_ms=NOW_MS), now=NOW).profiles
+    record = json.loads(person.record(at_ms=NOW_MS))
+
+    assert read_profile(raw, customer_id_type=kind).customer_id == person.customer_id
+    assert record["UserIdentities"][name] == person.customer_id
 
 
 def line(message, at=1.0, request="r-1", **fields):

@@ -30,9 +30,14 @@ ANSWER_ID = "0b5e5a3e-92a8-4fd7-9b7c-0d4b8f6b1a55"
 VERSION = "v1.2.0-3-gabc1234"
 
 
-def answer(request, *, suspended=False):
+def answer(request, *, suspended=False, customer_id_type="customer"):
     return firehose.answer(
-        request, answer_id=ANSWER_ID, now=NOW, suspended=suspended, version=VERSION
+        request,
+        answer_id=ANSWER_ID,
+        now=NOW,
+        suspended=suspended,
+        version=VERSION,
+        customer_id_type=customer_id_type,
     )
 
 
@@ -443,6 +448,12 @@ def test_registration_asks_for_what_is_read_and_no_more() -> None:
     ]
     assert "dsr_processing_registration" not in told
     assert "event_processing_registration" not in told
+
+
+def test_registration_asks_for_the_identity_that_is_the_customer_id() -> None:
+    asked = answer(REGISTRATION, customer_id_type="other3")["permissions"]["user_identities"]
+
+    assert [each["type"] for each in asked] == ["other3", "email"]
 
 
 @pytest.mark.parametrize("label", ["id", "name"])

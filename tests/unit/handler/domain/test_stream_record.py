@@ -108,10 +108,10 @@ def test_each_identity_has_the_type_of_mparticles_firehose() -> None:
 
     change = changed(UserIdentities={name: f"v-{name}" for name in names})
 
-    assert list(change.identities) == [
+    assert change.identities.keys() == {
         *("customer", "email", "other"),
         *(f"other{number}" for number in range(2, 11)),
-    ]
+    }
     assert change.identities["other10"] == "v-Other10"
 
 

@@ -10,7 +10,7 @@ import pytest
 from handler.domain.attribute_mapping import NO_ATTRIBUTES, mapping_of
 from handler.domain.options import DeliveryOptions
 from handler.errors import PersonRejectedError
-from tests.builders import NOW_MS, WORKSPACE, audience, body, profile
+from tests.builders import NOW_MS, WORKSPACE, audience, body, identity, profile
 from tests.stand_ins.forwarder import House
 
 LTV = mapping_of({"ltv": "lifetime_value"})
@@ -134,3 +134,12 @@ def test_shared_attributes_stay_with_a_profile_that_is_set_aside() -> None:
 
     assert json.loads(letter.body)["user_profiles"] == [told]
     assert house.customerio.people["42"]["lifetime_value"] == "7"
+
+
+def test_the_customer_id_is_the_identity_that_the_stack_says() -> None:
+    house = House(delivery_options=DeliveryOptions(customer_id_type="other2"))
+    sent = profile() | {"user_identities": [identity("customer", "7"), identity("other2", "42")]}
+
+    assert house.process(body(sent)) == []
+
+    assert house.customerio.posted[-1].identifier.value == "42"
