@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.domain.attribute_mapping import ALL_OTHERS, AttributeMapping
 from handler.domain.options import DeliveryOptions
@@ -21,14 +19,15 @@ from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
 from ops import credentials_secret, mapping
+from ops.check import DEPLOY, Check, checked
 from ops.logs import read_log
-from ops.stack import READY, describe_error
+from ops.stack import READY
+from ops.stream_checks import of_stream
 from ops.track_api import CustomerIo
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
 
-_DEPLOY: Final = "deploy again: make deploy"
 _PUT: Final = "put valid ones: ops credentials put"
 _PUT_OR_REMOVE: Final = f"{_PUT}; or remove the entry of an account: ops credentials remove"
 _ENABLE: Final = (
@@ -50,19 +49,6 @@ _NO_EVENTS: Final = (
 _A_DAY_S: Final = 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check; `fix` says what to do, and is empty if nothing is to be done.
-
-    A check that is ok and has a fix is a warning.
-    """
-
-    name: str
-    is_ok: bool
-    result: str
-    fix: str = ""
-
-
 @dataclass(slots=True)
 class Checks:
     """The checks of one stack; later ones use what earlier ones read."""
@@ -76,16 +62,18 @@ class Checks:
 
     def run(self) -> Iterator[Check]:
         """Check everything, one after another."""
-        yield _checked("stack", _DEPLOY, lambda: (self.stack.status in READY, self.stack.status))
-        yield _checked("function", _DEPLOY, self._function)
+        yield checked("stack", DEPLOY, lambda: (self.stack.status in READY, self.stack.status))
+        yield checked("function", DEPLOY, self._function)
         yield from self.of_mappings()
         yield from self.of_queues()
-        yield _checked("dead-letter queue", _DEPLOY, self._dead_letter_queue)
-        yield _checked("table", "restore it to a point in time", self._table)
+        yield checked("dead-letter queue", DEPLOY, self._dead_letter_queue)
+        yield checked("table", "restore it to a point in time", self._table)
         yield from self.of_ingress()
+        if self.stack.stream:
+            yield from of_stream(self.aws, self.stack.stream)
         if self.settings is None:
             return
-        yield _checked("credentials secret", _PUT_OR_REMOVE, self._secret)
+        yield checked("credentials secret", _PUT_OR_REMOVE, self._secret)
         credentials = {name: _without_options(each) for name, each in self.workspaces.items()}
         for workspace, of in _by_workspace(credentials):
             yield from _check_customerio(workspace, of, self.settings.track_api_url)
@@ -97,17 +85,17 @@ class Checks:
     def of_mappings(self) -> Iterator[Check]:
         """Check the event source mapping of each queue."""
         for queue in mapping.QUEUES:
-            yield _checked(f"mapping of the {queue}", _ENABLE, partial(self._mapping, queue))
+            yield checked(f"mapping of the {queue}", _ENABLE, partial(self._mapping, queue))
 
     def of_queues(self) -> Iterator[Check]:
         """Check the queues that the function receives messages from."""
         urls = (self.stack.queue_url, self.stack.retry_queue_url)
         for queue, url in zip(mapping.QUEUES, urls, strict=True):
-            yield _checked(queue, _DEPLOY, partial(self._queue, url))
+            yield checked(queue, DEPLOY, partial(self._queue, url))
 
     def of_audience_names(self) -> Iterator[Check]:
         """Search the log of the last day for warnings of audience names with a dot."""
-        check = _checked("audience names", _DEPLOY, self._audience_names)
+        check = checked("audience names", DEPLOY, self._audience_names)
         yield replace(check, fix=_DOTS) if self.dotted_audiences else check
 
     def of_ingress(self) -> Iterator[Check]:
@@ -115,9 +103,9 @@ class Checks:
         if self.stack.ingress is None:
             return
         arn = self.stack.ingress.arn
-        yield _checked("ingress", _DEPLOY, lambda: self._ingress(arn))
+        yield checked("ingress", DEPLOY, lambda: self._ingress(arn))
         if self.url_secret_name:
-            yield _checked("secret of the URL", _LONGER + self.url_secret_name, self._tokens)
+            yield checked("secret of the URL", _LONGER + self.url_secret_name, self._tokens)
 
     def _ingress(self, arn: str) -> tuple[bool, str]:
         function = self.aws.functions.get_function_configuration(FunctionName=arn)
@@ -201,19 +189,6 @@ def _dotted_audience(line: str) -> int | None:
 def _works(function: Mapping[str, Any]) -> bool:
     state = function.get("State", "")
     return state in {"Active", "Inactive"} and function.get("LastUpdateStatus") != "Failed"
-
-
-def _checked(name: str, fix: str, look: Callable[[], tuple[bool, str]]) -> Check:
-    """Return the result of a look; an error of AWS or of the function's code is a failed check."""
-    try:
-        is_ok, result = look()
-    except (BotoCoreError, ClientError) as error:
-        is_ok, result = False, describe_error(error)
-        if "AccessDenied" in result:
-            fix = "you may not look: ask for the permission that is named"
-    except ForwarderError as error:
-        is_ok, result = False, str(error)
-    return Check(name, is_ok, result, "" if is_ok else fix)
 
 
 def _without_options(workspace: Workspace) -> Workspace:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ops import dead_letters
 from ops.audiences import NamedAudience
-from ops.checks import Check
+from ops.check import Check
 from ops.imports import BadRow
 from ops.queues import Depth
 from ops.smoke import Step
@@ -110,6 +110,16 @@ def _status_rows(current: Status) -> list[tuple[Text, str, str]]:
     ]
     if current.ingress:
         rows.append(_invocations("ingress", "requests", current.ingress))
+    if stream := current.stream:
+        failed = f"{stream.state}, objects with failed records in the last day: "
+        rows += [
+            (
+                mark(is_ok=stream.is_active, is_warning=stream.failed_objects > 0),
+                "audience stream",
+                f"{failed}{stream.failed_objects}",
+            ),
+            _invocations("function of the stream", "invocations", stream.function),
+        ]
     return rows
 
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from handler import settings
 from handler.errors import UnusableCredentialsError
-from ops import mapping
+from ops import mapping, streams
 from ops.logs import read_log
 from ops.queues import Depth, depth
 from ops.stack import READY
 
 if TYPE_CHECKING:
-    from ops.stack import Aws, Stack
+    from ops.stack import AudienceStream, Aws, Stack
 
-Function = Literal["forwarder", "ingress"]
+Function = Literal["forwarder", "ingress", "stream"]
 
 _LEVELS: Final = ("WARNING", "ERROR")
 # Terms in lines of errors: the functions' own, Lambda's, and the last line of a traceback, as an
@@ -57,6 +57,20 @@ class Invocations:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """The audience stream; `failed_objects` are those that the last day has brought."""
+
+    state: str
+    failed_objects: int
+    function: Invocations
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether the stream takes records."""
+        return self.state == streams.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The stack at a glance; `errors` since `logged_since`, in Unix seconds."""
 
@@ -69,6 +83,7 @@ class Status:
     """The state of each queue's event source mapping."""
     forwarder: Invocations
     ingress: Invocations | None
+    stream: StreamStatus | None
     firing_alarms: tuple[str, ...]
     errors: tuple[LoggedError, ...]
     logged_since: float
@@ -84,6 +99,7 @@ class Status:
             and not (self.dead_letters.count or self.firing_alarms or self.failed)
             and not any(error.event in _UNHEALTHY_EVENTS for error in self.errors)
             and not self.has_bad_credentials
+            and (self.stream is None or self.stream.is_active)
         )
 
     @property
@@ -98,8 +114,9 @@ class Status:
 
     @property
     def failed(self) -> int:
-        """Return how many invocations of both functions failed."""
-        return self.forwarder.failed + (self.ingress.failed if self.ingress else 0)
+        """Return how many invocations of the functions failed."""
+        functions = (self.forwarder, self.ingress, self.stream and self.stream.function)
+        return sum(function.failed for function in functions if function)
 
     @property
     def has_bad_credentials(self) -> bool:
@@ -147,6 +164,9 @@ class Status:
             "new audiences have no names; see: The catalogue of audiences is full": (
                 "catalogue.full" in events
             ),
+            "`ops stream replay` sends failed records again; see: To replay the stream": (
+                self.stream is not None and self.stream.failed_objects > 0
+            ),
             "`ops dlq list` shows what was set aside; see: Dead letters are waiting": (
                 self.dead_letters.count > 0
             ),
@@ -163,6 +183,8 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     groups: dict[Function, str] = {"forwarder": stack.log_group}
     if stack.ingress:
         groups["ingress"] = stack.ingress.log_group
+    if stack.stream:
+        groups["stream"] = stack.stream.log_group
     logs = {
         function: read_log(aws.logs, group, _TERMS, since=start, on_lines=on_lines)
         for function, group in groups.items()
@@ -178,6 +200,7 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         mappings=mapping.states(aws, stack),
         forwarder=_invocations(aws, stack.function_name, since),
         ingress=_invocations(aws, stack.ingress.function_name, since) if stack.ingress else None,
+        stream=_stream(aws, stack.stream, since) if stack.stream else None,
         firing_alarms=_firing_alarms(aws, stack),
         errors=tuple(sorted(errors, key=lambda error: -error.count)),
         logged_since=logged_since,
@@ -217,6 +240,14 @@ def _failure(line: str) -> tuple[str, str] | None:
         return "Crash", exited[0]
     raised = _RAISED.search(line)
     return (raised[1], raised[2] or "") if raised else None
+
+
+def _stream(aws: Aws, stream: AudienceStream, since: timedelta) -> StreamStatus:
+    return StreamStatus(
+        state=streams.status(aws, stream),
+        failed_objects=streams.failed_objects(aws, stream),
+        function=_invocations(aws, stream.function_name, since),
+    )
 
 
 def _invocations(aws: Aws, function_name: str, since: timedelta) -> Invocations:

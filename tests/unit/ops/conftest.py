@@ -15,7 +15,10 @@ from tests.unit.ops.builders import STACK, STREAM, text_attributes
 def clients():
     """Create each client once, as that takes longer than a test."""
     with mock_aws():
-        clients = {name: boto3.client(name) for name in ("sqs", "dynamodb", "logs", "s3")}
+        clients = {
+            name: boto3.client(name)
+            for name in ("sqs", "dynamodb", "logs", "s3", "firehose", "iam")
+        }
         return {**clients, "secrets": boto3.client("secretsmanager")}
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ops import show
-from ops.checks import Check
+from ops.check import Check
 from tests.stack_template import PROJECT
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ops import show
 from ops.queues import Depth
-from ops.status import Invocations, LoggedError, Status, logged_errors
+from ops.status import Invocations, LoggedError, Status, StreamStatus, logged_errors
 from tests.builders import NOW
 from tests.stack_template import PROJECT
 
@@ -66,6 +66,7 @@ def status(*events, dead=0, function="forwarder", error_type="", **fields) -> St
         "mappings": {"queue": "Enabled", "retry queue": "Enabled"},
         "forwarder": Invocations(9, 0),
         "ingress": None,
+        "stream": None,
         "firing_alarms": (),
         "errors": tuple(LoggedError(function, event, error_type, "", 1) for event in events),
         "logged_since": NOW - 3600,
@@ -81,6 +82,7 @@ def shown(current: Status) -> str:
     return captured.get()
 
 
+RUNNING = Invocations(9, 0)
 FAILED = Invocations(9, 1)
 UNUSABLE_ENTRY = status("message.retried", error_type="UnusableCredentialsError")
 UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
@@ -103,6 +105,7 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
         (status(ingress=FAILED), "The ingress fails"),
         (UNKNOWN_TOKEN, "was mParticle's token changed?"),
         (status(stack="UPDATE_FAILED"), "make deploy"),
+        (status(stream=StreamStatus("ACTIVE", 2, RUNNING)), "To replay the stream"),
     ],
 )
 def test_a_problem_has_one_step_and_its_section_is_in_the_document(current, step) -> None:
@@ -114,7 +117,13 @@ def test_a_problem_has_one_step_and_its_section_is_in_the_document(current, step
 
 
 @pytest.mark.parametrize(
-    "current", [status(), status("message.retried"), status(ingress=Invocations(9, 0))]
+    "current",
+    [
+        status(),
+        status("message.retried"),
+        status(ingress=RUNNING),
+        status(stream=StreamStatus("ACTIVE", 2, RUNNING)),  # they may have been replayed
+    ],
 )
 def test_a_stack_is_healthy_if_nobody_has_to_act(current) -> None:
     assert current.is_healthy
@@ -133,6 +142,8 @@ def test_a_stack_is_healthy_if_nobody_has_to_act(current) -> None:
         status("invocation.failed", function="ingress"),
         status("secret.unread", function="ingress"),
         UNKNOWN_TOKEN,
+        status(stream=StreamStatus("CREATING", 0, RUNNING)),
+        status(stream=StreamStatus("ACTIVE", 0, FAILED)),
     ],
 )
 def test_a_stack_is_not_healthy_if_changes_do_not_get_through(current) -> None:
@@ -171,6 +182,13 @@ def test_messages_on_the_retry_queue_are_shown_and_need_no_action_yet() -> None:
 def test_a_failure_is_marked_also_if_the_log_names_no_error(current) -> None:
     assert "✗" in shown(current)
     assert ("No errors" in shown(current)) is (current.failed == 0)
+
+
+def test_the_stream_is_shown_with_what_it_could_not_pass_on() -> None:
+    current = status(stream=StreamStatus("ACTIVE", 2, Invocations(5, 1)))
+
+    assert "ACTIVE, objects with failed records in the last day: 2" in shown(current)
+    assert "5 invocations, 1 of them failed" in shown(current)
 
 
 def test_a_healthy_stack_has_neither_a_step_nor_a_mark_of_failure() -> None:
