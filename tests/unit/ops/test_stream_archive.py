@@ -110,7 +110,9 @@ def test_a_line_that_aws_does_not_write_is_named(aws, store, line):
     ]
 
 
-@pytest.mark.parametrize("data", [gzip.compress(b"x" * 99)[:-9], b"\x1f\x8bsecret"])
+@pytest.mark.parametrize(
+    "data", [gzip.compress(b"x" * 99)[:-9], b"\x1f\x8bsecret"], ids=["cut off", "no gzip"]
+)
 def test_a_broken_gzip_file_is_named(aws, store, data):
     assert customers(aws, store, data) == [(1, "not a complete gzip file")]
 
