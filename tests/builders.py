@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 from handler.clock import Deadline, Now
@@ -77,6 +78,20 @@ def stream_record(**fields: Any) -> str:
             **fields,
         }
     )
+
+
+def failed_record(data: bytes) -> bytes:
+    """Return the line that Amazon Data Firehose writes for a record that it could not pass on."""
+    content = {
+        "attemptsMade": 4,
+        "arrivalTimestamp": int(NOW * 1000),
+        "errorCode": "Lambda.FunctionError",
+        "errorMessage": "The Lambda function was successfully invoked but it returned an error.",
+        "attemptEndingTimestamp": int(NOW * 1000),
+        "rawData": b64encode(data).decode(),
+        "lambdaArn": "arn:aws:lambda:eu-west-1:1:function:f",
+    }
+    return json.dumps(content).encode() + b"\n"
 
 
 def message(

@@ -1,7 +1,5 @@
 """A stack, its messages and its secrets, as the tests of the operator's tool need them."""
 
-import json
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +7,7 @@ from handler.domain.audience import Audience, Catalogue, pack_catalogue
 from handler.table.keys import catalogue_key
 from ops.dead_letters import DeadLetter
 from ops.stack import AudienceStream, Stack
-from tests.builders import NOW
+from tests.builders import NOW, stream_record
 
 STACK = Stack("s", "", "q", "arn:q", "r", "d", "arn:d", "t", "f", "l", ())
 STREAM = AudienceStream("stream", "bucket", "user", "stream-function", "stream-log")
@@ -28,30 +26,10 @@ def letter(
     return DeadLetter("id", error_type, "why", source, sent_at, text)
 
 
-def record(customer_id: str = "c-1", *, at: int = int(NOW), audience_id: int = 7) -> bytes:
-    """What mParticle writes into a stream."""
-    content = {
-        "MembershipChangedTimestamp": str(at),
-        "AudienceId": audience_id,
-        "AudienceName": "Some",
-        "IsMember": True,
-        "UserIdentities": {"CustomerId": customer_id},
-    }
-    return json.dumps(content).encode()
-
-
-def failed(data: bytes) -> bytes:
-    """Return the line that Amazon Data Firehose writes for a record that its function refused."""
-    content = {
-        "attemptsMade": 4,
-        "arrivalTimestamp": int(NOW * 1000),
-        "errorCode": "Lambda.FunctionError",
-        "errorMessage": "The Lambda function was successfully invoked but it returned an error.",
-        "attemptEndingTimestamp": int(NOW * 1000),
-        "rawData": b64encode(data).decode(),
-        "lambdaArn": "arn:aws:lambda:eu-west-1:1:function:stream-function",
-    }
-    return json.dumps(content).encode() + b"\n"
+def record(customer_id: str = "c-1", *, at: int = int(NOW)) -> bytes:
+    """Return a record of a stream about this customer."""
+    identities = {"CustomerId": customer_id}
+    return stream_record(MembershipChangedTimestamp=at, UserIdentities=identities).encode()
 
 
 def text_attributes(**values: str) -> dict[str, Any]:

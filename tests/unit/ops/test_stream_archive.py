@@ -7,8 +7,8 @@ import pytest
 
 from handler.domain.change_messages import Change
 from ops.stream_archive import Folder, UnreadableRecord, find, read
-from tests.builders import NOW
-from tests.unit.ops.builders import STREAM, failed, record
+from tests.builders import NOW, failed_record
+from tests.unit.ops.builders import STREAM, record
 
 HOUR = timedelta(hours=1)
 
@@ -84,7 +84,7 @@ def test_records_are_read_whatever_is_between_them(aws, store, between, pack):
 
 
 def test_failed_records_are_read_from_the_lines_that_aws_writes(aws, store):
-    data = failed(record("a") + record("b")) + failed(record("c"))
+    data = failed_record(record("a") + record("b")) + failed_record(record("c"))
 
     name = "failed/processing-failed/2026/11/25/10/o"
     assert customers(aws, store, data, name) == ["a", "b", "c"]
@@ -100,7 +100,13 @@ def test_what_cannot_be_read_is_named_by_its_line_and_harms_nothing_else(aws, st
     "line", [b"secret", b"[]", b'{"rawData": 1}', b'{"rawData": "secret"}', b'"secret"', b"\xff"]
 )
 def test_a_line_that_aws_does_not_write_is_named(aws, store, line):
-    data = failed(record("a")) + line + b"\n" + failed(b"secret") + failed(record("b"))
+    data = (
+        failed_record(record("a"))
+        + line
+        + b"\n"
+        + failed_record(b"secret")
+        + failed_record(record("b"))
+    )
 
     assert customers(aws, store, data, "failed/x/2026/11/25/10/o") == [
         "a",

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ops.stream_checks import of_stream
-from tests.unit.ops.builders import STREAM, failed, record
+from tests.builders import failed_record
+from tests.unit.ops.builders import STREAM, record
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_missing_or_inactive_key_is_a_warning(checks, aws, exists) -> None:
 
 def test_failed_records_of_the_last_day_are_a_warning(checks, aws, store) -> None:
     aws.iam.create_access_key(UserName=STREAM.user_name)
-    store(f"failed/processing-failed/{datetime.now(UTC):%Y/%m/%d/%H}/o", failed(record()))
+    store(f"failed/processing-failed/{datetime.now(UTC):%Y/%m/%d/%H}/o", failed_record(record()))
 
     found = checks()
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE, USAGE, Context
-from tests.unit.ops.builders import STREAM, failed, record
+from tests.builders import failed_record
+from tests.unit.ops.builders import STREAM, record
 
 EPOCH = "2026-01-01"
 
@@ -18,7 +19,7 @@ def stream(ops, aws, stack, store, monkeypatch):
     of_account = replace(STREAM, account_id=1001)
     monkeypatch.setattr(Context, "stack", replace(stack, stream=of_account))
     hour = f"{datetime.now(UTC):%Y/%m/%d/%H}"
-    store(f"failed/processing-failed/{hour}/f", failed(record("lost")))
+    store(f"failed/processing-failed/{hour}/f", failed_record(record("lost")))
     store(f"records/{hour}/r", record("kept"))
 
     def ended(command, *arguments, **fields):
