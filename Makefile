@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run local invoke bench test check format lint types imports template tests chaos \
         upgrade fuzz fmt docs audit \
-        build deploy lock clean build-ForwarderFunction build-IngressFunction
+        build deploy lock clean build-ForwarderFunction build-IngressFunction build-WalkerFunction
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -111,8 +111,8 @@ build: .venv/.done .tools/sam/.done ## build the functions' package, which runs 
 deploy: build ## build and deploy the stack; PARAMETERS="LogLevel=DEBUG" for its parameters
 	$(SAM) deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-# `sam build` calls this. Both functions are the whole package: only their handlers differ.
-build-ForwarderFunction build-IngressFunction:
+# `sam build` calls this. Each function is the whole package: only their handlers differ.
+build-ForwarderFunction build-IngressFunction build-WalkerFunction:
 	@$(PYTHON) -m tools.package "$(ARTIFACTS_DIR)"
 
 # --- environments ---------------------------------------------------------------------------------

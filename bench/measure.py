@@ -206,6 +206,7 @@ class Bench:
             "REQUESTS_PER_SECOND": "1000",
             "MAXIMUM_CONCURRENCY": "1",
             "RETRY_CONCURRENCY": "1",
+            "WALK_CONCURRENCY": "1",
             "POWERTOOLS_SERVICE_NAME": "bench",
             "POWERTOOLS_METRICS_NAMESPACE": "AudienceForwarder",
             "POWERTOOLS_LOG_LEVEL": "INFO",

@@ -60,6 +60,28 @@ class Credentials:
             text = self.secret.text(deadline=deadline, refresh=True)
         return self._find(text, account_id)
 
+    def workspace_of_site(self, site_id: str, *, deadline: Deadline) -> Workspace:
+        """Return the workspace with this site id, as the first entry that has it describes it.
+
+        If the secret has no usable entry for it, the secret is read again.
+        Raises as `workspace` does; UnusableCredentialsError if the entry may be one that cannot be
+        read.
+        """
+        for refresh in (False, True):
+            entries = self._entries(self.secret.text(deadline=deadline, refresh=refresh))
+            unusable: UnusableCredentialsError | None = None
+            for name in entries:
+                try:
+                    workspace = self._workspace(name, entries[name])
+                except UnusableCredentialsError as error:
+                    unusable = unusable or error
+                    continue
+                if workspace.site_id == site_id:
+                    return workspace
+        raise unusable or UnknownAccountError(
+            "the credentials secret has no entry for a workspace"
+        )
+
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again, and return new credentials for this site id.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
@@ -25,57 +25,58 @@ _SWITCH: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """The forwarder's settings. `track_api_url` is empty if the region determines the URL."""
+class DeliverySettings:
+    """The settings of every function that delivers people.
+
+    `track_api_url` is empty if the region determines the URL.
+    """
 
     table_name: str
-    queue_url: str
-    retry_queue_url: str
-    dead_letter_queue_url: str
     credentials_secret_name: str
     track_api_url: str
-    retry_for_s: float
     delivery_options: DeliveryOptions
     requests_per_second: int
     maximum_concurrency: int
     retry_concurrency: int
-    suspends: bool
+    walk_concurrency: int
     version: str
 
     @property
     def share_of_requests_per_second(self) -> float:
         """Requests a second that this execution environment may send to a workspace.
 
-        There are at most as many environments at work as invocations at the same time.
+        There are at most as many environments at work as invocations at the same time, while one
+        walk is on its way.
         """
-        return self.requests_per_second / (self.maximum_concurrency + self.retry_concurrency)
+        at_work = self.maximum_concurrency + self.retry_concurrency + self.walk_concurrency
+        return self.requests_per_second / at_work
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
+        return cls(**_delivery(environ))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(DeliverySettings):
+    """The forwarder's settings."""
+
+    queue_url: str
+    retry_queue_url: str
+    dead_letter_queue_url: str
+    retry_for_s: float
+    suspends: bool
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
         return cls(
-            table_name=_required(environ, "TABLE_NAME"),
+            **_delivery(environ),
             queue_url=_required(environ, "QUEUE_URL"),
             retry_queue_url=_required(environ, "RETRY_QUEUE_URL"),
             dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
-            credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
-            track_api_url=_url(environ, "TRACK_API_URL"),
             retry_for_s=_number(environ, "MAX_RETRY_HOURS") * 3600,
-            requests_per_second=_number(environ, "REQUESTS_PER_SECOND"),
-            maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
-            retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
-            version=version(environ),
-            delivery_options=DeliveryOptions(
-                one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
-                clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
-                dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
-                create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
-                clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
-                membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
-                attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
-                customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
-            ),
         )
 
 
@@ -106,6 +107,29 @@ class IngressSettings:
 def version(environ: Mapping[str, str]) -> str:
     """Return the version of the sources, or unknown if `make build` did not set it."""
     return environ.get("VERSION", "unknown")
+
+
+def _delivery(environ: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "table_name": _required(environ, "TABLE_NAME"),
+        "credentials_secret_name": _required(environ, "CREDENTIALS_SECRET_NAME"),
+        "track_api_url": _url(environ, "TRACK_API_URL"),
+        "requests_per_second": _number(environ, "REQUESTS_PER_SECOND"),
+        "maximum_concurrency": _number(environ, "MAXIMUM_CONCURRENCY"),
+        "retry_concurrency": _number(environ, "RETRY_CONCURRENCY"),
+        "walk_concurrency": _number(environ, "WALK_CONCURRENCY"),
+        "version": version(environ),
+        "delivery_options": DeliveryOptions(
+            one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
+            clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
+            dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
+            create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
+            clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
+            membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
+            attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
+            customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
+        ),
+    }
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

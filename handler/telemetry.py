@@ -43,6 +43,9 @@ class MetricName(Enum):
     PeopleChanged = "people whose state in the table changed"
     PeopleDelivered = "people whose newest state Customer.io accepted"
     EventsSent = "events sent for delivered people; Customer.io ignores those that it has"
+    WalkPeopleRead = "people that walks over the table read"
+    WalkPeopleDelivered = "people delivered by walks, whatever became of them meanwhile"
+    WalkPeopleSkipped = "people whom walks could not deliver; the log has the reasons"
     PeopleOvertaken = "people posted again, as another invocation wrote them meanwhile"
     VersionConflicts = "writes that lost to another invocation's and were repeated"
     RecordsRetried = "records to be retried later"
@@ -110,7 +113,7 @@ class Telemetry:
             extra={
                 **_ids(letter.outcome.message, letter.outcome.opened),
                 "profiles": letter.profiles,
-                **_reason(letter.error),
+                **reason_of(letter.error),
             },
         )
 
@@ -128,7 +131,7 @@ class Telemetry:
                 **_ids(outcome.message, outcome.opened),
                 "receive_count": outcome.message.receive_count,
                 "on_retry_queue": outcome.message.on_retry_queue,
-                **_reason(error),
+                **reason_of(error),
             },
         )
 
@@ -136,10 +139,10 @@ class Telemetry:
         """Report a person whom Customer.io accepted, and what was left out."""
         if person.overflowing:
             self._count(MetricName.MembershipListOverflows)
-            self._logger.warning("membership_list.overflow", extra={"person": _hash(key)})
+            self._logger.warning("membership_list.overflow", extra={"person": hash_in(key)})
         if person.attributes_left_out:
             self._count(MetricName.AttributesLeftOut, person.attributes_left_out)
-            self._logger.warning("name.left_out", extra={"person": _hash(key)})
+            self._logger.warning("name.left_out", extra={"person": hash_in(key)})
         if person.events:
             self._count(MetricName.EventsSent, len(person.events))
         if person.audience_count:
@@ -150,7 +153,7 @@ class Telemetry:
             self._logger.debug(
                 "person.delivered",
                 extra={
-                    "person": _hash(key),
+                    "person": hash_in(key),
                     "sent_timestamp": person.timestamp,
                     "attributes": len(person.attributes),
                     "events": len(person.events),
@@ -185,7 +188,7 @@ class Telemetry:
     def request_retried(self, error: RetryableError) -> None:
         """Report a request that is retried, and why."""
         self._count(MetricName.CustomerIoRetries)
-        self._logger.info("request.retried", extra=_reason(error))
+        self._logger.info("request.retried", extra=reason_of(error))
 
     def unexpected_error(self, error: Exception) -> None:
         """Report an unexpected error: type and place, not the text, which may quote anything."""
@@ -256,7 +259,8 @@ class Telemetry:
         self._logger.info(event, extra=fields)
 
 
-def _reason(error: PermanentError | RetryableError) -> dict[str, str]:
+def reason_of(error: PermanentError | RetryableError) -> dict[str, str]:
+    """Return the fields of an error."""
     kind = error.error_type if isinstance(error, PermanentError) else type(error).__name__
     return {"error_type": kind, "reason": str(error)}
 
@@ -273,5 +277,6 @@ def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, 
     return ids
 
 
-def _hash(key: str) -> str:
+def hash_in(key: str) -> str:
+    """Return the hash in the key of a person's item."""
     return key.rpartition("#")[2]

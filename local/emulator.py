@@ -34,7 +34,8 @@ ACCESS_KEY: Final = "test"
 
 _MINISTACK: Final = Path(__file__).parents[1] / ".tools/ministack/bin/ministack"
 _SERVICES: Final = (
-    "cloudformation,cloudwatch,dynamodb,iam,kms,lambda,logs,s3,secretsmanager,sqs,sts"
+    "cloudformation,cloudwatch,dynamodb,iam,kms,lambda,logs,s3,secretsmanager,sqs,stepfunctions,"
+    "sts"
 )
 _HOST: Final = "127.0.0.1"
 _PORTS_TRIED: Final = 3
@@ -148,6 +149,7 @@ def _running_at(port: int, directory: Path) -> Iterator[Emulator]:
         "MINISTACK_SSL_CERT": str(emulator.certificate),
         "MINISTACK_SSL_KEY": str(key),
         "SERVICES": _SERVICES,
+        "SFN_WAIT_SCALE": "0.05",  # a failed step is retried after half a second, not after ten
         "TMPDIR": str(directory),
         "USE_SSL": "1",
     }

@@ -61,7 +61,7 @@ def _widened(statement: dict[str, Any]) -> dict[str, Any]:
     resource = statement["Resource"]
     if "dynamodb:BatchExecuteStatement" in batches:
         resource = "*"  # The emulator does not know the table of this call.
-    elif resource.endswith(":*"):
+    elif ":log-group:" in resource:
         resource = resource.removesuffix(":*")  # It knows log groups, not the streams in them.
     return statement | {"Action": [*actions, *batches], "Resource": resource}
 

@@ -67,6 +67,8 @@ class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
     ingress_arn: str
     ingress_url: str
     retry_queue_url: str = ""  # None in the first versions.
+    walks_arn: str = ""
+    walker_function_name: str = ""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -148,6 +150,21 @@ class Stack:
         """A client of the emulator's root user."""
         return boto3.client("lambda", **self.emulator.client_options)
 
+    @property
+    def walks_arn(self) -> str:
+        """The ARN of the state machine of walks."""
+        return self._outputs.walks_arn
+
+    @property
+    def walker_name(self) -> str:
+        """The name of the walker."""
+        return self._outputs.walker_function_name
+
+    @cached_property
+    def walks(self) -> Any:  # Any: the stubs of this service are not installed
+        """A client of Step Functions, of the emulator's root user."""
+        return boto3.client("stepfunctions", **self.emulator.client_options)
+
     @cached_property
     def iam(self) -> IAMClient:
         """A client of the emulator's root user."""
@@ -164,6 +181,15 @@ class Stack:
             StackName=_NAME, LogicalResourceId=logical_id
         )
         return answer["StackResourceDetail"]["PhysicalResourceId"]
+
+    def roles(self) -> list[str]:
+        """Return the names of all roles."""
+        described = self._cloudformation.describe_stack_resources(StackName=_NAME)
+        return [
+            each["PhysicalResourceId"]
+            for each in described["StackResources"]
+            if each["ResourceType"] == "AWS::IAM::Role"
+        ]
 
     def send(self, bodies: Sequence[str]) -> list[str]:
         """Send messages, at most ten; return the ids that SQS gave them, in the same order."""
@@ -292,11 +318,11 @@ def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomeri
             "MParticlePrincipals": MPARTICLE,
             "IngressUrlSecretName": _URL_SECRET_NAME,
             "SuspendOnRefusedCredentials": "true",
+            "OnAudienceRemoved": "clear",
             "AttributeMapping": json.dumps(_ATTRIBUTE_MAPPING),
         },
     )
     stack = Stack(running_emulator, customerio)
-    roles = map(stack.physical_name, ("ForwarderRole", "IngressRole"))
-    ministack.widen_policies(stack.iam, roles)
+    ministack.widen_policies(stack.iam, stack.roles())
     ministack.write_concurrency_as_number(stack.functions, stack.function_name)
     return stack

@@ -56,6 +56,7 @@ def build_person(
     audiences: AudienceAttributes,
     *,
     predecessors: Sequence[Update] = (),
+    all_audiences: bool = False,
     events: Sequence[Event] = (),
 ) -> Person:
     """Return the person to send, from their state and the new updates.
@@ -63,11 +64,13 @@ def build_person(
     Values come from the updates, as the state keeps only their times. A value is left out if the
     state has a newer time for it.
     `predecessors` are updates of people who had the identifier before: the attributes of their
-    audiences are sent as well.
+    audiences are sent as well. `all_audiences`: so are those of all audiences in the state.
     """
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
     changes = _with_attributes((*updates, *predecessors))
+    if all_audiences:
+        changes += audiences.named(state.memberships)
     attributes: dict[str, AttributeValue | None] = dict(_numbered(lists, state.continuations))
     dotted: set[int] = set()
     if changes:

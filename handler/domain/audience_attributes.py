@@ -59,6 +59,13 @@ class AudienceAttributes:
         name = audience.name if audience else ""
         return self._attribute(name or change.audience_name, change.audience_id)
 
+    def named(self, memberships: Memberships) -> Iterator[MembershipChange]:
+        """Yield memberships in audiences that have a name, as changes."""
+        for audience_id, newest in memberships.items():
+            name = self.catalogue.audiences.get(audience_id, _UNKNOWN).name
+            if name:
+                yield MembershipChange(audience_id, name, is_member(newest))
+
     def all_names(self, audience_id: int) -> Iterator[str]:
         """Yield the attributes of all known names of an audience, current and former."""
         audience = self.catalogue.audiences.get(audience_id, _UNKNOWN)

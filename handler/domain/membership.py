@@ -213,6 +213,13 @@ def too_old(
     ]
 
 
+def newest_change_ms(state: PersonState) -> int:
+    """Return the time of the newest change in a state, in Unix milliseconds."""
+    identified_at_ms = state.identifier.set_at_ms if state.identifier else 0
+    stamps = (*state.memberships.values(), *state.set_at.values())
+    return max(identified_at_ms, state.erased_at_ms, *(newest >> 1 for newest in stamps))
+
+
 def new_version(known: PersonState, *, now: float) -> PersonState:
     """Return a state as a new version, to deliver it again at `now`, in Unix seconds."""
     return msgspec.structs.replace(

@@ -25,10 +25,9 @@ class DeliveryOptions:
     instead of setting it to false. `dot_replacement`: text for each dot in an audience's name;
     None keeps dots, which Customer.io may read as nesting. `create_people`: create people whom
     Customer.io does not have. `clear_removed_audiences`: everybody leaves an audience that
-    mParticle removes, and its attribute is removed.
-    `membership_events`: also send each change as an event. `attribute_mapping`: the
-    user attributes to send. `customer_id_type`: which identity is the customer id, by its type in
-    messages.
+    mParticle removes, and its attribute is removed. `membership_events`: also send each change as
+    an event. `attribute_mapping`: the user attributes to send. `customer_id_type`: which identity
+    is the customer id, by its type in messages.
     """
 
     one_attribute_per_audience: bool = False

@@ -113,6 +113,11 @@ def _identifier(profile: Profile, at_ms: int) -> Identifier | None:
     return None
 
 
+def site_id_in(key: str) -> str:
+    """Return the site id of the workspace in the key of a person's item."""
+    return key.rpartition("#")[0]
+
+
 def person_key(site_id: str, profile: Profile) -> str:
     """Return the key of a person's item: the workspace, and a hash of the MPID, id or email.
 

@@ -167,6 +167,7 @@ class _Phases:
             delivery.updates,
             audiences,
             predecessors=delivery.predecessors,
+            all_audiences=delivery.person.all_audiences,
             events=(
                 events(delivery.key, delivery.state.memberships, delivery.updates)
                 if audiences.options.sends_events

@@ -5,7 +5,7 @@ app.py passes the real objects, tests pass stand-ins.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from handler.clock import Deadline
@@ -16,8 +16,14 @@ from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier
+from handler.domain.walk import WalkStep
 from handler.domain.workspace import Workspace
-from handler.errors import EventRejectedError, PersonRejectedError, RetryableError
+from handler.errors import (
+    EventRejectedError,
+    PermanentError,
+    PersonRejectedError,
+    RetryableError,
+)
 
 
 class People(Protocol):
@@ -47,6 +53,27 @@ class People(Protocol):
         """Return the keys of a workspace's people whose current identifier each is."""
 
 
+class Page(Protocol):
+    """A page of people; see table/people.py."""
+
+    @property
+    def people(self) -> Mapping[str, PersonState | RetryableError]:
+        """The people by key, or why one cannot be read."""
+
+    @property
+    def last_key(self) -> str | None:
+        """The key that the next page begins after; None: this is the last page."""
+
+
+class Pages(Protocol):
+    """Where a walk reads people; see table/people.py."""
+
+    def pages(
+        self, segment: int, total: int, *, after: str | None, consistent: bool, deadline: Deadline
+    ) -> Iterator[Page]:
+        """Yield one of `total` segments of the table, page by page. Raises RetryableError."""
+
+
 class Audiences(Protocol):
     """Where catalogues of audiences are kept; see table/audiences.py."""
 
@@ -64,6 +91,9 @@ class Credentials(Protocol):
 
     def workspace(self, account_id: int | None, *, deadline: Deadline) -> Workspace:
         """Return the workspace of an mParticle account."""
+
+    def workspace_of_site(self, site_id: str, *, deadline: Deadline) -> Workspace:
+        """Return the workspace with this site id."""
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again; return new credentials of this workspace, None if none."""
@@ -119,6 +149,16 @@ class DeliveryTelemetry(Protocol):
 
     def unexpected_error(self, error: Exception) -> None:
         """Report an unexpected error."""
+
+
+class WalkTelemetry(DeliveryTelemetry, Protocol):
+    """What a walk reports in addition; see walk_telemetry.py."""
+
+    def walk_person_skipped(self, key: str, error: PermanentError | RetryableError) -> None:
+        """Report a person whom a walk could not deliver, and goes on without."""
+
+    def walk_step_done(self, before: WalkStep, after: WalkStep) -> None:
+        """Report what a step did."""
 
 
 class Telemetry(DeliveryTelemetry, Protocol):

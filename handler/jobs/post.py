@@ -31,11 +31,15 @@ SHORTEST_SHARE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PersonUpdates:
-    """All that is new about one person; no updates at all means: deliver what is known."""
+    """All that is new about one person; no updates at all means: deliver what is known.
+
+    `all_audiences`: send the attributes of all audiences in the state, not only of changed ones.
+    """
 
     key: str
     workspace: Workspace
     updates: Sequence[Update] = ()
+    all_audiences: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ class Delivery:
     def takes_audience_attributes(self) -> bool:
         """Whether attributes of single audiences are posted."""
         updates = (*self.updates, *self.predecessors)
-        return any(update.one_attribute_per_audience for update in updates)
+        return self.person.all_audiences or any(
+            update.one_attribute_per_audience for update in updates
+        )
 
     @property
     def key(self) -> str:

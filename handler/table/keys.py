@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from handler.domain.update import site_id_in
+
 _PERSON: Final = re.compile(r".*#[0-9a-f]{64}", re.DOTALL)
 
 IDENTIFIER_INDEX: Final = "by-identifier"
@@ -26,11 +28,6 @@ def is_person_key(key: str) -> bool:
     return _PERSON.fullmatch(key) is not None
 
 
-def workspace_of(person_key: str) -> str:
-    """Return the site id of the workspace that a person's item belongs to."""
-    return person_key.rpartition("#")[0]
-
-
 def is_in_workspace(person_key: str, site_id: str) -> bool:
     """Tell whether a person's item belongs to a workspace."""
-    return workspace_of(person_key) == site_id
+    return site_id_in(person_key) == site_id

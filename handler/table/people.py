@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from handler.clock import Deadline
-from handler.domain.membership import TOMBSTONE_LIFE_S, PersonState, is_member
+from handler.domain.membership import (
+    TOMBSTONE_LIFE_S,
+    PersonState,
+    is_member,
+    newest_change_ms,
+)
 from handler.domain.state_codec import pack, unpack
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, site_id_in
 from handler.errors import RetryableError, UnreadableStateError
 from handler.table.audiences import Audiences
 from handler.table.items import Item, Items
@@ -22,7 +27,6 @@ from handler.table.keys import (
     catalogue_key,
     is_in_workspace,
     is_person_key,
-    workspace_of,
 )
 
 _Result = TypeVar("_Result")
@@ -67,7 +71,7 @@ class People:
 
         The catalogues of their workspaces are read too if they are outdated.
         """
-        catalogues = self._audiences.outdated({workspace_of(key) for key in keys})
+        catalogues = self._audiences.outdated({site_id_in(key) for key in keys})
         items = self._items.read(
             [*keys, *catalogues], deadline=deadline, ConsistentRead=consistent
         )
@@ -128,9 +132,15 @@ class People:
         )
 
     def pages(
-        self, segment: int, total: int, *, after: str | None = None, deadline: Deadline
+        self,
+        segment: int,
+        total: int,
+        *,
+        after: str | None = None,
+        consistent: bool = False,
+        deadline: Deadline,
     ) -> Iterator[Page]:
-        """Yield one of `total` segments of the table, from 0, page by page; eventually consistent.
+        """Yield one of `total` segments of the table, from 0, page by page.
 
         `after` is the `last_key` of a page, to go on from there. Raises RetryableError.
         """
@@ -142,6 +152,7 @@ class People:
                 TableName=self._items.table_name,
                 Segment=segment,
                 TotalSegments=total,
+                ConsistentRead=consistent,
                 **options,
             )
             return {start: _page(answer)}
@@ -204,7 +215,9 @@ def _expiry(state: PersonState, now: float) -> dict[str, Any]:
     # DynamoDB's TTL ignores an item whose attribute is not a number.
     if any(map(is_member, state.memberships.values())):
         return {"NULL": True}
-    return {"N": str(int(now + TOMBSTONE_LIFE_S))}
+    # From the newest change on: a state that is only delivered again expires no later for it.
+    changed_at = min(now, newest_change_ms(state) / 1000)
+    return {"N": str(int(changed_at + TOMBSTONE_LIFE_S))}
 
 
 def _parsed(

@@ -60,6 +60,7 @@ def environ(aws, fake, queues, table, monkeypatch):
         "REQUESTS_PER_SECOND": "500",
         "MAXIMUM_CONCURRENCY": "10",
         "RETRY_CONCURRENCY": "2",
+        "WALK_CONCURRENCY": "2",
     }
     for variable, value in made.items():
         monkeypatch.setenv(variable, value)

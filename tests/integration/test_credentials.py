@@ -99,6 +99,28 @@ def test_a_secret_is_kept_until_other_credentials_are_asked_for(credentials, sec
     assert credentials.workspace(1, **PLENTY).api_key == "n3w"
 
 
+def test_a_workspace_is_found_by_its_site_id_also_if_it_was_added_just_now(
+    credentials, secret
+) -> None:
+    assert credentials.workspace_of_site("s1te", **PLENTY).api_key == "k3y"
+    secret.put(json.dumps({"accounts": {"1": {}, "2": OTHER, "3": {**OTHER, "api_key": "n3w"}}}))
+
+    assert credentials.workspace_of_site("other", **PLENTY).api_key == "k3y"
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [({"1": ONE}, UnknownAccountError), ({"1": ONE, "2": {}}, UnusableCredentialsError)],
+)
+def test_a_site_id_that_no_entry_has_may_be_that_of_an_unusable_entry(
+    credentials, secret, entries, error
+) -> None:
+    secret.put(json.dumps({"accounts": entries}))
+
+    with pytest.raises(error):
+        credentials.workspace_of_site("gone", **PLENTY)
+
+
 def test_of_several_entries_the_other_one_of_the_same_site_id_is_returned(
     credentials, secret
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handler.domain.membership import merge
+from handler.domain.membership import merge, new_version
 from handler.domain.update import Identifier
 from handler.errors import UnavailableError, UnreadableStateError, VersionConflictError
 from handler.table.keys import account_key, catalogue_key
@@ -76,6 +76,19 @@ def test_a_version_that_does_not_follow_is_a_conflict_and_changes_nothing(store,
     assert isinstance(failures.pop("a"), VersionConflictError)
     assert failures == {}
     assert load(store, "a", "b") == {"a": state(11), "b": state(13)}
+
+
+def test_pages_have_everybody_once_in_whatever_segments(store) -> None:
+    known = {f"site#{number:064x}": state(number) for number in range(20)}
+    save(store, known)
+
+    read: list[str] = []
+    for segment in range(3):
+        for page in store.pages(segment, 3, consistent=True, **PLENTY):
+            assert all(known[key] == person for key, person in page.people.items())
+            read += page.people
+
+    assert sorted(read) == sorted(known)
 
 
 def test_a_following_version_of_nothing_is_a_conflict(store) -> None:
@@ -157,6 +170,16 @@ def test_a_tombstone_expires_in_thirty_days(real, dynamodb, table) -> None:
 
     assert item(dynamodb, table)["expires_at"] == {"N": str(int(NOW) + 30 * 86_400)}
     assert "identifier" not in item(dynamodb, table)
+
+
+def test_an_item_that_is_only_delivered_again_expires_no_later(real, dynamodb, table) -> None:
+    known = state(left=(11,), set_at={"email": (NOW_MS - 5000) << 1})
+    save(real, {"a": known})
+
+    later = new_version(known, now=NOW + 86_400)
+    real.save({"a": later}, now=NOW + 86_400, **PLENTY)
+
+    assert item(dynamodb, table)["expires_at"] == {"N": str(int(NOW) + 30 * 86_400)}
 
 
 def test_an_item_with_a_membership_does_not_expire_any_more(real, dynamodb, table) -> None:

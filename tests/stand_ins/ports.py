@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -14,7 +15,7 @@ from handler.domain.events import Event
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, site_id_in
 from handler.domain.workspace import Workspace
 from handler.errors import (
     EventRejectedError,
@@ -23,7 +24,8 @@ from handler.errors import (
     UnknownAccountError,
     VersionConflictError,
 )
-from handler.table.keys import is_in_workspace, workspace_of
+from handler.table.keys import is_in_workspace
+from handler.table.people import Page
 from tests.builders import WORKSPACE
 
 
@@ -36,6 +38,7 @@ class MemoryPeople:
         self.calls: Counter[str] = Counter()
         self.failing: dict[str, RetryableError] = {}
         self.is_lagging = False
+        self.page_size = 1000
         self._before: dict[str, PersonState] = {}
         self.before_save: Callable[[], None] = lambda: None
 
@@ -49,7 +52,7 @@ class MemoryPeople:
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, PersonState | RetryableError]:
         self.calls["load consistently" if consistent else "load"] += 1
-        self.audiences.read_along({workspace_of(key) for key in keys})
+        self.audiences.read_along({site_id_in(key) for key in keys})
         lagging = self.is_lagging and not consistent
         items = self.items | self._before if lagging else self.items
         return {key: self.failing.get(key) or items.get(key, PersonState()) for key in keys}
@@ -77,6 +80,24 @@ class MemoryPeople:
                 self._before[key] = self.items.get(key, PersonState())
                 self.items[key] = state
         return failures
+
+    def pages(
+        self,
+        segment: int,
+        total: int,
+        *,
+        after: str | None = None,
+        consistent: bool = False,
+        deadline: Deadline,
+    ) -> Iterator[Page]:
+        keys = sorted(key for key in self.items if zlib.crc32(key.encode()) % total == segment)
+        rest = [key for key in keys if after is None or key > after]
+        for start in range(0, len(rest) or 1, self.page_size):
+            self.calls["page"] += 1
+            page = rest[start : start + self.page_size]
+            people = {key: self.failing.get(key) or self.items[key] for key in page}
+            is_last = start + self.page_size >= len(rest)
+            yield Page(people, len(page), None if is_last else page[-1])
 
     def known_as(
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
@@ -213,6 +234,12 @@ class FixedCredentials:
         if account_id not in self.accounts:
             raise UnknownAccountError("the credentials secret has no entry for the account")
         return self.accounts[account_id]
+
+    def workspace_of_site(self, site_id: str, *, deadline: Deadline) -> Workspace:
+        for each in self.accounts.values():
+            if each.site_id == site_id:
+                return each
+        raise UnknownAccountError("the credentials secret has no entry for a workspace")
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         self.refreshes.append(workspace)

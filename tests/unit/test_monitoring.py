@@ -19,7 +19,8 @@ ALARMS = of_type("AWS::CloudWatch::Alarm")
 # What AWS emits, as far as it is used here, by the dimension of the metric. Sources, of
 # docs.aws.amazon.com: AWSSimpleQueueService/latest/SQSDeveloperGuide/
 # sqs-available-cloudwatch-metrics.html, lambda/latest/dg/monitoring-metrics-types.html and
-# urls-monitoring.html, amazondynamodb/latest/developerguide/metrics-dimensions.html.
+# urls-monitoring.html, amazondynamodb/latest/developerguide/metrics-dimensions.html,
+# step-functions/latest/dg/procedure-cw-metrics.html.
 EMITTED = {
     ("AWS/SQS", "QueueName"): {
         "ApproximateAgeOfOldestMessage",
@@ -31,6 +32,9 @@ EMITTED = {
         *("Url4xxCount", "Url5xxCount", "UrlRequestCount"),
     },
     ("AWS/DynamoDB", "TableName"): {"ReadThrottleEvents", "WriteThrottleEvents"},
+    ("AWS/States", "StateMachineArn"): {
+        *("ExecutionsFailed", "ExecutionsStarted", "ExecutionsSucceeded"),
+    },
     (VARIABLES["POWERTOOLS_METRICS_NAMESPACE"], "service"): {*MetricName.__members__},
 }
 # What the dimension of a metric names.
@@ -38,6 +42,7 @@ NAMED = {
     "QueueName": {f"{queue}.QueueName" for queue in of_type("AWS::SQS::Queue")},
     "FunctionName": {*FUNCTIONS},
     "TableName": {*TABLES},
+    "StateMachineArn": {*of_type("AWS::StepFunctions::StateMachine")},
     "service": {VARIABLES["POWERTOOLS_SERVICE_NAME"]["Ref"]},
 }
 

@@ -4,13 +4,15 @@ Nothing here needs AWS. tests/e2e deploys the template to an emulator, and prove
 roles may do what the functions call, and nothing else.
 """
 
+import json
 import re
 
 import pytest
 
 from handler.errors import MisconfiguredError
+from handler.jobs.walk import PAGE_S
 from handler.queue import retry_delay
-from handler.settings import IngressSettings, Settings, version
+from handler.settings import DeliverySettings, IngressSettings, Settings, version
 from handler.table.keys import IDENTIFIER_INDEX, account_key
 from tests.stack_template import (
     PARAMETERS,
@@ -29,6 +31,7 @@ from tools import package
 FUNCTIONS = {
     "ForwarderFunction": Settings.from_environ,
     "IngressFunction": IngressSettings.from_environ,
+    "WalkerFunction": DeliverySettings.from_environ,
 }
 FUNCTION = properties("ForwarderFunction")
 VARIABLES = FUNCTION["Environment"]["Variables"]
@@ -299,16 +302,22 @@ ROLES = of_type("AWS::IAM::Role")
 STATEMENTS = [statement for role in ROLES for _, statement in role_statements(role)]
 
 
+# AWS gives names to the executions of segments.
+(EXECUTIONS,) = [
+    statement for statement in STATEMENTS if "/Segments:*" in str(statement["Resource"])
+]
+
+
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement["Sid"])
 def test_a_statement_names_each_action_and_one_resource_of_their_service(statement):
     (service,) = {action.partition(":")[0] for action in actions(statement)}
 
     assert statement["Effect"] == "Allow"
-    assert "*" not in str([statement["Action"], statement["Resource"]])
+    assert statement == EXECUTIONS or "*" not in str([statement["Action"], statement["Resource"]])
     match statement["Resource"]:
         case {"Fn::GetAtt": arn}:
-            kind = RESOURCES[arn.removesuffix(".Arn")]["Type"]
-            assert kind.split("::")[1].lower() == service
+            kind = RESOURCES[arn.removesuffix(".Arn")]["Type"].split("::")[1].lower()
+            assert {"serverless": "lambda"}.get(kind, kind) == service
         case {"Fn::Sub": arn}:
             index = "${MembershipsTable.Arn}/index/" + IDENTIFIER_INDEX
             assert arn == index or f":{service}:" in arn
@@ -330,7 +339,8 @@ def test_only_items_of_accounts_are_read_and_written_one_by_one():
 
 
 def test_the_functions_have_these_roles_and_the_roles_nothing_else():
-    assert {properties(function)["Role"]["Fn::GetAtt"] for function in FUNCTIONS} == {
+    of_functions = {properties(function)["Role"]["Fn::GetAtt"] for function in FUNCTIONS}
+    assert of_functions | {properties("Walks")["RoleArn"]["Fn::GetAtt"]} == {
         f"{role}.Arn" for role in ROLES
     }
     assert not [role for role in ROLES if "ManagedPolicyArns" in properties(role)]
@@ -358,6 +368,35 @@ def test_a_setting_allows_a_role_what_it_needs_only(role, parameters, allowed):
         for statement in properties(policy)["PolicyDocument"]["Statement"]
         for action in actions(statement)
     }
+
+
+# --- walks ---
+
+DEFINITION = properties("Walks")["DefinitionString"]["Fn::Sub"]
+
+
+def test_every_segment_of_the_table_is_walked_once():
+    machine = json.loads(DEFINITION.replace("${WalkConcurrency}", "2"))
+    cut, segments = machine["States"]["Cut"], machine["States"]["Segments"]
+
+    ranges = re.fullmatch(r"States\.ArrayRange\(0, (\d+), 1\)", cut["Parameters"]["segments.$"])
+    assert ranges
+    assert segments["ItemSelector"]["segments"] == int(ranges[1]) + 1
+    assert segments["MaxConcurrency"] == 2
+    assert int(ranges[1]) + 1 >= PARAMETERS["WalkConcurrency"]["MaxValue"]
+
+
+def test_a_step_is_retried_for_a_week_like_a_message():
+    steps = json.loads(DEFINITION.replace("${WalkConcurrency}", "2"))["States"]["Segments"]
+    (retry,) = steps["ItemProcessor"]["States"]["Step"]["Retry"]
+
+    # With full jitter, a wait is half as long on average.
+    seconds = retry["MaxAttempts"] * retry["MaxDelaySeconds"] / 2
+    assert seconds >= PARAMETERS["MaxRetryHours"]["Default"] * 3600
+
+
+def test_no_page_of_a_step_starts_in_the_last_minute_of_the_timeout():
+    assert properties("WalkerFunction")["Timeout"] == 900 > PAGE_S
 
 
 # --- the ingress ---

@@ -16,6 +16,7 @@ ENVIRON = {
     "DEAD_LETTER_QUEUE_URL": "https://dlq",
     "MAX_RETRY_HOURS": "168",
     "RETRY_CONCURRENCY": "2",
+    "WALK_CONCURRENCY": "2",
     "CREDENTIALS_SECRET_NAME": "customerio/credentials",
     "REQUESTS_PER_SECOND": "500",
     "MAXIMUM_CONCURRENCY": "10",
@@ -37,6 +38,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         requests_per_second=500,
         maximum_concurrency=10,
         retry_concurrency=2,
+        walk_concurrency=2,
         suspends=False,
         version="unknown",
     )
@@ -123,7 +125,13 @@ def test_a_url_that_would_leak_or_cannot_be_is_refused_without_quoting_it(url) -
 
 @pytest.mark.parametrize(
     "name",
-    ["MAX_RETRY_HOURS", "MAXIMUM_CONCURRENCY", "REQUESTS_PER_SECOND", "RETRY_CONCURRENCY"],
+    [
+        "MAX_RETRY_HOURS",
+        "MAXIMUM_CONCURRENCY",
+        "REQUESTS_PER_SECOND",
+        "RETRY_CONCURRENCY",
+        "WALK_CONCURRENCY",
+    ],
 )
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "10000", "\u0663"])
 def test_a_setting_that_is_not_a_number_is_named(name, value) -> None:
@@ -132,7 +140,7 @@ def test_a_setting_that_is_not_a_number_is_named(name, value) -> None:
 
 
 def test_all_invocations_that_may_run_at_a_time_share_the_requests_per_second() -> None:
-    environ = {**ENVIRON, "MAXIMUM_CONCURRENCY": "8", "RETRY_CONCURRENCY": "2"}
+    environ = {**ENVIRON, "MAXIMUM_CONCURRENCY": "6", "RETRY_CONCURRENCY": "2"}
 
     assert Settings.from_environ(environ).share_of_requests_per_second == 50.0
 

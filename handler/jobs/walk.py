@@ -1,0 +1,146 @@
+"""Walk: one step of a walk over the table, as many pages as there is time for.
+
+Steps come in from walker.py; people go to deliver.py, like those of a batch of messages. A page
+that is done twice does no harm, so a step may die anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Final
+
+import msgspec
+
+from handler.clock import Deadline
+from handler.domain.membership import PersonState
+from handler.domain.update import site_id_in
+from handler.domain.walk import WalkStep
+from handler.domain.workspace import Workspace
+from handler.errors import OutOfTimeError, RetryableError, UnreadableStateError
+from handler.jobs.deliver import Deliverer
+from handler.jobs.isolation import Failure, attempt
+from handler.jobs.ports import Credentials, Pages, WalkTelemetry
+from handler.jobs.post import PersonUpdates
+
+PAGE_S: Final = 60.0
+"""No page starts with less time left, in seconds."""
+
+_States = Mapping[str, PersonState | RetryableError]
+
+
+@dataclass(frozen=True, slots=True)
+class Walker:
+    """Takes steps of walks. One at a time."""
+
+    deliverer: Deliverer
+    credentials: Credentials
+    people: Pages
+    telemetry: WalkTelemetry
+
+    def take(self, step: WalkStep, *, deadline: Deadline) -> WalkStep:
+        """Deliver pages while time is left; return the next step, or this one as done.
+
+        Raises a RetryableError if not even the first page could be delivered: then all its people
+        are to be delivered again. Raises MisconfiguredError if a human must act first.
+        """
+        after = step
+        failure: RetryableError = OutOfTimeError("no time left for a page")
+        while not after.done and deadline.allows(PAGE_S):
+            try:
+                after = self._page(after, deadline)
+            except RetryableError as error:
+                failure = error
+                break
+        if after is step and not step.done:
+            raise failure
+        self.telemetry.walk_step_done(step, after)
+        return after
+
+    def _page(self, step: WalkStep, deadline: Deadline) -> WalkStep:
+        """Deliver the next page; return the step after it."""
+        if step.keys is not None:
+            page = self.deliverer.outside.people.load(
+                step.keys, consistent=True, deadline=deadline
+            )
+            start = None
+        else:
+            # Consistent: whoever was saved before the walk began is on a page.
+            read = next(
+                self.people.pages(
+                    step.segment,
+                    step.segments,
+                    after=step.start,
+                    consistent=True,
+                    deadline=deadline,
+                )
+            )
+            page, start = read.people, read.last_key
+        counts = self._deliver(step, page, deadline)
+        return msgspec.structs.replace(
+            step,
+            start=start,
+            done=start is None,
+            read=step.read + len(page),
+            delivered=step.delivered + counts["delivered"],
+            skipped=step.skipped + counts["skipped"],
+        )
+
+    def _deliver(self, step: WalkStep, page: _States, deadline: Deadline) -> Counter[str]:
+        """Deliver those of a page whom the walk concerns. Raises if one is to be retried."""
+        people, skipped = self._chosen(step, page, deadline)
+        delivered = self.deliverer.deliver(people, deadline=deadline)
+        for key, failure in (delivered.failures | delivered.events_rejected).items():
+            if isinstance(failure, RetryableError) and not isinstance(
+                failure, UnreadableStateError
+            ):
+                raise failure
+            skipped[key] = failure
+        for key, failure in skipped.items():
+            self.telemetry.walk_person_skipped(key, failure)
+        for key, person in delivered.persons.items():
+            if key not in delivered.failures:
+                self.telemetry.person_delivered(key, person)
+        return Counter(
+            delivered=len(people) - sum(person.key in skipped for person in people),
+            skipped=len(skipped),
+        )
+
+    def _chosen(
+        self, step: WalkStep, page: _States, deadline: Deadline
+    ) -> tuple[list[PersonUpdates], dict[str, Failure]]:
+        """Return whom the walk concerns, and why some of the page cannot be delivered."""
+        walk, options = step.walk, self.deliverer.outside.options
+        one_attribute = walk.one_attribute_per_audience
+        if one_attribute is None:
+            one_attribute = options.one_attribute_per_audience
+
+        @cache
+        def workspace_of(site_id: str) -> Workspace | Failure:
+            find = partial(self.credentials.workspace_of_site, site_id, deadline=deadline)
+            return attempt(find, self.telemetry)
+
+        all_audiences = walk.kind == "resync" and one_attribute
+        chosen: list[PersonUpdates] = []
+        skipped: dict[str, Failure] = {}
+        for key, state in page.items():
+            site_id = site_id_in(key)
+            if walk.site_id not in {"", site_id}:
+                continue
+            if isinstance(state, RetryableError):
+                skipped[key] = state
+                continue
+            updates = walk.updates(state, one_attribute=one_attribute)
+            if updates is None:
+                continue
+            workspace = workspace_of(site_id)
+            if isinstance(workspace, Workspace):
+                person = PersonUpdates(key, workspace, updates, all_audiences=all_audiences)
+                chosen.append(person)
+            elif isinstance(workspace, RetryableError):
+                raise workspace
+            else:
+                skipped[key] = workspace
+        return chosen, skipped

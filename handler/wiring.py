@@ -1,0 +1,103 @@
+"""Wiring: creates what delivering needs, for every function that delivers people."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from handler import clock
+from handler.aws.clients import client_factory
+from handler.aws.transport import connection_pool
+from handler.credentials import Credentials
+from handler.customerio.client import TrackApi, full_jitter
+from handler.jobs.deliver import Deliverer
+from handler.jobs.post import WORKSPACES_AT_A_TIME
+from handler.jobs.run import Outside
+from handler.secret import Secret
+from handler.settings import DeliverySettings
+from handler.table.table import Table, open_table
+from handler.telemetry import Telemetry
+
+AWS_THREADS = 12
+POST_THREADS = 64  # created on demand; several workspaces are posted side by side
+CREDENTIALS_TTL_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A deliverer, and the parts of it that a function needs too.
+
+    `client` creates a client of AWS by the service's name.
+    """
+
+    deliverer: Deliverer
+    credentials: Credentials
+    table: Table
+    client: Callable[[str], Any]
+    dynamodb: Any
+    aws_threads: Executor
+
+
+def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
+    """Create a deliverer and all that it needs, once per execution environment."""
+    pool = connection_pool(POST_THREADS)
+    client = client_factory(pool)
+    dynamodb = client("dynamodb")
+    aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
+    backoff = functools.partial(full_jitter, draw=random.uniform)
+    credentials = Credentials(
+        Secret(
+            client("secretsmanager"),
+            settings.credentials_secret_name,
+            ttl_s=CREDENTIALS_TTL_S,
+            now=clock.now,
+            on_failure=telemetry.secret_unread,
+        )
+    )
+    table = open_table(
+        dynamodb,
+        settings.table_name,
+        aws_threads,
+        backoff=backoff,
+        now=clock.now,
+        sleep=clock.sleep,
+        on_full=telemetry.catalogue_full,
+    )
+    deliverer = Deliverer(
+        Outside(
+            people=table.people,
+            audiences=table.audiences,
+            credentials=credentials,
+            customerio=TrackApi(
+                pool,
+                ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
+                telemetry,
+                draw=random.uniform,
+                sleep=clock.sleep,
+                now=clock.now,
+                requests_per_second=settings.share_of_requests_per_second,
+                url=settings.track_api_url,
+            ),
+            telemetry=telemetry,
+            executor=ThreadPoolExecutor(WORKSPACES_AT_A_TIME, thread_name_prefix="workspaces"),
+            now=clock.now,
+            sleep=clock.sleep,
+            backoff=backoff,
+            options=settings.delivery_options,
+        )
+    )
+    return Wired(deliverer, credentials, table, client, dynamodb, aws_threads)
+
+
+def settle_memory() -> None:
+    """Exclude what was created so far from garbage collection, and collect less often.
+
+    These objects live as long as the environment, and a batch allocates many short-lived ones.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000)
