@@ -5,6 +5,7 @@ The tests and docs.py read it here.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import yaml
 PROJECT: Final = Path(__file__).parents[1]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML with CloudFormation's short forms: !Ref A is {"Ref": "A"}."""
 
 
@@ -33,8 +34,9 @@ def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _short_form)
 
 
+@functools.cache
 def read_template() -> dict[str, Any]:
-    """Return the stack's template."""
+    """Return the stack's template: the same value to all, so change nothing in it."""
     text = (PROJECT / "template.yaml").read_text()
     template: dict[str, Any] = _Loader(text).get_single_data()
     return template
