@@ -1,4 +1,4 @@
-"""One emulator for all tests of a process: it starts in two seconds, and stops with them."""
+"""One emulator and one fake Customer.io for all tests of a process, as each start takes CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import boto3
 import pytest
 
 from local import emulator
+from local.fake_customerio.process import FakeCustomerio
+from tests.builders import WORKSPACE
 from tools.template import table_schema
 
 
@@ -36,3 +38,24 @@ def table(dynamodb):
     name = f"people-{uuid.uuid4()}"
     dynamodb.create_table(TableName=name, **table_schema())
     return name
+
+
+ACCOUNTS = {
+    WORKSPACE.site_id: WORKSPACE.api_key,
+    "site-b": "key-b",
+    "site-eu": "key-eu",
+}
+
+
+@pytest.fixture(scope="session")
+def running_fake():
+    with FakeCustomerio.start(ACCOUNTS, region="eu") as running:
+        yield running
+
+
+@pytest.fixture
+def fake(running_fake):
+    """The fake Customer.io as it was when it started."""
+    running_fake.reset()
+    running_fake.rotate(ACCOUNTS)
+    return running_fake

@@ -16,19 +16,12 @@ from handler import app
 from handler.clock import now
 from handler.errors import MisconfiguredError
 from local.fake_customerio.faults import Fault, FaultKind
-from local.fake_customerio.process import FakeCustomerio
 from tests.builders import audience, body, profile, record
 
 # The function keeps its connections as long as its environment lives; here that is one test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 CONTEXT: Any = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 60_000)
-
-
-@pytest.fixture
-def fake():
-    with FakeCustomerio.start({"site-a": "key-a"}) as running:
-        yield running
 
 
 @pytest.fixture

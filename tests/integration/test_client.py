@@ -29,24 +29,10 @@ from handler.errors import (
     WrongAddressError,
 )
 from local.fake_customerio.faults import Fault, FaultKind
-from local.fake_customerio.process import FakeCustomerio
 from tests.builders import deadline
 from tests.stand_ins.ports import RecordingTelemetry
 
 WORKSPACE = Workspace("site-a", "key-a")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with FakeCustomerio.start({"site-a": "key-a", "site-eu": "key-eu"}, region="eu") as fake:
-        yield fake
-
-
-@pytest.fixture
-def fake(server):
-    server.reset()
-    server.rotate({"site-a": "key-a", "site-eu": "key-eu"})
-    return server
 
 
 class Caller:

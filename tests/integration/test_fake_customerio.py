@@ -6,7 +6,6 @@ All requests go over HTTP to a fake in another process.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -27,19 +26,6 @@ from tests.stand_ins.ports import MemoryPeople, RecordingTelemetry
 SITE, KEY = "site-a", "key-a"
 OTHER_SITE, OTHER_KEY = "site-b", "key-b"
 BATCH, ENTITY, REGION = "/api/v2/batch", "/api/v2/entity", "/api/v1/accounts/region"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[FakeCustomerio]:
-    with FakeCustomerio.start({SITE: KEY, OTHER_SITE: OTHER_KEY}, region="eu") as fake:
-        yield fake
-
-
-@pytest.fixture
-def fake(running: FakeCustomerio) -> FakeCustomerio:
-    running.rotate({SITE: KEY, OTHER_SITE: OTHER_KEY})
-    running.reset()
-    return running
 
 
 def send(

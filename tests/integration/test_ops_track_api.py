@@ -7,7 +7,6 @@ import pytest
 from handler.domain.workspace import Workspace
 from handler.errors import CredentialsRefusedError, UnavailableError
 from local.fake_customerio.faults import Fault, FaultKind
-from local.fake_customerio.process import FakeCustomerio
 from ops.track_api import CustomerIo
 
 NOBODY = "http://127.0.0.1:1"
@@ -18,16 +17,9 @@ IDENTIFY = (
 )
 
 
-@pytest.fixture(scope="module")
-def fake():
-    with FakeCustomerio.start({"site-a": "key-a"}, region="eu") as running:
-        yield running
-
-
 @pytest.fixture
 def customerio(fake):
     """A workspace with one person."""
-    fake.reset()
     workspace = CustomerIo(WORKSPACE, fake.url)
     workspace._request(f"{fake.url}/api/v2/batch", IDENTIFY.encode())
     return workspace
