@@ -10,15 +10,15 @@ after a few megabytes.
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
-from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
+
+import msgspec
 
 from handler.domain.change_messages import Change
 from handler.domain.stream_record import read_records
@@ -93,15 +93,21 @@ def _records(data: bytes, key: str, now: float) -> Iterator[Change | UnreadableR
             yield UnreadableRecord(key, each.line, str(each.error))
 
 
+class _FailedRecord(msgspec.Struct):
+    """A line about a failed record. In JSON, the record is in base64."""
+
+    data: bytes = msgspec.field(name="rawData")
+
+
 def _failed(data: bytes, key: str, now: float) -> Iterator[Change | UnreadableRecord]:
-    """Yield what is in the lines that AWS writes for failed records; `rawData` is the record."""
+    """Yield what is in the lines that AWS writes for failed records."""
     for line, text in enumerate(data.splitlines(), start=1):
         try:
-            record = b64decode(json.loads(text)["rawData"], validate=True)
-        except (ValueError, KeyError, TypeError):
+            record = msgspec.json.decode(text, type=_FailedRecord)
+        except (msgspec.MsgspecError, RecursionError):
             yield UnreadableRecord(key, line, "not a failed record of the stream")
             continue
-        for each in read_records(record, now=now):
+        for each in read_records(record.data, now=now):
             if isinstance(each, Change):
                 yield each
             else:

@@ -1,16 +1,25 @@
 """The objects that a stream leaves in its bucket, found by time and read."""
 
 import gzip
+import string
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from handler.domain.change_messages import Change
-from ops.stream_archive import Folder, UnreadableRecord, find, read
+from ops.stream_archive import Folder, StoredObject, UnreadableRecord, find, read
 from tests.builders import NOW, failed_record
 from tests.unit.ops.builders import STREAM, record
 
 HOUR = timedelta(hours=1)
+
+
+def failed_lines(records):
+    return b"".join(map(failed_record, records))
 
 
 @pytest.fixture
@@ -130,3 +139,36 @@ def test_what_cannot_be_read_names_its_object(aws, store):
     (found,) = read(aws.s3, STREAM.bucket, stored, now=NOW)
 
     assert found == UnreadableRecord("records/2026/11/25/10/o", 1, "$: expected a JSON object")
+
+
+def stored_in(folder):
+    return StoredObject(f"{folder}2026/11/25/10/o", 1, 0, 0)
+
+
+def found_in(data, folder):
+    s3 = SimpleNamespace(get_object=lambda **_: {"Body": BytesIO(data)})
+    return [*read(s3, STREAM.bucket, stored_in(folder), now=NOW)]
+
+
+@given(st.sampled_from(Folder), st.binary() | st.lists(st.binary()).map(failed_lines))
+@example(Folder.FAILED, b"[" * 100_000)
+@example(Folder.FAILED, b'{"a":' + b"[" * 100_000)
+def test_whatever_is_in_an_object_is_read_or_named(folder, data):
+    for found in found_in(data, folder):
+        assert isinstance(found, Change | UnreadableRecord)
+
+
+@given(
+    st.lists(st.lists(st.text(string.ascii_letters, min_size=1), min_size=1)),
+    st.sampled_from([bytes, gzip.compress]),
+)
+def test_nobody_is_lost_however_records_are_put_together(groups, pack):
+    records = [b"".join(map(record, group)) for group in groups]
+    everybody = [customer for group in groups for customer in group]
+
+    for folder, data in (
+        (Folder.RECORDS, b"\n".join(records)),
+        (Folder.FAILED, failed_lines(records)),
+    ):
+        found = found_in(pack(data), folder)
+        assert [each.identities["customer"] for each in found] == everybody
