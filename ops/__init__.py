@@ -9,6 +9,9 @@
                    a made-up person's way through the stack
     status  checks  people  credentials_secret  mapping  dead_letter_queue  queues
                    what the commands do, each on its own
+    audiences  exports  scan  whole_file
+                   what the whole table holds: members of audiences, and a file of memberships
+    prices         what AWS charges
     track_api      what the tool itself asks of Customer.io
     dead_letters  mentions
                    what a dead letter says, which are chosen, and whether one names a person

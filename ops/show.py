@@ -19,6 +19,7 @@ from ops.audiences import NamedAudience
 from ops.check import Check
 from ops.imports import BadRow
 from ops.queues import Depth
+from ops.scan import Estimate
 from ops.smoke import Step
 from ops.status import Invocations, Status
 from ops.stream_replay import Counts
@@ -209,6 +210,16 @@ def bad_rows(count: int, rows: Sequence[BadRow]) -> Group:
     return Group(shown, *more, Text("Nothing was sent. `--skip-bad` leaves them out."))
 
 
+def estimate(of: Estimate) -> str:
+    """Return what reading the whole table takes."""
+    dollars = "under 0.01" if of.dollars < 0.01 else f"{of.dollars:.2f}"
+    return (
+        f"The table has about {of.items:,} items, {of.bytes / 1e6:,.0f} MB, as DynamoDB counted "
+        f"in the last six hours. Reading all of it takes about {age(of.seconds)} and "
+        f"{of.read_units:,.0f} read units, {dollars} dollars."
+    )
+
+
 def audiences(listed: Sequence[NamedAudience], now: float) -> Group | Text:
     """Return audiences by workspace."""
     if not listed:
@@ -216,7 +227,7 @@ def audiences(listed: Sequence[NamedAudience], now: float) -> Group | Text:
     by_site_id: defaultdict[str, list[NamedAudience]] = defaultdict(list)
     for audience in listed:
         by_site_id[audience.site_id].append(audience)
-    columns = ("audience", "name", "former names", "removed by mParticle")
+    columns = ("audience", "name", "members", "former names", "removed by mParticle")
     return Group(
         *(
             table(
@@ -232,7 +243,9 @@ def audiences(listed: Sequence[NamedAudience], now: float) -> Group | Text:
 def _audience_row(audience: NamedAudience, now: float) -> tuple[object, ...]:
     former = [f"{each.name}, until {since(each.ended_at, now)}" for each in audience.former_names]
     removed = "" if audience.removed_at is None else since(audience.removed_at, now)
-    return audience.audience_id, audience.name or "not known", "\n".join(former), removed
+    name = audience.name or "not known"
+    members = "not counted" if audience.members is None else f"{audience.members:,}"
+    return audience.audience_id, name, members, "\n".join(former), removed
 
 
 def pretty(value: Any) -> Text:

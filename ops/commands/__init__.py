@@ -1,8 +1,9 @@
 """Commands: the command line, a module for each group of commands.
 
-    stack  smoke  dlq  person  audiences  imports  credentials
+    stack  smoke  dlq  person  audiences  exports  imports  credentials
                    arguments, questions, output and exit status of each command
     options        the options that commands share, and the files that they read
+    scanning       what commands say while they read the whole table
     context        the stack that a command works on, its output, and its questions
 
 The work is done by the other modules of `ops`, and `show` formats its results.

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
@@ -174,6 +175,23 @@ def test_a_redrive_by_type_leaves_the_others_where_they_are(stack, ops):
     assert (status, done) == (0, {"sent": 1, "not_sent": 0, "not_deleted": 0})
     assert memberships(stack, customer_id) == "'30001'"
     assert left(stack) == ["no message"]
+
+
+def test_an_export_has_everybody_and_the_sizes_of_audiences_count_them(stack, ops, tmp_path):
+    customer_id = somebody()
+    stack.send([join(customer_id), join(somebody())])
+    stack.wait_until_drained()
+
+    file = tmp_path / "people.jsonl"
+    status, exported = ops("export", file, "--reveal", "--yes")
+    _, audiences = ops("audiences", "--sizes", "--yes")
+
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    (row,) = [row for row in rows if row.get("customer_id") == customer_id]
+    assert (row["audience_id"], row["action"]) == (30001, "entered")
+    assert (status, exported["memberships"]) == (0, len(rows))
+    members = {each["audience_id"]: each["members"] for each in audiences if each["members"]}
+    assert members == Counter(row["audience_id"] for row in rows if row["action"] == "entered")
 
 
 _DYING = """

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from handler.domain.audience import Audience, Catalogue, pack_catalogue
+from handler.domain.membership import PersonState
+from handler.domain.state_codec import pack
 from handler.table.keys import catalogue_key
 from ops.dead_letters import DeadLetter
 from ops.stack import AudienceStream, Stack
@@ -59,4 +61,17 @@ def put_catalogue(aws: Any, site_id: str, audiences: Mapping[int, Audience]) -> 
         "version": {"N": "1"},
         "audiences": {"B": pack_catalogue(Catalogue(1, audiences))},
     }
+    aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)
+
+
+def put_person(aws: Any, key: str, state: PersonState) -> None:
+    """Put a person into the table."""
+    item = {
+        "pk": {"S": key},
+        "version": {"N": str(state.version)},
+        "timestamp": {"N": str(state.timestamp)},
+        "memberships": {"B": pack(state)},
+    }
+    if state.identifier is not None:
+        item["identifier"] = {"S": state.identifier.text}
     aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)

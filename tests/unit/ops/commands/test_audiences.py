@@ -5,13 +5,15 @@ import json
 import pytest
 
 from handler.domain.audience import Audience
-from ops.commands.context import OK, UNREACHABLE
+from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE
+from tests.builders import state
 from tests.unit.ops.builders import (
     CREDENTIALS,
     OTHER_CREDENTIALS,
     SECRET,
     STACK,
     put_catalogue,
+    put_person,
 )
 from tools.template import table_schema
 
@@ -47,6 +49,7 @@ def test_audiences_have_their_names_and_times(ops, aws) -> None:
                 {"name": "Loyal", "ended_at": 10.0},
             ],
             "removed_at": None,
+            "members": None,
         },
         {
             "site_id": "site-a",
@@ -54,6 +57,7 @@ def test_audiences_have_their_names_and_times(ops, aws) -> None:
             "name": "Lapsed",
             "former_names": [],
             "removed_at": 30.0,
+            "members": None,
         },
     ]
 
@@ -77,6 +81,51 @@ def test_a_person_at_a_terminal_sees_names_and_when_they_ended(ops, aws) -> None
     assert "1970-01-01 00:00:30 UTC" in shown
     assert "not known" in shown
     assert "site-b" not in shown
+
+
+def key(name: str) -> str:
+    return f"site-a#{name:0>64}"
+
+
+def test_members_are_counted_on_demand_also_of_audiences_without_a_name(ops, aws) -> None:
+    put_catalogue(aws, "site-a", {11: GOLD, 12: REMOVED})
+    for number in range(3):
+        put_person(aws, key(f"{number}"), state(11, 13, left=(12,)))
+    put_person(aws, f"site-b#{'0':0>64}", state(11))
+    put_person(aws, f"site-c#{'0':0>64}", state(11))
+
+    shown = ops("audiences", "--sizes", "--site-id", "site-a", "--yes").out
+    counted = [
+        (each["site_id"], each["audience_id"], each["members"])
+        for each in listed(ops, "--sizes", "--yes")
+    ]
+
+    assert counted == [
+        ("site-a", 11, 3),
+        ("site-a", 12, 0),
+        ("site-a", 13, 3),
+        ("site-b", 11, 1),
+    ]
+    assert "read units" in shown
+
+
+def test_before_it_counts_it_says_what_that_takes_and_asks(ops, aws) -> None:
+    put_catalogue(aws, "site-a", {11: GOLD})
+
+    ended = ops("audiences", "--sizes", answers="n\n")
+
+    assert ended.status == ABORTED
+    assert "The table has about 1 items" in ended.out
+    assert "Gold" not in ended.out
+
+
+def test_a_person_who_cannot_be_read_is_said_to_be_missing(ops, aws) -> None:
+    aws.dynamodb.put_item(TableName=STACK.table_name, Item={"pk": {"S": key("1")}})
+
+    ended = ops("audiences", "--sizes", "--yes")
+
+    assert ended.status == PROBLEM
+    assert "1 people are missing" in ended.err
 
 
 def test_without_an_audience_it_says_so(ops) -> None:
