@@ -11,10 +11,9 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
-from rich.text import Text
 
 from local import emulator, events, stack
 from local.command import run
@@ -34,7 +33,8 @@ def main() -> int:
     file: Path = parser.parse_args().file
     event = events.as_of(time.time(), events.text_of(file)).encode()
     is_request = file.resolve().parent.name == "firehose"
-    console = Console(highlight=False)
+    # Texts of one line stay on it, to be copied, and brackets in them are no markup.
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     emulator.isolate(os.environ)
     if running := running_stack():
         console.print("Invoking the function of the stack that `make local` runs.")
@@ -55,19 +55,23 @@ def _invoke(console: Console, running: Stack, event: bytes, *, is_request: bool)
     before = running.customerio.people()
     succeeded, answer = running.ask(event) if is_request else running.invoke(event)
     console.print(f"It {'answered' if succeeded else 'failed with'}:")
-    console.print(Text(json.dumps(answer, indent=2)), soft_wrap=True)
+    console.print(json.dumps(answer, indent=2))
     if is_request:
         try:
             running.wait_until_drained(_SECONDS_TO_FORWARD)
         except TimeoutError as error:
             console.print(f"{error}; they are retried later")
     for person in events.updated(before, running.customerio.people()):
-        console.print(Text(f"Customer.io has {person.identifiers}: {person.attributes}"))
+        console.print(f"Customer.io has {_json(person.identifiers)}: {_json(person.attributes)}")
         for happened in person.events:
-            console.print(Text(f"  {happened.name}: {happened.attributes}"))
+            console.print(f"  {happened.name}: {_json(happened.attributes)}")
     if waiting := running.dead_letters():
         console.print(f"Messages in the dead-letter queue: {waiting}")
     return 0 if succeeded else 1
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 if __name__ == "__main__":

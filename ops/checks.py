@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +28,15 @@ from ops.track_api import CustomerIo
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
 
-_PUT: Final = "put valid ones: ops credentials put"
-_PUT_OR_REMOVE: Final = f"{_PUT}; or remove the entry of an account: ops credentials remove"
+_PUT: Final = "put valid ones: ops credentials put --site-id {site_id}"
+_PUT_OR_REMOVE: Final = (
+    f"{_PUT.format(site_id='YOUR_SITE_ID')}; "
+    "or remove the entry of an account: ops credentials remove --account ACCOUNT"
+)
+_DIFFERENT: Final = (
+    "make them equal: all of them apply to the same people, and `ops` and a walk over the table "
+    "use the first one"
+)
 _ENABLE: Final = (
     "if it is disabled, enable it: ops mapping enable; otherwise deploy again: make deploy"
 )
@@ -77,6 +84,7 @@ class Checks:
         credentials = {name: _without_options(each) for name, each in self.workspaces.items()}
         for workspace, of in _by_workspace(credentials):
             yield from _check_customerio(workspace, of, self.settings.track_api_url)
+        yield from check_entries(self.workspaces)
         for workspace, of in _by_workspace(self.workspaces):
             yield check_options(workspace, of, self.settings.delivery_options)
         if self.settings.delivery_options.dot_replacement is None:
@@ -208,7 +216,8 @@ def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iter
     try:
         region = CustomerIo(workspace, track_api_url).region()
     except CredentialsRefusedError as error:
-        yield Check(f"credentials {of}", is_ok=False, result=str(error), fix=_PUT)
+        fix = _PUT.format(site_id=workspace.site_id)
+        yield Check(f"credentials {of}", is_ok=False, result=str(error), fix=fix)
         return
     except ForwarderError as error:
         fix = "see whether Customer.io is reachable, and its status page"
@@ -221,6 +230,22 @@ def _check_customerio(workspace: Workspace, of: str, track_api_url: str) -> Iter
         result=f"{workspace.region} in the secret, {region} according to Customer.io",
         fix="" if workspace.region in {region, "auto"} else f"set it to {region} in the secret",
     )
+
+
+def check_entries(workspaces: Mapping[str, Workspace]) -> Iterator[Check]:
+    """Yield a warning for each workspace that entries of the secret describe differently."""
+    by_site: dict[str, dict[str, Workspace]] = {}
+    for account, workspace in workspaces.items():
+        by_site.setdefault(workspace.site_id, {})[account] = workspace
+    for site_id, entries in by_site.items():
+        names = [each.name for each in fields(Workspace)]
+        different = [
+            name for name in names if len({getattr(each, name) for each in entries.values()}) > 1
+        ]
+        if different:
+            accounts = ", ".join(entries)
+            result = f"the entries of account {accounts} differ in {', '.join(different)}"
+            yield Check(f"entries of {site_id}", is_ok=True, result=result, fix=_DIFFERENT)
 
 
 def check_options(workspace: Workspace, of: str, stack: DeliveryOptions) -> Check:

@@ -39,7 +39,7 @@ def summary(body: str, *, now: float, customer_id_type: str) -> dict[str, Any] |
     try:
         message = read_message(body, now=now)
     except PermanentError as error:
-        return f"{len(body)} characters, {_unreadable(error)}"
+        return f"{len(body)} characters, {_rejected(error)}"
     return {
         "type": message.type.value,
         "id": message.message_id,
@@ -65,7 +65,7 @@ def _profile(raw: RawProfile, customer_id_type: str) -> dict[str, Any] | str:
     try:
         profile = read_profile(raw, customer_id_type=customer_id_type)
     except PermanentError as error:
-        return _unreadable(error)
+        return _rejected(error)
     values = {"customer id": profile.customer_id, "email": profile.email, "MPID": profile.mpid}
     return {
         "identified by": [name for name, value in values.items() if value is not None],
@@ -81,5 +81,5 @@ def _profile(raw: RawProfile, customer_id_type: str) -> dict[str, Any] | str:
     }
 
 
-def _unreadable(error: PermanentError) -> str:
-    return f"not readable ({error.error_type}: {error}); --reveal shows it"
+def _rejected(error: PermanentError) -> str:
+    return f"rejected ({error.error_type}: {error}); --reveal shows it"

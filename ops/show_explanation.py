@@ -35,7 +35,10 @@ def explanation(found: Explanation, now: float) -> Group:
     """Return the whole screen."""
     parts: list[Any] = []
     for person in found.people:
-        parts += [_who(person, now), *_audiences(person, found, now)]
+        shown = [*_audiences(person, found, now)]
+        # An answer comes first, a table of all audiences after who the person is.
+        who = _who(person, now)
+        parts += [who, *shown] if found.audience is None else [*shown, who]
     if not found.people:
         parts += [Text("The table has no such person.", style="bold"), Text(_NOBODY), Text()]
     parts += [*_letters(found.letters, now), *_waiting(found.waiting)]
@@ -58,7 +61,9 @@ def _who(person: KnownPerson, now: float) -> Any:
 
 def _audiences(person: KnownPerson, found: Explanation, now: float) -> Iterator[Any]:
     if found.audience is not None:
-        yield from (Text(_answer(each, now), style="bold") for each in person.memberships)
+        where = f"Workspace {person.site_id}: " if len(found.people) > 1 else ""
+        for each in person.memberships:
+            yield Text(where + _answer(each, now), style="bold")
         yield Text()
         return
     shown = person.memberships[:MOST_AUDIENCES]

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 from handler.domain.attribute_mapping import mapping_of
 from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
-from ops.checks import Checks, check_options
+from ops.checks import Checks, check_entries, check_options
 from ops.stack import Ingress
 from tests.unit.ops.builders import QUEUE_ARNS, STACK, mapping
 
@@ -167,6 +167,26 @@ def test_without_a_warning_in_the_log_audience_names_are_in_order(check_audience
     check = check_audience_names()
 
     assert (check.is_ok, check.fix) == (True, "")
+
+
+def test_entries_that_describe_one_workspace_differently_are_a_warning() -> None:
+    (check,) = check_entries(
+        {
+            "1": Workspace("site-a", "key"),
+            "2": Workspace("site-a", "old-key", create_people=False),
+            "3": Workspace("site-b", "key"),
+        }
+    )
+
+    assert (check.name, check.is_ok) == ("entries of site-a", True)
+    assert check.result == "the entries of account 1, 2 differ in api_key, create_people"
+    assert "make them equal" in check.fix
+
+
+def test_equal_entries_of_one_workspace_are_in_order() -> None:
+    twins = {account: Workspace("site-a", "key") for account in ("1", "2")}
+
+    assert [*check_entries(twins)] == []
 
 
 def test_a_workspace_has_the_options_of_the_stack_where_it_has_none_of_its_own() -> None:

@@ -65,7 +65,7 @@ def test_a_profile_that_the_function_refuses_is_summed_up_by_the_reason() -> Non
 
     assert isinstance(shown, dict)
     assert shown["profiles"][0]["identified by"] == ["customer id", "MPID"]
-    assert shown["profiles"][1].startswith("not readable (NoIdentity: $.user_identities")
+    assert shown["profiles"][1].startswith("rejected (NoIdentity: $.user_identities")
     assert "--reveal" in shown["profiles"][1]
 
 
@@ -83,7 +83,7 @@ def test_a_text_that_is_not_a_message_is_not_shown(text) -> None:
     shown = summary(text, now=NOW, customer_id_type="customer")
 
     assert isinstance(shown, str)
-    assert shown.startswith(f"{len(text)} characters, not readable")
+    assert shown.startswith(f"{len(text)} characters, rejected")
     assert "ann@example.com" not in shown
 
 

@@ -136,6 +136,12 @@ def test_a_question_about_one_audience_is_answered_in_a_sentence(
     assert answer in flat(ops(*EXPLAIN, "--audience", asked).out)
 
 
+def test_the_answer_comes_before_who_the_person_is(ops, world) -> None:
+    shown = ops(*EXPLAIN, "--audience", "11").out
+
+    assert shown.index("They are in audience") < shown.index("hash of the key")
+
+
 def test_a_name_that_no_message_used_is_wrong_usage(ops, world) -> None:
     ended = ops(*EXPLAIN, "--audience", "Spring")
 
