@@ -23,24 +23,29 @@ from ops.change_rows import COLUMNS, Defaults, RowError, read_row
 from ops.downloads import FileError, Part, opener, parts_of
 
 _MEMBER_COLUMNS: Final = {"mpid", "identity_value", "identity_type"}
-_IDENTITIES: Final = {
-    "customer_id": "customer_id", "customerid": "customer_id", "customer": "customer_id",
-    "email": "email",
-}  # fmt: skip
-"""The column for a type of identity, in lower case. Customer.io knows people by no other."""
+_CUSTOMER_IDS: Final = ("customer_id", "customerid", "customer")
+"""What the identity CustomerId is called in a download; all others are called as in messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unaddressed:
+    """A member of an audience without an identity that Customer.io knows."""
+
+    mpid: int | None
+    audience_id: int
+
+
+Content = Change | Unaddressed | RowError
+"""What a row is, or why it is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, or the rows of one member in a download; `part` is empty for a single file.
-
-    `content` is the change, or why there is none, or None for a member without an identity that
-    Customer.io knows.
-    """
+    """One row, or the rows of one member in a download; `part` is empty for a single file."""
 
     part: str
     line: int
-    content: Change | RowError | None
+    content: Content
 
 
 _Values = Mapping[str, Any] | RowError
@@ -186,6 +191,9 @@ def _member_rows(part: Part, defaults: Defaults) -> Iterator[Row]:
         number, values = line
         return number if isinstance(values, RowError) else values["mpid"].strip() or number
 
+    kind = defaults.customer_id_type
+    customer_ids = _CUSTOMER_IDS if kind in _CUSTOMER_IDS else (kind,)
+    columns = {"email": "email", **dict.fromkeys(customer_ids, "customer_id")}
     for _, lines in groupby(_csv_values(part), key=member):
         (number, first), *others = lines
         if isinstance(first, RowError):
@@ -193,11 +201,20 @@ def _member_rows(part: Part, defaults: Defaults) -> Iterator[Row]:
             continue
         found: dict[str, str] = {}
         for values in (first, *(each for _, each in others if not isinstance(each, RowError))):
-            column = _IDENTITIES.get(values["identity_type"].strip().lower())
+            column = columns.get(values["identity_type"].strip().lower())
             if column and values["identity_value"].strip():
                 found.setdefault(column, values["identity_value"])
-        content = _content({"mpid": first["mpid"], **found}, defaults) if found else None
-        yield Row(part.name, number, content)
+        yield Row(part.name, number, _member({"mpid": first["mpid"], **found}, defaults))
+
+
+def _member(values: Mapping[str, str], defaults: Defaults) -> Content:
+    if len(values) > 1:
+        return _content(values, defaults)
+    # With an identity, the rest is checked like any row.
+    content = _content({**values, "customer_id": "unknown"}, defaults)
+    if isinstance(content, RowError):
+        return content
+    return Unaddressed(content.mpid, content.audience_id)
 
 
 def _content(values: _Values, defaults: Defaults) -> Change | RowError:

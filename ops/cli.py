@@ -18,6 +18,7 @@ from ops.commands import (
     imports,
     options,
     person,
+    reconcile,
     smoke,
     stack,
     stream,
@@ -32,14 +33,16 @@ Exit status
   0  done, and everything is in order
   1  done, and something is wrong: a check failed, messages are set aside, were not sent or
      deleted, or are hidden because somebody else has received them, records of the stream cannot
-     be read, or the person is unknown, or did not get through, or people cannot be read
+     be read, or the person is unknown, or did not get through, or people cannot be
+     read or differ from a file
   2  wrong usage, or an unusable file; nothing was changed
   3  AWS, Customer.io or the stack cannot be reached, or refused; the command stopped there
   4  you said no, or pressed Ctrl-C
 
-Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `import`, `smoke`, `credentials`,
-`mapping` and `person erase` change anything. They ask first, unless you add `--yes`.
-`export` and `audiences --sizes` ask before they read the whole table.
+Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `import`, `reconcile --fix`, `smoke`,
+`credentials`, `mapping` and `person erase` change anything. They ask first, unless you add
+`--yes`.
+`export`, `reconcile` and `audiences --sizes` ask before they read the whole table.
 docs/operations.md says what to do for each alarm.
 """
 
@@ -58,6 +61,7 @@ docs/operations.md says what to do for each alarm.
         person.person,
         audiences.audiences_command,
         imports.import_command,
+        reconcile.reconcile_command,
         exports.export_command,
         credentials.credentials,
     ],

@@ -19,7 +19,7 @@ import msgspec
 
 from handler.domain.change_messages import Change, change_messages
 from handler.sender import Sender, batch_requests
-from ops.change_files import Row
+from ops.change_files import Row, Unaddressed
 from ops.change_rows import RowError
 from ops.stack import NO_DEADLINE
 
@@ -71,7 +71,7 @@ def survey(rows: Iterable[Row], *, on_rows: Callable[[int], None]) -> tuple[Surv
         for row in rows:
             found.rows += 1
             match row.content:
-                case None:
+                case Unaddressed():
                     found.unaddressed += 1
                 case RowError() as error:
                     found.bad += 1
@@ -195,6 +195,12 @@ class Importer:
             progress.sent_rows += window.rows
             progress.sent_changes += len(window.changes)
             save(file, progress)
+
+    def send_all(self, changes: Iterable[Change], *, message_id: str) -> Iterator[float]:
+        """Send any number of changes; yield about how many there were in each request."""
+        remaining = iter(changes)
+        while window := [*islice(remaining, WINDOW)]:
+            yield from self.send(window, message_id=message_id)
 
     def send(self, changes: Sequence[Change], *, message_id: str) -> Iterator[float]:
         """Send changes; yield about how many there were in each request."""

@@ -17,7 +17,6 @@ from rich.text import Text
 from ops import dead_letters
 from ops.audiences import NamedAudience
 from ops.check import Check
-from ops.imports import BadRow
 from ops.queues import Depth
 from ops.scan import Estimate
 from ops.smoke import Step
@@ -196,18 +195,6 @@ def _audiences_of(group: dead_letters.Group) -> str:
     more = len(names) - MOST_AUDIENCES
     shown = names[:MOST_AUDIENCES]
     return "\n".join([*shown, f"and {more} more"] if more > 0 else shown)
-
-
-def bad_rows(count: int, rows: Sequence[BadRow]) -> Group:
-    """Return the first bad rows of a file."""
-    shown = table(
-        "Rows that cannot be sent",
-        "line",
-        "reason",
-        rows=[(f"{row.part} {row.line}".lstrip(), row.reason) for row in rows],
-    )
-    more = [Text(f"and {count - len(rows)} more")] if count > len(rows) else []
-    return Group(shown, *more, Text("Nothing was sent. `--skip-bad` leaves them out."))
 
 
 def estimate(of: Estimate) -> str:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 import msgspec
 
 from handler.clock import Deadline
 from handler.concurrency import side_by_side
 from handler.domain.attributes import Person
-from handler.domain.erasure import Deletion
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
@@ -131,21 +130,6 @@ class Delivery:
         return self.person.updates
 
 
-class Addressee(Protocol):
-    """Whom something is posted for."""
-
-    @property
-    def key(self) -> str:
-        """The key of the person's item."""
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace to post to."""
-
-
-_Addressee = TypeVar("_Addressee", bound=Addressee)
-
-
 class Poster:
     """Posts what one run delivers."""
 
@@ -160,19 +144,17 @@ class Poster:
         return self._refreshed.get(workspace, workspace)
 
     def post(
-        self,
-        addressees: Sequence[_Addressee],
-        persons: Callable[[_Addressee], Sequence[Person | Deletion]],
-    ) -> list[_Addressee]:
-        """Post, all workspaces side by side; return those whose posts Customer.io accepted."""
-        groups: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
-        for addressee in addressees:
-            groups[self.refreshed(addressee.workspace)].append(addressee)
+        self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
+    ) -> list[Delivery]:
+        """Post persons, all workspaces side by side; return what Customer.io accepted."""
+        groups: defaultdict[Workspace, list[Delivery]] = defaultdict(list)
+        for delivery in deliveries:
+            groups[self.refreshed(delivery.workspace)].append(delivery)
         if not groups:
             return []
         share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
 
-        def post(group: tuple[Workspace, list[_Addressee]]) -> list[_Addressee]:
+        def post(group: tuple[Workspace, list[Delivery]]) -> list[Delivery]:
             workspace, members = group
             deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
             result = self._run.attempt(
@@ -184,15 +166,15 @@ class Poster:
             return []
 
         posted = side_by_side(self._outside.executor, post, [*groups.items()])
-        return [addressee for accepted in posted for addressee in accepted]
+        return [delivery for accepted in posted for delivery in accepted]
 
     def _post_to(
         self,
         workspace: Workspace,
-        group: Sequence[_Addressee],
-        persons: Callable[[_Addressee], Sequence[Person | Deletion]],
+        group: Sequence[Delivery],
+        persons: Callable[[Delivery], Sequence[Person]],
         deadline: Deadline,
-    ) -> list[_Addressee]:
+    ) -> list[Delivery]:
         """Post to one workspace, and again if the secret has new credentials."""
         accepted, refused = self._try_to_post(workspace, group, persons, deadline)
         if not refused:
@@ -215,21 +197,21 @@ class Poster:
     def _try_to_post(
         self,
         workspace: Workspace,
-        group: Sequence[_Addressee],
-        persons_of: Callable[[_Addressee], Sequence[Person | Deletion]],
+        group: Sequence[Delivery],
+        persons_of: Callable[[Delivery], Sequence[Person]],
         deadline: Deadline,
-    ) -> tuple[list[_Addressee], list[_Addressee]]:
-        """Return those whose posts were accepted, and for whom credentials were refused."""
-        persons: list[Person | Deletion] = []
+    ) -> tuple[list[Delivery], list[Delivery]]:
+        """Return the accepted deliveries, and those for which credentials were refused."""
+        persons: list[Person] = []
         owners: list[str] = []
         failures: dict[str, Failure] = {}
-        for addressee in group:
-            built = self._run.attempt(partial(persons_of, addressee))
+        for delivery in group:
+            built = self._run.attempt(partial(persons_of, delivery))
             if isinstance(built, Failure):
-                failures[addressee.key] = built
+                failures[delivery.key] = built
             else:
                 persons += built
-                owners += [addressee.key] * len(built)
+                owners += [delivery.key] * len(built)
         if persons:
             outcomes = self._outside.customerio.deliver(workspace, persons, deadline=deadline)
             for key, outcome in zip(owners, outcomes, strict=True):
@@ -238,12 +220,12 @@ class Poster:
                 # Of several failures of one person, a retryable one counts.
                 elif outcome is not None and not isinstance(failures.get(key), RetryableError):
                     failures[key] = outcome
-        accepted = [addressee for addressee in group if addressee.key not in failures]
+        accepted = [delivery for delivery in group if delivery.key not in failures]
         refused = []
-        for addressee in group:
-            failure = failures.get(addressee.key)
+        for delivery in group:
+            failure = failures.get(delivery.key)
             if isinstance(failure, CredentialsRefusedError):
-                refused.append(addressee)
+                refused.append(delivery)
             elif failure is not None:
-                self._run.fail([addressee.key], failure)
+                self._run.fail([delivery.key], failure)
         return accepted, refused

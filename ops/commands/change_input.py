@@ -105,7 +105,10 @@ class ChangeInput:
 
     def fingerprint(self, *more: object) -> str:
         """Return a hash of the file and of the options, and of `more` of them."""
-        chosen = (self.account_id, self.audience_id, self.audience_name, self.as_of, *more)
+        chosen = (
+            *(self.account_id, self.audience_id, self.audience_name, self.as_of),
+            *(self.customer_id_type, *more),
+        )
         return hashlib.sha256(f"{self.content.fingerprint()} {chosen}".encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ops import imports, prices, show
+from ops import imports, prices, show, show_changes
 from ops.commands import options
 from ops.commands.change_input import ChangeInput, change_options, rate_option
 from ops.commands.context import OK, USAGE, Context
@@ -42,7 +42,9 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
     if progress is None:
         survey, bad = _survey(context, read)
         if bad and not skip_bad:
-            context.output({"bad": survey.bad, "rows": bad}, show.bad_rows(survey.bad, bad))
+            context.output(
+                {"bad": survey.bad, "rows": bad}, show_changes.bad_rows(survey.bad, bad)
+            )
             return USAGE
         progress = Progress(read.fingerprint(skip_bad), read.made_ms, survey)
     elif progress.is_done:

@@ -75,7 +75,7 @@ CALLS = {
     "SetAside": {"sqs:SendMessage": SET_ASIDE},
     "ReadMemberships": {"dynamodb:BatchGetItem": LOAD},
     "WriteMemberships": {"dynamodb:PartiQLInsert": SAVE, "dynamodb:PartiQLUpdate": SAVE},
-    "FindPeopleByIdentifier": {"dynamodb:Query": QUERY},
+    "FindWhoHasAFormerIdentifier": {"dynamodb:Query": QUERY},
     "ReadCredentials": {"secretsmanager:GetSecretValue": SECRET},
     "WriteLogs": {
         "logs:CreateLogStream": "CreateLogStream",

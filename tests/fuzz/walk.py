@@ -89,7 +89,6 @@ class Walk:
                 Outside(
                     people=table.people,
                     audiences=table.audiences,
-                    erasures=table.erasures,
                     credentials=credentials,
                     customerio=TrackApi(
                         world.customerio,

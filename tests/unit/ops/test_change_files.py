@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from handler.domain.change_messages import Change
-from ops.change_files import ChangeFile
+from ops.change_files import ChangeFile, Unaddressed
 from ops.change_rows import Defaults, RowError
 from ops.downloads import FileError
 from tests.builders import NOW_MS
@@ -186,10 +186,21 @@ def test_lines_of_one_mpid_are_one_person(download) -> None:
     ann, device, bob, bad, *unnamed = [row.content for row in found]
     assert (ann.mpid, ann.identities) == (-7, {"customer": "42", "email": "ann@example.com"})
     assert (ann.audience_id, ann.is_member, ann.at_ms) == (11, True, DEFAULTS.as_of_ms)
-    assert device is None
+    assert device == Unaddressed(8, 11)
     assert bob.identities == {"email": "bob@example.com"}
     assert str(bad) == "mpid: Expected `int | null`, got `str`"
     assert [each.identities["customer"] for each in unnamed] == ["44", "45"]
+
+
+def test_the_customer_id_of_a_member_is_the_identity_that_the_stack_reads(download) -> None:
+    text = MEMBERS + "7, 1, 42, customer_id\n7, 1, abc, Other2\n8, 1, 43, customer_id\n"
+    path = download(a_csv=text, manifest_json={"audience_ids": [11]})
+
+    defaults = Defaults(NOW_MS, NOW_MS, customer_id_type="other2")
+    first, second = [row.content for row in rows(path, defaults)]
+
+    assert first.identities == {"other2": "abc"}
+    assert second == Unaddressed(8, 11)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from handler.domain.message import read_message
 from handler.domain.profile import read_profile
 from handler.errors import UnavailableError
 from ops import imports
-from ops.change_files import Row
+from ops.change_files import Row, Unaddressed
 from ops.change_rows import RowError
 from ops.imports import BadRow, Importer, Progress, Survey, survey
 from tests.builders import NOW, NOW_MS
@@ -84,7 +84,13 @@ def small_windows(monkeypatch):
 
 def test_a_survey_counts_what_would_be_sent_and_keeps_the_first_bad_rows() -> None:
     bad = [RowError(f"reason {place}") for place in range(25)]
-    contents = [change("1"), None, change("2", mpid=None), *bad, change("3", at_ms=NOW_MS - 1)]
+    contents = [
+        change("1"),
+        Unaddressed(8, 11),
+        change("2", mpid=None),
+        *bad,
+        change("3", at_ms=NOW_MS - 1),
+    ]
     counts: list[int] = []
 
     found, shown = survey(rows(*contents), on_rows=counts.append)
