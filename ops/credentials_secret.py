@@ -12,7 +12,7 @@ from handler import clock
 from handler.clock import Deadline
 from handler.credentials import Credentials
 from handler.domain.workspace import Workspace
-from handler.errors import UnusableCredentialsError
+from handler.errors import ForwarderError, UnusableCredentialsError
 from handler.secret import Secret
 from ops.stack import NO_DEADLINE
 
@@ -63,6 +63,15 @@ def workspaces(aws: Aws, name: str) -> dict[str, Workspace]:
     """
     text = Secret(aws.secrets, name, ttl_s=0, now=clock.now).text(deadline=NO_DEADLINE)
     return workspaces_in(text, name)
+
+
+def workspace_of_site(aws: Aws, name: str, site_id: str) -> Workspace | None:
+    """Return the workspace with this site id; None if the secret has no entry that can be used."""
+    credentials = Credentials(Secret(aws.secrets, name, ttl_s=0, now=clock.now))
+    try:
+        return credentials.workspace_of_site(site_id, deadline=NO_DEADLINE)
+    except ForwarderError:
+        return None
 
 
 def workspaces_in(text: str, name: str) -> dict[str, Workspace]:

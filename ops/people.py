@@ -1,4 +1,4 @@
-"""People: what the table holds of a person, what would be sent of them now, and erasing it."""
+"""People: what the table holds of a person, what a resync would send of them, and erasing it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import msgspec
 
 from handler.customerio import wire
 from handler.domain.attributes import build_person, former_persons
-from handler.domain.audience import Catalogue
 from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.membership import PersonState
-from handler.domain.options import DeliveryOptions
 from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import ForwarderError
@@ -28,11 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredPerson:
-    """A person's item in the table, and the entities that would be posted of them."""
+    """A person's item in the table."""
 
     key: str
     state: PersonState
-    entities: Sequence[Any]
 
     @property
     def site_id(self) -> str:
@@ -79,7 +76,7 @@ def find(
         if isinstance(state, ForwarderError):
             raise state
         if state.version:
-            stored.append(StoredPerson(key, state, would_be_sent(state)))
+            stored.append(StoredPerson(key, state))
     return stored
 
 
@@ -107,15 +104,15 @@ def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool
     return list(keys)
 
 
-def would_be_sent(state: PersonState) -> list[Any]:
-    """Return the entities that the function would send if a message named this person but
-    changed nothing.
+def would_be_sent(state: PersonState, audiences: AudienceAttributes) -> list[Any]:
+    """Return the entities that a resync of this person would send; none if they were erased.
 
-    Emails and names are missing, as the table does not keep them. If the state is over a minute
-    old, the function would use the time of the request as timestamp.
+    Emails, names and mapped attributes are missing, as the table does not keep them. The function
+    would use the time of the request as timestamp.
     """
-    # The options apply to changes in a message, and here is no message.
-    audiences = AudienceAttributes(Catalogue(), DeliveryOptions())
-    person = build_person(state, [], audiences)
+    if state.identifier is None:
+        return []
+    all_audiences = audiences.options.one_attribute_per_audience
+    person = build_person(state, [], audiences, all_audiences=all_audiences)
     persons = [person, *former_persons(state, state.former, [], audiences)]
     return [msgspec.json.decode(entity.body) for each in persons for entity in wire.entities(each)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import click
 
-from handler.domain.audience import Audience, Catalogue
+from handler.domain.audience import Audience
+from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.membership import Stamp, is_member
 from handler.domain.workspace import Workspace
 from ops import audiences, credentials_secret, explanation, people, show, show_explanation
@@ -62,9 +63,8 @@ def person_show(
     """
     context = Context.current()
     stored = _find(context, people.Query(customer_id, email, mpid), site_id)
-    site_ids = {person.site_id for person in stored}
-    catalogues = audiences.catalogues(context.aws, context.stack, site_ids)
-    shown = [_describe(person, catalogues[person.site_id], reveal=reveal) for person in stored]
+    attributes = _audience_attributes(context, {person.site_id for person in stored})
+    shown = [_describe(person, attributes[person.site_id], reveal=reveal) for person in stored]
     context.output(shown, *map(show.pretty, shown) if shown else [_NOBODY])
     return OK if shown else PROBLEM
 
@@ -184,9 +184,26 @@ def _find(
     return people.find(context.aws, context.stack, query, site_id, former=True)
 
 
+def _audience_attributes(
+    context: Context, site_ids: Collection[str]
+) -> dict[str, AudienceAttributes]:
+    """Return the attributes of audiences by workspace, as its options say."""
+    settings = context.settings
+    catalogues = audiences.catalogues(context.aws, context.stack, site_ids)
+    attributes = {}
+    for site_id, catalogue in catalogues.items():
+        delivery_options = settings.delivery_options
+        name = settings.credentials_secret_name
+        if workspace := credentials_secret.workspace_of_site(context.aws, name, site_id):
+            delivery_options = delivery_options.of(workspace)
+        attributes[site_id] = AudienceAttributes(catalogue, delivery_options)
+    return attributes
+
+
 def _describe(
-    person: people.StoredPerson, catalogue: Catalogue, *, reveal: bool
+    person: people.StoredPerson, attributes: AudienceAttributes, *, reveal: bool
 ) -> dict[str, Any]:
+    catalogue = attributes.catalogue
     state = person.state
     known_as = state.identifier
     identifier = known_as.value if known_as else ""
@@ -208,7 +225,8 @@ def _describe(
         },
         "set or cleared": {name: _date(stamp) for name, stamp in state.set_at.items()},
         "would be sent": [
-            entity if reveal else masked_entity(entity) for entity in person.entities
+            entity if reveal else masked_entity(entity)
+            for entity in people.would_be_sent(state, attributes)
         ],
     }
 

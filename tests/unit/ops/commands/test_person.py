@@ -9,7 +9,7 @@ from handler.domain.state_codec import pack
 from handler.domain.update import Identifier, person_key
 from ops.commands.context import ABORTED, OK, PROBLEM
 from tests.builders import profile_of, state
-from tests.unit.ops.builders import STACK, put_catalogue
+from tests.unit.ops.builders import CREDENTIALS, SECRET, STACK, put_catalogue
 from tools.template import table_schema
 
 OF_SITE_A = ("--site-id", "site-a", "--id", "42")
@@ -70,6 +70,15 @@ def test_an_audience_is_shown_by_its_name(ops, workspaces, aws) -> None:
     (unnamed,), (named,) = (list(each[0]["audiences"].values()) for each in (before, after))
     assert unnamed.startswith("in since ")
     assert named == f"Gold: {unnamed}"
+
+
+def test_what_would_be_sent_is_as_the_workspace_s_entry_says(ops, workspaces, aws) -> None:
+    entry = CREDENTIALS | {"create_people": False}
+    aws.secrets.create_secret(Name=SECRET, SecretString=json.dumps(entry))
+
+    (person,) = json.loads(ops("person", "show", *OF_SITE_A, "--json").out)
+
+    assert person["would be sent"][0]["attributes"]["_update"] is True
 
 
 def test_an_email_is_shown_only_if_it_is_to_be_revealed(ops, workspaces) -> None:
