@@ -6,7 +6,6 @@ on there. What was sent since it was last written is sent again, which does no h
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -172,8 +171,8 @@ class Importer:
     stack: Stack
     account_id: int | None
     rate: float
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
     _next_at: float = 0.0
 
     def run(

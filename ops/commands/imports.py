@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -92,7 +93,9 @@ def _survey(context: Context, read: ChangeInput) -> tuple[Survey, list[BadRow]]:
 
 
 def _send(context: Context, read: ChangeInput, progress: Progress, rate: int) -> None:
-    importer = Importer(context.aws, context.stack, read.account_id, rate)
+    importer = Importer(
+        context.aws, context.stack, read.account_id, rate, sleep=time.sleep, clock=time.monotonic
+    )
     with context.progress() as bar:
         task = bar.add_task(
             "Sending", total=progress.survey.changes, completed=progress.sent_changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -88,7 +89,9 @@ def _differences(
 def _send(
     context: Context, read: ChangeInput, changes: Iterator[Change], drift: int, rate: int
 ) -> int:
-    importer = Importer(context.aws, context.stack, read.account_id, rate)
+    importer = Importer(
+        context.aws, context.stack, read.account_id, rate, sleep=time.sleep, clock=time.monotonic
+    )
     counted = 0
 
     def counting() -> Iterator[Change]:

@@ -35,18 +35,6 @@ def stack(clean, monkeypatch):
 
 
 @pytest.fixture
-def ops(stack, capsys):
-    """Run a command with `--json`; return its exit status and its output."""
-
-    def output(*arguments):
-        status = run([*map(str, arguments), "--json"])
-        text = capsys.readouterr().out
-        return status, json.loads(text) if text else None
-
-    return output
-
-
-@pytest.fixture
 def ops_table(stack, capsys):
     """Run a command without `--json`; return its exit status and its output."""
 
