@@ -3,9 +3,9 @@
 The model has one person, and workers that each deliver one message about them: read, merge and
 save by compare-and-set, post, verify, post again. A post travels: it is sent in one step and
 arrives in a later one. A worker may crash between any two steps, with its post on the way, and its
-message is then delivered again. A clock ticks now and then. Every state that can be reached is
-visited once. tests/simulation/test_interleavings.py plays the real forwarder through what this
-covers in theory.
+message is then delivered again. A clock ticks now and then. Every state that can be
+reached is visited once, but for those that differ in an order which nobody can see.
+tests/simulation/test_interleavings.py plays the real forwarder through what this covers in theory.
 """
 
 from __future__ import annotations
@@ -76,17 +76,26 @@ class Protocol:
 
     def next(self, world: World) -> Iterator[World]:
         """Return every world that one step leads to."""
+        for number, worker in enumerate(world.workers):
+            # Nobody sees a post before it arrives: what others do meanwhile, they may do after.
+            if worker.step == "post":
+                yield from self._next_of(world, number, worker)
+                return
         if world.ticks:
             yield world._replace(now=world.now + 1, ticks=world.ticks - 1)
         for post in world.on_the_way:
             yield self._arrive(world, post)
         for number, worker in enumerate(world.workers):
-            if worker.step == "done":
-                continue
-            if worker.crashes:
-                yield without_dead_posts(put(world, number, Worker(crashes=worker.crashes - 1)))
-            if worker.step != "waiting":
-                yield from getattr(self, f"_{worker.step}")(world, number, worker)
+            if worker.step != "done":
+                yield from self._next_of(world, number, worker)
+
+    def _next_of(self, world: World, number: int, worker: Worker) -> Iterator[World]:
+        # A crash before a save leaves nothing behind, and one after a post what it leaves while
+        # the post is on its way.
+        if worker.crashes and worker.step in {"post", "waiting"}:
+            yield without_dead_posts(put(world, number, Worker(crashes=worker.crashes - 1)))
+        if worker.step != "waiting":
+            yield from getattr(self, f"_{worker.step}")(world, number, worker)
 
     def _read(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         yield self._merge(world, number, worker, world.kept)
@@ -159,7 +168,9 @@ class Protocol:
 
 def put(world: World, number: int, worker: Worker, **changes: Any) -> World:
     workers = (*world.workers[:number], worker, *world.workers[number + 1 :])
-    return world._replace(workers=workers, **changes)
+    # Twice as fast as _replace, which takes most of the time.
+    moved = World(workers, *world[1:])
+    return moved._replace(**changes) if changes else moved
 
 
 def waits_for(worker: Worker, post: Post) -> bool:
@@ -191,7 +202,7 @@ def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> 
     return {world for world in ended if (world.shown.merged, world.shown.named_by) != newest}
 
 
-# Each of these visits every world there is: up to 200,000 for three workers that may all crash.
+# Each of these visits every world there is: up to 120,000 for three workers that may all crash.
 @pytest.mark.parametrize(
     ("workers", "ticks", "crashes", "lagging"),
     [(2, 3, 0, False), (2, 3, 2, True), (3, 3, 0, False), (3, 3, 0, True), (3, 0, 1, True)],

@@ -324,7 +324,8 @@ def take(world: World, post: Post) -> World:
 
 def put(world: World, number: int, worker: Worker) -> World:
     workers = (*world.workers[:number], worker, *world.workers[number + 1 :])
-    return world._replace(workers=workers)
+    # Twice as fast as _replace, which takes most of the time.
+    return World(workers, *world[1:])
 
 
 def write(world: World, profile: int, item: Item) -> World:
