@@ -200,6 +200,7 @@ class Bench:
             "RETRY_QUEUE_URL": f"{self.aws.url}/retries",
             "MAX_RETRY_HOURS": "168",
             "DEAD_LETTER_QUEUE_URL": f"{self.aws.url}/dead-letters",
+            "WALKS_ARN": "walks",
             "CREDENTIALS_SECRET_NAME": "credentials",
             "TRACK_API_URL": customerio.url,
             # High enough that nothing waits, as the peers have no such limit.

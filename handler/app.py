@@ -14,6 +14,7 @@ from handler.jobs.forward import Forwarder
 from handler.settings import Settings
 from handler.table.suspensions import Suspensions
 from handler.telemetry import Telemetry
+from handler.walks import Walks
 from handler.wiring import settle_memory, wire
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def forwarder() -> Forwarder:
         retry_for_s=settings().retry_for_s,
         suspensions=(
             Suspensions(wired.dynamodb, settings().table_name) if settings().suspends else None
+        ),
+        walks=(
+            Walks(lambda: wired.client("stepfunctions"), settings().walks_arn)
+            if settings().delivery_options.clear_removed_audiences
+            else None
         ),
     )
     settle_memory()

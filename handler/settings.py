@@ -64,6 +64,7 @@ class Settings(DeliverySettings):
     queue_url: str
     retry_queue_url: str
     dead_letter_queue_url: str
+    walks_arn: str
     retry_for_s: float
     suspends: bool
 
@@ -75,6 +76,7 @@ class Settings(DeliverySettings):
             queue_url=_required(environ, "QUEUE_URL"),
             retry_queue_url=_required(environ, "RETRY_QUEUE_URL"),
             dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
+            walks_arn=_required(environ, "WALKS_ARN"),
             retry_for_s=_number(environ, "MAX_RETRY_HOURS") * 3600,
             suspends=_switch(environ, "SUSPEND_ON_REFUSED_CREDENTIALS"),
         )

@@ -92,6 +92,7 @@ def _forward(running: Stack, name: str, sample: SampleEvent) -> _Outcome:
     is_drained = True
     try:
         running.wait_until_drained()
+        running.wait_for_walks()
     except TimeoutError as error:
         differences.append(str(error))
         is_drained = False

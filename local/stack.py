@@ -232,6 +232,17 @@ class Stack:
                 raise TimeoutError(message)
             time.sleep(0.05)
 
+    def wait_for_walks(self, seconds: float = 60.0) -> None:
+        """Wait until no walk over the table is on its way, or raise TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self.walks.list_executions(
+            stateMachineArn=self.walks_arn, statusFilter="RUNNING", maxResults=1
+        )["executions"]:
+            if time.monotonic() > deadline:
+                message = f"a walk is still on its way after {seconds:.0f} s"
+                raise TimeoutError(message)
+            time.sleep(0.05)
+
     def take_set_aside(self) -> list[SetAside]:
         """Remove all messages from the dead-letter queue and return them."""
         letters = []

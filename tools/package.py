@@ -29,7 +29,7 @@ RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
 """The Lambda runtimes that the template allows."""
 ARCHITECTURES: Final = ("arm64", "x86_64")
 """The Lambda architectures that the template allows."""
-SERVICES: Final = ("dynamodb", "secretsmanager", "sqs", "sts")
+SERVICES: Final = ("dynamodb", "secretsmanager", "sqs", "stepfunctions", "sts")
 """The services that the functions call, by botocore's names."""
 
 _PROJECT: Final = Path(__file__).parents[1]

@@ -14,11 +14,13 @@ from functools import cache, partial
 from typing import Final
 
 from handler.clock import AWS_CALL_S, Deadline, Now
+from handler.domain.audience import AudienceUpdate
 from handler.domain.message import AudienceMessage, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.profile import read_profile
 from handler.domain.report import Report
 from handler.domain.update import Update, person_key
+from handler.domain.walk import Walk
 from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,
@@ -29,7 +31,7 @@ from handler.errors import (
 )
 from handler.jobs.deliver import Deliverer
 from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry
+from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry, Walks
 from handler.jobs.post import PersonUpdates
 from handler.jobs.run import Delivered
 
@@ -53,7 +55,8 @@ class Forwarder:
     """Forwards batches. One at a time.
 
     What cannot be delivered for `retry_for_s` seconds is set aside. Without `suspensions`
-    mParticle is never asked to suspend an account.
+    mParticle is never asked to suspend an account; without `walks` people stay in an audience that
+    mParticle removes.
     """
 
     deliverer: Deliverer
@@ -63,6 +66,7 @@ class Forwarder:
     now: Now
     retry_for_s: float
     suspensions: Suspensions | None = None
+    walks: Walks | None = None
 
     def process(self, messages: Sequence[ReceivedMessage], *, deadline: Deadline) -> list[str]:
         """Forward a batch and return the ids of the messages to be left on their queue.
@@ -133,9 +137,7 @@ class Forwarder:
             if not isinstance(workspace, Workspace):
                 outcome.fail(workspace)
             elif opened.audience is not None:
-                learn = partial(
-                    self.deliverer.learn, workspace, opened.audience, deadline=deadline
-                )
+                learn = partial(self._learn, workspace, opened, opened.audience, deadline)
                 failure = attempt(learn, self.telemetry)
                 if failure is None:
                     self.telemetry.message_accepted(outcome.message, opened)
@@ -144,6 +146,24 @@ class Forwarder:
             else:
                 self._group(outcome, opened, workspace, groups)
         return groups
+
+    def _learn(
+        self,
+        workspace: Workspace,
+        opened: AudienceMessage,
+        audience: AudienceUpdate,
+        deadline: Deadline,
+    ) -> None:
+        """Store what is new about an audience; if it is removed, let everybody leave it."""
+        self.deliverer.learn(workspace, audience, deadline=deadline)
+        # The walk comes second: it may find only people who entered before this is known.
+        if audience.action == "remove" and self.walks is not None:
+            walk = Walk.of_removal(
+                workspace.site_id,
+                audience,
+                one_attribute_per_audience=opened.one_attribute_per_audience,
+            )
+            self.walks.start(walk, deadline=deadline)
 
     def _group(
         self,

@@ -16,7 +16,7 @@ from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier
-from handler.domain.walk import WalkStep
+from handler.domain.walk import Walk, WalkStep
 from handler.domain.workspace import Workspace
 from handler.errors import (
     EventRejectedError,
@@ -112,6 +112,13 @@ class CustomerIo(Protocol):
         self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
     ) -> Sequence[PersonRejectedError | EventRejectedError | RetryableError | None]:
         """Post persons; return why each failed, or None."""
+
+
+class Walks(Protocol):
+    """Where walks over the table are started; see walks.py."""
+
+    def start(self, walk: Walk, *, deadline: Deadline) -> None:
+        """Start a walk unless it was started before. Raises a RetryableError."""
 
 
 class Suspensions(Protocol):

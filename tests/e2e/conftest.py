@@ -17,6 +17,7 @@ def deployed():
 @pytest.fixture
 def clean(deployed):
     deployed.wait_until_drained()
+    deployed.wait_for_walks()
     deployed.customerio.reset()
     deployed.take_set_aside()
     return deployed

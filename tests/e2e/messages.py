@@ -47,6 +47,21 @@ def _message(profile: dict[str, Any], audience_id: int, action: str) -> str:
     )
 
 
+def subscription(audience_id: int, action: str, at_ms: int | None = None) -> str:
+    """Return a message that mParticle added or removed an audience, now or at a time."""
+    return json.dumps(
+        {
+            "type": "audience_subscription_request",
+            "id": str(uuid4()),
+            "timestamp_ms": at_ms or int(time.time() * 1000),
+            "account": {"account_id": 1001},
+            "audience_id": audience_id,
+            "audience_name": f"Tested {audience_id}",
+            "action": action,
+        }
+    )
+
+
 def connection_check(account_id: int = 1001) -> str:
     """Return a message of nobody."""
     return json.dumps(

@@ -4,6 +4,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+NOBODY = '{"kind": "resync", "site_id": "nobody"}'
+
 
 def credentials(stack, role):
     """What boto3 needs to call as a role, by its name in the template."""
@@ -34,8 +36,12 @@ def less(statement, without):
     return statement | {"Action": left} if left else None
 
 
-def resources(queue_url, table, secret, log_group):
-    """What each service's calls are about, by the names that they have for it."""
+def resources(queue_url, table, secret, log_group, state_machine=""):
+    """What each service's calls are about, by the names that they have for it.
+
+    The state machine may be started: with this name it is only once, and finds nobody.
+    """
+    walk = {"stateMachineArn": state_machine, "name": "nobody", "input": NOBODY}
     table_arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/{table}"
     group_arn = f"arn:aws:logs:us-east-1:000000000000:log-group:{log_group}"
     keys = {"Keys": [{"pk": {"S": "nobody"}}]}
@@ -44,6 +50,7 @@ def resources(queue_url, table, secret, log_group):
         "dynamodb": {"TableName": table, "RequestItems": {table: keys}, "ResourceArn": table_arn},
         "secretsmanager": {"SecretId": secret},
         "logs": {"logGroupName": log_group, "resourceArn": group_arn},
+        "stepfunctions": walk if state_machine else {},
     }
 
 

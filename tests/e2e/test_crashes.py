@@ -9,9 +9,7 @@ as deployed, and one invocation runs at a time: so nothing is redelivered before
 import json
 import os
 import signal
-from contextlib import suppress
 
-import psutil
 import pytest
 
 from local.fake_customerio.faults import Fault, FaultKind
@@ -29,6 +27,7 @@ from tests.stand_ins.relay import (
     SET_ASIDE,
     VERSIONS,
     Moment,
+    caller,
 )
 
 # The functions run in processes that coverage does not see, and it would slow the waiting.
@@ -96,16 +95,6 @@ def kill(call):
 def freeze(call):
     """Let the caller's time pass without it: it neither goes on nor gives up."""
     os.kill(caller(call).pid, signal.SIGSTOP)
-
-
-def caller(call):
-    """Return the process that made a call, one of those that the emulator runs."""
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # It may end while it is looked at.
-            for connection in process.net_connections(kind="tcp4"):
-                if connection.laddr.port == call.port:
-                    return process
-    raise LookupError(call.name)
 
 
 @pytest.mark.parametrize(("name", "moment"), POINTS)

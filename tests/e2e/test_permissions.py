@@ -36,6 +36,7 @@ from tests.e2e.messages import (
     new_mpid,
     of_profile,
     somebody,
+    subscription,
 )
 from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
 from tests.stack_template import role_statements
@@ -48,6 +49,7 @@ from tests.stand_ins.relay import (
     SAVE,
     SECRET,
     SET_ASIDE,
+    START,
     SUSPEND,
     VERSIONS,
 )
@@ -82,6 +84,7 @@ CALLS = {
         "logs:PutLogEvents": "PutLogEvents",
     },
     "SuspendAccountsWithRefusedCredentials": {"dynamodb:PutItem": SUSPEND},
+    "StartWalksOfRemovedAudiences": {"states:StartExecution": START},
 }
 NEEDED = [(sid, action) for sid, needed in CALLS.items() for action in needed]
 # What the emulator asks for instead, or with it.
@@ -98,7 +101,10 @@ REASONS = {
     QUERY: "DynamoDB: AccessDeniedException",
     SECRET: "secret customerio/credentials cannot be read: AccessDeniedException",
     SET_ASIDE: "the dead-letter queue did not take a letter",
+    START: "a walk cannot be started: AccessDenied",
 }
+# Always the same removal, so that it is walked once.
+REMOVAL = subscription(30_999, "remove", int(time.time() * 1000))
 
 
 class Lambda:
@@ -181,7 +187,7 @@ class Lambda:
         mpid, before = new_mpid(), address()
         self.forward([of_profile(mpid, before), "no message"])
         delivered = memberships(self.stack, before)
-        self.forward([of_profile(mpid, address())])
+        self.forward([of_profile(mpid, address()), REMOVAL])
         left = self.stack.waiting()
         self.stack.customerio.rotate({SITE_ID: "a-key-nobody-knows"})
         # With the connection check not all fails: an error would cost a new process.
@@ -330,7 +336,8 @@ def another(paused):
     )
     secrets.create_secret(Name=name, SecretString="nothing to see")
     logs.create_log_group(logGroupName=name)
-    yield resources(queue_url, name, name, name)
+    machine = f"arn:aws:states:us-east-1:000000000000:stateMachine:{name}"
+    yield resources(queue_url, name, name, name, machine)
     sqs.delete_queue(QueueUrl=queue_url)
     dynamodb.delete_table(TableName=name)
     secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
@@ -344,6 +351,7 @@ def own(paused):
         paused.physical_name("MembershipsTable"),
         "customerio/credentials",
         paused.physical_name("ForwarderLogGroup"),
+        paused.walks_arn,
     )
 
 
@@ -394,6 +402,8 @@ def dead_letters(paused):
         ("dynamodb", "own", {"BatchGetItem", "BatchExecuteStatement", "PutItem"}),
         ("dynamodb", "index", {"BatchGetItem", "BatchExecuteStatement", "PutItem", "Query"}),
         ("dynamodb", "another", {"BatchExecuteStatement"}),
+        ("stepfunctions", "own", {"StartExecution"}),
+        ("stepfunctions", "another", NOTHING),
         ("secretsmanager", "own", {"GetSecretValue"}),
         ("secretsmanager", "another", NOTHING),
         ("logs", "own", {"CreateLogStream", "PutLogEvents"}),

@@ -17,6 +17,7 @@ def test_a_sample_event_ends_as_it_says(clean, path):
 
     message_ids = clean.send([record.body for record in sample.records])
     clean.wait_until_drained()
+    clean.wait_for_walks()
 
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
     assert not list(
@@ -30,5 +31,6 @@ def test_an_event_file_invokes_the_function_as_it_is(clean, path):
 
     assert succeeded
     assert answer == {"batchItemFailures": []}
+    clean.wait_for_walks()
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
     assert not list(events.differences(events.read(path), people=people, set_aside=set_aside))

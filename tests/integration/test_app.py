@@ -47,6 +47,7 @@ def environ(aws, fake, queues, table, monkeypatch):
         "QUEUE_URL": queues[0],
         "RETRY_QUEUE_URL": queues[1],
         "DEAD_LETTER_QUEUE_URL": queues[2],
+        "WALKS_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:none",
         "MAX_RETRY_HOURS": "168",
         "CREDENTIALS_SECRET_NAME": name,
         "TRACK_API_URL": fake.url,

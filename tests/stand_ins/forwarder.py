@@ -18,6 +18,7 @@ from tests.stand_ins.ports import (
     MemoryPeople,
     MemoryQueue,
     MemorySuspensions,
+    MemoryWalks,
     RecordingCustomerIo,
     RecordingTelemetry,
 )
@@ -39,6 +40,7 @@ def forwarder(
     backoff: Callable[[int], float] = float,
     options: DeliveryOptions | None = None,
     suspensions: Any = None,
+    walks: Any = None,
 ) -> Forwarder:
     """A forwarder with these rooms around it, and stand-ins for the others."""
     credentials = credentials or FixedCredentials()
@@ -64,6 +66,7 @@ def forwarder(
         now=now,
         retry_for_s=RETRY_FOR_S,
         suspensions=suspensions,
+        walks=walks,
     )
 
 
@@ -77,9 +80,13 @@ class House:
         self.credentials = FixedCredentials()
         self.queue = MemoryQueue()
         self.suspensions = MemorySuspensions()
+        self.walks = MemoryWalks()
         self.telemetry = RecordingTelemetry()
         self.now = NOW
         self.slept: list[float] = []
+        options = settings.get("delivery_options") or DeliveryOptions(
+            one_attribute_per_audience=settings.get("one_attribute", False)
+        )
         self.forwarder = forwarder(
             people=self.people,
             audiences=self.audiences,
@@ -90,9 +97,9 @@ class House:
             executor=settings.get("executor"),
             now=lambda: self.now,
             sleep=self.slept.append,
-            options=settings.get("delivery_options")
-            or DeliveryOptions(one_attribute_per_audience=settings.get("one_attribute", False)),
+            options=options,
             suspensions=self.suspensions if settings.get("suspends") else None,
+            walks=self.walks if options.clear_removed_audiences else None,
         )
 
     def process(self, *bodies, seconds=60.0):

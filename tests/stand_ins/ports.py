@@ -16,6 +16,7 @@ from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
 from handler.domain.update import Identifier, site_id_in
+from handler.domain.walk import Walk
 from handler.domain.workspace import Workspace
 from handler.errors import (
     EventRejectedError,
@@ -258,6 +259,19 @@ class MemorySuspensions:
 
     def is_suspended(self, account_id: int, *, now: float, deadline: Deadline) -> bool:
         return account_id in self.suspended
+
+
+class MemoryWalks:
+    """Remembers which walks were started, or fails with `error`."""
+
+    def __init__(self) -> None:
+        self.started: list[Walk] = []
+        self.error: RetryableError | None = None
+
+    def start(self, walk: Walk, *, deadline: Deadline) -> None:
+        if self.error:
+            raise self.error
+        self.started.append(walk)
 
 
 class MemoryQueue:

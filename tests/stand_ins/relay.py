@@ -18,6 +18,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
 import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -36,6 +37,8 @@ POST: Final = "/api/v2/batch"
 SET_ASIDE: Final = "SendMessageBatch"
 MOVE: Final = "SendMessageBatch to the retry queue"
 QUERY: Final = "Query"
+SCAN: Final = "Scan"
+START: Final = "StartExecution"
 SUSPEND: Final = "PutItem"
 DELAY: Final = "ChangeMessageVisibilityBatch"
 
@@ -77,6 +80,16 @@ class Cut:
     act: Callable[[Call], None]
     """What to do at that moment."""
     done: threading.Event = field(default_factory=threading.Event)
+
+
+def caller(call: Call) -> psutil.Process:
+    """Return the process that made a call, one of those that the emulator runs."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # It may end while it is looked at.
+            for connection in process.net_connections(kind="tcp4"):
+                if connection.laddr.port == call.port:
+                    return process
+    raise LookupError(call.name)
 
 
 def unchanged(call: Call) -> bytes:

@@ -318,6 +318,11 @@ def test_a_statement_names_each_action_and_one_resource_of_their_service(stateme
         case {"Fn::GetAtt": arn}:
             kind = RESOURCES[arn.removesuffix(".Arn")]["Type"].split("::")[1].lower()
             assert {"serverless": "lambda"}.get(kind, kind) == service
+        case {"Ref": machine}:
+            assert (RESOURCES[machine]["Type"], service) == (
+                "AWS::StepFunctions::StateMachine",
+                "states",
+            )
         case {"Fn::Sub": arn}:
             index = "${MembershipsTable.Arn}/index/" + IDENTIFIER_INDEX
             assert arn == index or f":{service}:" in arn
@@ -352,6 +357,7 @@ def test_the_functions_have_these_roles_and_the_roles_nothing_else():
     [
         ("ForwarderRole", {}, set()),
         ("ForwarderRole", SUSPENDS, {"dynamodb:PutItem"}),
+        ("ForwarderRole", {"OnAudienceRemoved": "clear"}, {"states:StartExecution"}),
         ("IngressRole", SUSPENDS, set()),
         ("IngressRole", ACCOUNTS, set()),
         ("IngressRole", URL, {"secretsmanager:GetSecretValue"}),

@@ -17,6 +17,7 @@ ENVIRON = {
     "MAX_RETRY_HOURS": "168",
     "RETRY_CONCURRENCY": "2",
     "WALK_CONCURRENCY": "2",
+    "WALKS_ARN": "arn:walks",
     "CREDENTIALS_SECRET_NAME": "customerio/credentials",
     "REQUESTS_PER_SECOND": "500",
     "MAXIMUM_CONCURRENCY": "10",
@@ -39,6 +40,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         maximum_concurrency=10,
         retry_concurrency=2,
         walk_concurrency=2,
+        walks_arn="arn:walks",
         suspends=False,
         version="unknown",
     )

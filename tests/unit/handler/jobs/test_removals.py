@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,13 +33,16 @@ def changed(before_s: float, audience_id: int = 11, action: str = "add") -> str:
     return body(profile(audience(audience_id, action)), at_ms=NOW_MS - int(before_s * 1000))
 
 
-def subscription(before_s: float, action: str = "remove", audience_id: int = 11) -> str:
+def subscription(
+    before_s: float, action: str = "remove", audience_id: int = 11, **fields: Any
+) -> str:
     return body(
         at_ms=NOW_MS - int(before_s * 1000),
         type="audience_subscription_request",
         audience_id=audience_id,
         audience_name=f"Audience {audience_id}",
         action=action,
+        **fields,
     )
 
 
@@ -124,6 +129,53 @@ def test_with_an_unreadable_catalogue_nobody_is_delivered_without_its_removals()
 
     assert house.customerio.posted == []
     assert house.queue.moved == ["m-0"]
+
+
+# --- the walk to everybody else ---
+
+
+def test_a_removal_starts_a_walk_whenever_it_arrives_under_the_same_name(house) -> None:
+    house.process(subscription(20))
+    house.process(subscription(20))
+
+    first, again = house.walks.started
+    assert (first.kind, first.site_id, first.audience_id) == ("removal", "site-a", 11)
+    assert (first.audience_name, first.removed_at_ms) == ("Audience 11", NOW_MS - 20_000)
+    assert first.name == again.name
+
+
+def test_a_walk_begins_after_the_removal_is_known(house) -> None:
+    house.audiences.failing = UnavailableError("DynamoDB: InternalServerError")
+
+    house.process(subscription(20))
+
+    assert house.walks.started == []
+    assert house.queue.moved == ["m-0"]
+
+
+def test_a_walk_that_cannot_be_started_is_retried_with_its_message(house) -> None:
+    house.walks.error = UnavailableError("a walk cannot be started: ThrottlingException")
+
+    house.process(subscription(20))
+
+    assert house.queue.moved == ["m-0"]
+
+
+@pytest.mark.parametrize("action", ["add", "update"])
+def test_another_message_about_an_audience_starts_none(house, action) -> None:
+    house.process(subscription(20, action))
+
+    assert house.walks.started == []
+
+
+def test_an_account_setting_counts_for_the_walk_too(house) -> None:
+    settings = {"Create One User Attribute per Audience": "false"}
+    account = {"account_id": 1001, "account_settings": settings}
+
+    house.process(subscription(20, account=account))
+
+    (walk,) = house.walks.started
+    assert walk.one_attribute_per_audience is False
 
 
 steps = st.lists(
