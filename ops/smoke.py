@@ -73,6 +73,7 @@ class Smoke:
     clock: Callable[[], float] = time.monotonic
     _started: float = field(init=False)
     _sent_at: float = field(init=False)
+    _message_id: str | None = field(init=False)
     _letters_before: int = field(init=False)
     _written_at: float = field(init=False)
     _retries_told: list[str] = field(init=False, default_factory=list)
@@ -113,6 +114,7 @@ class Smoke:
 
     def _send(self, door: Door) -> Steps:
         at_ms = int(time.time() * 1000)
+        self._message_id = None if isinstance(door, AudienceStream) else self.person.message_id
         self._letters_before = self.dead_letters.count()
         match door:
             case AudienceStream():
@@ -152,7 +154,8 @@ class Smoke:
             for reason in logged.retries:
                 if reason not in self._retries_told:
                     self._retries_told.append(reason)
-                    result = f"{reason}; see: Changes are retried"
+                    whose = "" if self._message_id else " (this message or another)"
+                    result = f"{reason}{whose}; see: Changes are retried"
                     yield self._step("retried", is_ok=True, result=result, is_warning=True)
             if is_last:
                 result = f"not within {self.timeout_s:.0f} seconds; {hung}"
@@ -178,9 +181,11 @@ class Smoke:
         return logged.taken
 
     def _logged(self) -> Progress:
-        terms = [f'"{each}"' for each in (self.person.message_id, self.person.hash, "batch.done")]
+        # A stream puts people into messages of its own, so their failures are found by event.
+        ids = [self._message_id] if self._message_id else ["message.retried", "message.set_aside"]
+        terms = [f'"{each}"' for each in (*ids, self.person.hash, "batch.done")]
         log = read_log(self.aws.logs, self.stack.log_group, terms, since=self._sent_at)
-        return progress(map(read_line, log.lines), self.person)
+        return progress(map(read_line, log.lines), self.person, message_id=self._message_id)
 
     def _set_aside(self, *, is_likely: bool) -> str:
         """Return why the message was set aside, and delete the letter; empty if it was not.

@@ -118,11 +118,18 @@ _NOT_NAMED: Final = Evidence(
 )
 
 
-def progress(lines: Iterable[Mapping[str, Any]], person: SmokePerson) -> Progress:
-    """Read lines of ours, all from the time of the sending on."""
+def progress(
+    lines: Iterable[Mapping[str, Any]], person: SmokePerson, *, message_id: str | None
+) -> Progress:
+    """Read lines of ours, all from the time of the sending on.
+
+    `message_id` is the one that brings the person. If it is None, it is not known, and failures of
+    any message may be theirs.
+    """
     by_event: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for line in lines:
-        is_of_another = line.get("mparticle_message_id", person.message_id) != person.message_id
+        named = line.get("mparticle_message_id")
+        is_of_another = None not in {named, message_id} and named != message_id
         if line and not is_of_another:
             by_event[line["message"]].append(line)
     retried, set_aside = by_event["message.retried"], by_event["message.set_aside"]

@@ -202,6 +202,21 @@ def test_a_retry_is_told_once_and_the_message_followed_on(world) -> None:
     assert steps[TAKEN].is_ok
 
 
+def test_in_a_stream_each_retry_may_be_that_of_the_person(world) -> None:
+    world.aws.firehose = Firehose()
+    why = {"error_type": "UnavailableError", "reason": "503"}
+    world.then = [
+        lambda: world.log("message.retried", mparticle_message_id="of-the-stream", **why),
+        world.write,
+        lambda: setattr(world.customerio, "shown", "its page"),
+    ]
+
+    steps = world.run(door=STREAM)
+
+    assert "503 (this message or another)" in steps["retried"].result
+    assert steps[TAKEN].is_ok
+
+
 def test_a_message_that_is_set_aside_is_told_with_its_reason_and_leaves_no_letter(
     world, stack, set_aside, bodies
 ) -> None:

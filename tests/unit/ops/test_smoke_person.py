@@ -58,8 +58,10 @@ def test_the_log_names_the_person_only_at_debug() -> None:
     done = line("batch.done", delivered=1)
     delivered = line("person.delivered", person=PERSON.hash)
 
-    by_name = progress([done, delivered], PERSON).taken
-    unnamed = progress([done, line("person.delivered", person="other")], PERSON).taken
+    by_name = progress([done, delivered], PERSON, message_id=PERSON.message_id).taken
+    unnamed = progress(
+        [done, line("person.delivered", person="other")], PERSON, message_id=PERSON.message_id
+    ).taken
 
     assert by_name is not None
     assert by_name.is_certain
@@ -80,13 +82,13 @@ def test_the_log_names_the_person_only_at_debug() -> None:
     ids=["no line", "no line of ours", "of nobody", "retried in it", "set aside in it", "before"],
 )
 def test_an_invocation_that_did_not_take_the_message_shows_nothing(lines) -> None:
-    assert progress(lines, PERSON).taken is None
+    assert progress(lines, PERSON, message_id=PERSON.message_id).taken is None
 
 
 def test_a_message_that_was_retried_may_be_taken_later() -> None:
     lines = [failed(), failed(at=2), line("batch.done", 3, "r-2", delivered=1)]
 
-    found = progress(lines, PERSON)
+    found = progress(lines, PERSON, message_id=PERSON.message_id)
 
     assert found.taken
     assert found.retries == ("UnavailableError: 503",)
@@ -95,11 +97,22 @@ def test_a_message_that_was_retried_may_be_taken_later() -> None:
 def test_the_failures_of_other_messages_do_not_count() -> None:
     lines = [failed(message_id="another"), line("batch.done", 3, delivered=1)]
 
-    found = progress(lines, PERSON)
+    found = progress(lines, PERSON, message_id=PERSON.message_id)
 
     assert found.taken
     assert (found.retries, found.is_set_aside) == ((), False)
 
 
+def test_the_failures_of_any_message_count_if_that_of_the_person_is_not_known() -> None:
+    lines = [line("batch.done", delivered=1), failed(at=2, message_id="any")]
+
+    found = progress(lines, PERSON, message_id=None)
+
+    assert found.taken is None
+    assert found.retries == ("UnavailableError: 503",)
+
+
 def test_a_message_that_was_set_aside_is_known_by_its_id() -> None:
-    assert progress([failed("message.set_aside")], PERSON).is_set_aside
+    assert progress(
+        [failed("message.set_aside")], PERSON, message_id=PERSON.message_id
+    ).is_set_aside
