@@ -33,6 +33,7 @@ class _Entry(msgspec.Struct):
     create_people: bool | None = None
     membership_events: bool | None = None
     attribute_mapping: dict[str, object] | None = None
+    on_erasure: str | None = None
 
 
 class _Accounts(msgspec.Struct):
@@ -82,6 +83,19 @@ class Credentials:
             "the credentials secret has no entry for a workspace"
         )
 
+    def workspaces(self, *, deadline: Deadline) -> list[Workspace]:
+        """Return each workspace in the secret once, by its first entry.
+
+        Raises as `workspace` does, but for UnknownAccountError: one entry that cannot be used
+        fails all.
+        """
+        text = self.secret.text(deadline=deadline)
+        try:
+            return self._all(text)
+        except (MisconfiguredError, UnusableCredentialsError):
+            text = self.secret.text(deadline=deadline, refresh=True)
+        return self._all(text)
+
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again, and return new credentials for this site id.
 
@@ -97,6 +111,13 @@ class Credentials:
             if other.site_id == workspace.site_id and refreshed != workspace:
                 return refreshed
         return None
+
+    def _all(self, text: str) -> list[Workspace]:
+        workspaces: dict[str, Workspace] = {}
+        for name, entry in self._entries(text).items():
+            workspace = self._workspace(name, entry)
+            workspaces.setdefault(workspace.site_id, workspace)
+        return [*workspaces.values()]
 
     def _find(self, text: str, account_id: int | None) -> Workspace:
         entries = self._entries(text)
@@ -134,6 +155,11 @@ def _read(raw: msgspec.Raw) -> Workspace:
             pass
         case _:
             raise ValueError("region: expected us, eu or auto")
+    match entry.on_erasure:
+        case None | "none" | "delete" | "suppress" as on_erasure:
+            pass
+        case _:
+            raise ValueError("on_erasure: expected none, delete or suppress")
     mapping = None
     if entry.attribute_mapping is not None:
         try:
@@ -147,4 +173,5 @@ def _read(raw: msgspec.Raw) -> Workspace:
         create_people=entry.create_people,
         membership_events=entry.membership_events,
         attribute_mapping=mapping,
+        on_erasure=on_erasure,
     )

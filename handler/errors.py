@@ -10,6 +10,7 @@
     - VersionConflictError      other invocations kept writing this person first
     - OutOfTimeError            the invocation ends before this could be finished
     - UnreadableStateError      a person's item in the table cannot be read
+    - UnconfirmedErasureError   an erasure is done, and is to be done once more
   - PermanentError              set aside; no retry can help
     - MalformedMessageError     the body is not an audience change
     - UnsupportedMessageError   the body is another message of mParticle
@@ -69,6 +70,10 @@ class OutOfTimeError(RetryableError):
 
 class UnreadableStateError(RetryableError):
     """A person's item in the table cannot be read, perhaps because a newer version wrote it."""
+
+
+class UnconfirmedErasureError(RetryableError):
+    """The erasure is done. It is done again, for changes that were handled at the same time."""
 
 
 class PermanentError(ForwarderError):

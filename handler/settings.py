@@ -13,6 +13,7 @@ from urllib3.util import parse_url
 from handler.domain.attribute_mapping import AttributeMapping, read_mapping
 from handler.domain.options import DeliveryOptions
 from handler.domain.profile import CUSTOMER_ID_TYPES
+from handler.domain.workspace import OnErasure
 from handler.errors import MisconfiguredError
 
 KEEP: Final = "keep"
@@ -130,6 +131,7 @@ def _delivery(environ: Mapping[str, str]) -> dict[str, Any]:
             membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
             attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
             customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
+            on_erasure=_on_erasure(environ, "ON_ERASURE"),
         ),
     }
 
@@ -161,6 +163,14 @@ def _clears(environ: Mapping[str, str], name: str) -> bool:
     if value not in {KEEP, "clear"}:
         raise MisconfiguredError(f"setting {name} must be {KEEP} or clear")
     return value != KEEP
+
+
+def _on_erasure(environ: Mapping[str, str], name: str) -> OnErasure:
+    match environ.get(name, "none").strip():
+        case "none" | "delete" | "suppress" as value:
+            return value
+        case _:
+            raise MisconfiguredError(f"setting {name} must be none, delete or suppress")
 
 
 def _dot_replacement(environ: Mapping[str, str], name: str) -> str | None:

@@ -12,13 +12,16 @@ import re
 import threading
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from handler.domain.attributes import Person
+from handler.domain.erasure import ErasedIn, Erasure
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
@@ -27,6 +30,7 @@ from handler.errors import (
     PermanentError,
     RetryableError,
     UnavailableError,
+    UnconfirmedErasureError,
     UnusableCredentialsError,
 )
 
@@ -103,6 +107,20 @@ class Telemetry:
         """Report a message that needs no delivery."""
         self._log("message.accepted", **_ids(message, opened), type=opened.type.value)
 
+    def erasure_done(
+        self, message: ReceivedMessage, erasure: Erasure, results: Sequence[ErasedIn]
+    ) -> None:
+        """Report an erasure that was carried out; of the person, nothing is logged."""
+        request_id = erasure.request_id
+        self._log(
+            "erasure.done",
+            message_id=message.source_id,
+            request_id=request_id if _PLAIN_ID.fullmatch(request_id) else "",
+            erased_until_ms=erasure.at_ms,
+            identities=len(erasure.identifiers),
+            workspaces=[msgspec.structs.asdict(result) for result in results],
+        )
+
     def message_set_aside(self, letter: DeadLetter) -> None:
         """Report a letter that reached the DLQ."""
         count = max(1, letter.profiles)
@@ -120,7 +138,8 @@ class Telemetry:
     def message_retried(self, outcome: MessageOutcome) -> None:
         """Report a message that is retried later, and why."""
         error = outcome.retry
-        if error is None:
+        # An erasure that is to be confirmed is done, and not in difficulties.
+        if error is None or isinstance(error, UnconfirmedErasureError):
             return
         self._count(MetricName.RecordsRetried)
         if isinstance(error, UnusableCredentialsError):

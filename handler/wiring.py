@@ -72,6 +72,7 @@ def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
         Outside(
             people=table.people,
             audiences=table.audiences,
+            erasures=table.erasures,
             credentials=credentials,
             customerio=TrackApi(
                 pool,

@@ -94,6 +94,34 @@ def failed_record(data: bytes) -> bytes:
     return json.dumps(content).encode() + b"\n"
 
 
+def erasure(
+    *,
+    customer_id: Any = "42",
+    email: Any = None,
+    at_ms: Any = NOW_MS,
+    **fields: Any,
+) -> str:
+    """Return a request to erase a person."""
+    identities = {"controller_customer_id": customer_id, "email": email}
+    return json.dumps(
+        {
+            "type": "dsr_processing_request",
+            "id": "5ff2b1c8-0000-4000-8000-000000000002",
+            "timestamp_ms": at_ms,
+            "subject_request_id": "5ff2b1c8-0000-4000-8000-000000000003",
+            "subject_request_type": "erasure",
+            "submitted_time": at_ms / 1000 - 60 if isinstance(at_ms, int) else None,
+            "subject_identities": {
+                kind: {"encoding": "raw", "value": value}
+                for kind, value in identities.items()
+                if value is not None
+            },
+            "regulation": "gdpr",
+            **fields,
+        }
+    )
+
+
 def message(
     text: str,
     message_id: str = "m-1",

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from tests.builders import NOW_MS, body
+from tests.builders import NOW_MS, body, erasure
 
 REGISTRATION = {"type": "module_registration_request", "id": "r", "timestamp_ms": NOW_MS}
 SUBSCRIPTION = {
@@ -21,6 +21,7 @@ SUBSCRIPTION = {
     "audience_id": 7,
     "action": "add",
 }
+ERASURE: dict[str, Any] = json.loads(erasure())
 
 
 def change(*profiles: Any, **fields: Any) -> dict[str, Any]:
@@ -75,6 +76,7 @@ SHAPES: dict[str, Any] = {
         "type": {"audience_membership_change_response"},
         "suspend_subscription?": bool,
     },
+    "dsr_processing_response": {**HEAD, "type": {"dsr_processing_response"}},
     "audience_subscription_response": {
         **HEAD,
         "type": {"audience_subscription_response"},

@@ -22,6 +22,7 @@ from handler.customerio.circuit_breaker import CircuitBreaker
 from handler.customerio.rate_limit import RateLimit
 from handler.customerio.transport import Telemetry, Transport
 from handler.domain.attributes import Person
+from handler.domain.erasure import Deletion
 from handler.domain.workspace import Workspace
 from handler.errors import (
     EventRejectedError,
@@ -100,9 +101,9 @@ class TrackApi:
         return self._circuit_breaker.needs_probe(workspace)
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
+        self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
     ) -> list[Outcome]:
-        """Post persons, and return what became of each, in order.
+        """Post persons and deletions, and return what became of each, in order.
 
         After a chunk has run out of tries or of time, those not yet started are not tried. While
         the workspace is paused, nothing is sent. After a pause the first request is tried once,
@@ -120,7 +121,7 @@ class TrackApi:
         finally:
             self._circuit_breaker.end(workspace, session.failure, retry_after=session.retry_after)
 
-    def _deliver(self, session: _Session, persons: Sequence[Person]) -> list[Outcome]:
+    def _deliver(self, session: _Session, persons: Sequence[Person | Deletion]) -> list[Outcome]:
         try:
             session.url = self._region_url(session)
         except RetryableError as error:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from handler.domain.attributes import Attributes, Person
+from handler.domain.erasure import Deletion
 from handler.domain.events import Event
 from handler.domain.packing import packed
 from handler.errors import (
@@ -81,6 +82,12 @@ class _Identify(msgspec.Struct):
     action: str = "identify"
 
 
+class _Deletion(msgspec.Struct):
+    identifiers: dict[str, str]
+    action: str
+    type: str = "person"
+
+
 class _EventAttributes(msgspec.Struct):
     audience_id: int
     audience_name: str
@@ -99,8 +106,10 @@ class _Event(msgspec.Struct):
 _ENCODER = msgspec.json.Encoder()
 
 
-def entities(person: Person, *, owner: int = 0) -> list[Entity]:
+def entities(person: Person | Deletion, *, owner: int = 0) -> list[Entity]:
     """Return a person as entities: as many as the limits require, then one for each event."""
+    if isinstance(person, Deletion):
+        return [Entity(owner, _ENCODER.encode(_Deletion(_identifiers(person), person.action)))]
     identifying = _identifying(person, person.attributes, owner)
     return identifying + [_event(person, event, owner) for event in person.events]
 
@@ -125,7 +134,7 @@ def _event(person: Person, event: Event, owner: int) -> Entity:
     return Entity(owner, body, is_event=True)
 
 
-def _identifiers(person: Person) -> dict[str, str]:
+def _identifiers(person: Person | Deletion) -> dict[str, str]:
     return {person.identifier.kind: person.identifier.value}
 
 

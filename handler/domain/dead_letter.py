@@ -22,6 +22,7 @@ from handler.domain.message import (
     read_fields,
     without_envelope,
 )
+from handler.domain.subject_request import IDENTITIES
 from handler.errors import MalformedMessageError
 
 MAX_VALUE_BYTES: Final = 1000
@@ -45,6 +46,13 @@ def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
             audience_id=audience.audience_id,
             audience_name=audience.name,
             action=audience.action,
+        )
+    if (request := message.subject_request) is not None:
+        fields = msgspec.structs.replace(
+            fields,
+            subject_request_id=request.id,
+            subject_request_type=request.type,
+            subject_identities=request.identities,
         )
     return _body(fields, profiles)
 
@@ -79,6 +87,9 @@ def write_head(fields: MessageFields) -> str:
         "audience_id": _bounded(fields.audience_id),
         "audience_name": _bounded(fields.audience_name),
         "action": _bounded(fields.action),
+        "subject_request_id": _bounded(fields.subject_request_id),
+        "subject_request_type": _bounded(fields.subject_request_type),
+        "subject_identities": _identities(fields.subject_identities),
     }
     return _ENCODER.encode({name: value for name, value in written.items() if value is not None})
 
@@ -103,6 +114,19 @@ def _account(account: Any) -> Any:
     if setting is not None:
         written["account_settings"] = {ONE_ATTRIBUTE_SETTING: setting}
     return {name: value for name, value in written.items() if value is not None}
+
+
+def _identities(identities: Any) -> Any:
+    """Return the identities that are read, each with its encoding and value."""
+    if not isinstance(identities, dict):
+        return _bounded(identities)
+    return {kind: _identity(identities[kind]) for kind in IDENTITIES if kind in identities}
+
+
+def _identity(identity: Any) -> Any:
+    if not isinstance(identity, dict):
+        return _bounded(identity)
+    return {name: _bounded(identity[name]) for name in ("encoding", "value") if name in identity}
 
 
 def _bounded(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from handler.domain.change_messages import cut, to_json
 from handler.domain.dead_letter import NOT_FOR_SQS, whole_body, with_profiles, write_head
 from handler.domain.message import MessageFields, MessageType
+from handler.domain.subject_request import ERASURE
 from handler.errors import MalformedMessageError
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
@@ -29,6 +30,7 @@ class RequestType(Enum):
     REGISTRATION = "module_registration_request"
     MEMBERSHIP_CHANGE = MessageType.MEMBERSHIP_CHANGE.value
     SUBSCRIPTION = MessageType.SUBSCRIPTION.value
+    DATA_SUBJECT = MessageType.DATA_SUBJECT.value
 
 
 def request_type(request: object) -> RequestType | None:
@@ -177,8 +179,8 @@ def _permissions(customer_id_type: str) -> dict[str, Any]:
     }
 
 
-# It does not register for erasure (`dsr_processing_registration`), as erasure requests are not
-# handled. It has no settings for credentials, as mParticle would send them with every message.
+# It has no settings for credentials, as mParticle would send them with every message, and no
+# domain for data subject requests, as it signs no answers to them.
 _REGISTRATION: Final[Mapping[str, Any]] = {
     "name": "Customer.io audience forwarder",
     "description": (
@@ -202,4 +204,5 @@ _REGISTRATION: Final[Mapping[str, Any]] = {
             }
         ]
     },
+    "dsr_processing_registration": {"account_settings": [], "supported_dsr_types": [ERASURE]},
 }

@@ -86,8 +86,7 @@ def merge(
     over 30 days old are removed. A join that is `too_old` is ignored. `now` is in Unix seconds.
     """
     known = _erased(before, erased_at_ms)
-    if known.erased_at_ms:  # most people were never erased
-        updates = [update for update in updates if update.at_ms > known.erased_at_ms]
+    updates = _counting(known, updates)
     memberships = dict(known.memberships)
     set_at = dict(known.set_at)
     identifier, outranked = _identifiers(known, updates)
@@ -164,6 +163,15 @@ def _erased(known: PersonState, at_ms: int) -> PersonState:
         erased_at_ms=at_ms,
         outranked=known.outranked if identifier is known.identifier else None,
     )
+
+
+def _counting(known: PersonState, updates: Sequence[Update]) -> Sequence[Update]:
+    """Return the updates that count: those newer than an erasure, of who has an identifier."""
+    if known.erased_at_ms:  # most people were never erased
+        updates = [update for update in updates if update.at_ms > known.erased_at_ms]
+    if known.identifier is None and not any(update.identifier for update in updates):
+        return ()
+    return updates
 
 
 def _identifiers(

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from handler.domain.audience import AudienceUpdate
+from handler.domain.subject_request import SubjectRequest
 from handler.errors import MalformedMessageError, UnsupportedMessageError
 
 MAX_AHEAD_S: Final = 24 * 3600
@@ -32,6 +33,7 @@ class MessageType(Enum):
 
     MEMBERSHIP_CHANGE = "audience_membership_change_request"
     SUBSCRIPTION = "audience_subscription_request"
+    DATA_SUBJECT = "dsr_processing_request"
 
 
 class MessageFields(msgspec.Struct, frozen=True):
@@ -47,6 +49,9 @@ class MessageFields(msgspec.Struct, frozen=True):
     audience_id: Any = None
     audience_name: Any = None
     action: Any = None
+    subject_request_id: Any = None
+    subject_request_type: Any = None
+    subject_identities: Any = None
     user_profiles: Sequence[RawProfile] | RawProfile = ()
 
 
@@ -55,6 +60,7 @@ class AudienceMessage(msgspec.Struct, frozen=True):
 
     `message_id`: the sender's id, cut to 64 characters; empty if it is not printable.
     `audience`: what a subscription message says about its audience.
+    `subject_request`: what a data subject request asks.
     """
 
     type: MessageType
@@ -64,6 +70,7 @@ class AudienceMessage(msgspec.Struct, frozen=True):
     one_attribute_per_audience: bool | None
     profiles: Sequence[RawProfile]
     audience: AudienceUpdate | None = None
+    subject_request: SubjectRequest | None = None
 
 
 def read_message(body: str, *, now: float) -> AudienceMessage:
@@ -80,15 +87,23 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
     if not 0 < head.timestamp_ms <= (now + MAX_AHEAD_S) * 1000:
         reason = "$.timestamp_ms: must be positive and at most 24 hours in the future"
         raise MalformedMessageError(reason)
-    is_subscription = kind is MessageType.SUBSCRIPTION
     return AudienceMessage(
         type=kind,
         message_id=_message_id(fields.id),
         sent_at_ms=head.timestamp_ms,
         account_id=account.account_id,
         one_attribute_per_audience=one_attribute_setting(account.account_settings),
-        profiles=() if is_subscription else fields.user_profiles,
-        audience=_audience(fields, head.timestamp_ms) if is_subscription else None,
+        profiles=fields.user_profiles if kind is MessageType.MEMBERSHIP_CHANGE else (),
+        audience=(
+            _audience(fields, head.timestamp_ms) if kind is MessageType.SUBSCRIPTION else None
+        ),
+        subject_request=(
+            SubjectRequest(
+                fields.subject_request_id, fields.subject_request_type, fields.subject_identities
+            )
+            if kind is MessageType.DATA_SUBJECT
+            else None
+        ),
     )
 
 
@@ -118,6 +133,9 @@ class _Body(msgspec.Struct):
     audience_id: Any = None
     audience_name: Any = None
     action: Any = None
+    subject_request_id: Any = None
+    subject_request_type: Any = None
+    subject_identities: Any = None
     envelope: Any = msgspec.field(name="Type", default=None)
     enclosed: Any = msgspec.field(name="Message", default=None)
     user_profiles: msgspec.Raw = msgspec.Raw(b"null")
@@ -155,6 +173,9 @@ def _read(body: str) -> MessageFields | str:
         read.audience_id,
         read.audience_name,
         read.action,
+        read.subject_request_id,
+        read.subject_request_type,
+        read.subject_identities,
         profiles,
     )
 

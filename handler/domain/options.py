@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from handler.domain.attribute_mapping import NO_ATTRIBUTES, AttributeMapping
 from handler.domain.profile import CUSTOMER_ID_TYPES
-from handler.domain.workspace import Workspace
+from handler.domain.workspace import OnErasure, Workspace
 
 _Option = TypeVar("_Option")
 
@@ -26,8 +26,8 @@ class DeliveryOptions:
     None keeps dots, which Customer.io may read as nesting. `create_people`: create people whom
     Customer.io does not have. `clear_removed_audiences`: everybody leaves an audience that
     mParticle removes, and its attribute is removed. `membership_events`: also send each change as
-    an event. `attribute_mapping`: the user attributes to send. `customer_id_type`: which identity
-    is the customer id, by its type in messages.
+    an event. `attribute_mapping`: the user attributes to send. `on_erasure`: what an erasure does
+    in Customer.io. `customer_id_type`: which identity is the customer id, by its type in messages.
     """
 
     one_attribute_per_audience: bool = False
@@ -38,17 +38,24 @@ class DeliveryOptions:
     membership_events: bool = False
     attribute_mapping: AttributeMapping = NO_ATTRIBUTES
     customer_id_type: str = CUSTOMER_ID_TYPES["CustomerId"]
+    on_erasure: OnErasure = "none"
 
     def of(self, workspace: Workspace) -> DeliveryOptions:
         """Return the options for a workspace: its own if it has any, else these."""
-        own = workspace.create_people, workspace.membership_events, workspace.attribute_mapping
-        if own == (None, None, None):
+        own = (
+            workspace.create_people,
+            workspace.membership_events,
+            workspace.attribute_mapping,
+            workspace.on_erasure,
+        )
+        if own == (None, None, None, None):
             return self  # a copy for each message would cost 3 µs
         return replace(
             self,
             create_people=_own(workspace.create_people, self.create_people),
             membership_events=_own(workspace.membership_events, self.membership_events),
             attribute_mapping=_own(workspace.attribute_mapping, self.attribute_mapping),
+            on_erasure=_own(workspace.on_erasure, self.on_erasure),
         )
 
     @property

@@ -12,6 +12,9 @@ MAX_WORKSPACES: Final = 1000
 
 Region = Literal["us", "eu", "auto"]
 
+OnErasure = Literal["none", "delete", "suppress"]
+"""What an erasure does in Customer.io."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -26,3 +29,4 @@ class Workspace:
     create_people: bool | None = None
     membership_events: bool | None = None
     attribute_mapping: AttributeMapping | None = None
+    on_erasure: OnErasure | None = None

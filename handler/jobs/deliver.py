@@ -19,6 +19,7 @@ from handler.domain.audience import AudienceUpdate
 from handler.domain.events import events
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, VersionConflictError
+from handler.jobs.deletions import Deletions, LatePost
 from handler.jobs.former import FormerIdentifiers
 from handler.jobs.isolation import Failure
 from handler.jobs.names import AudienceNames
@@ -64,6 +65,7 @@ class _Phases:
         self._states = States(run)
         self._poster = Poster(run)
         self._names = AudienceNames(run)
+        self._deletions = Deletions(run, self._poster)
         self._former = FormerIdentifiers(run, self._states.update, self._names.attributes)
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
@@ -94,11 +96,25 @@ class _Phases:
                 deliveries += updated
             else:
                 self._fail_the_rest(part, updated)
+        deliveries += self._delete_again(self._states.late_posts(), deliveries)
         if deliveries:
             self._names.learn(deliveries)
             failure = self._run.attempt(partial(self._bring_up_to_date, deliveries))
             if failure is not None:
                 self._fail_the_rest(people, failure)
+
+    def _delete_again(
+        self, late_posts: Sequence[LatePost], deliveries: Sequence[Delivery]
+    ) -> list[Delivery]:
+        """Delete erased people again; return the deliveries of who started anew meanwhile."""
+        if not late_posts:
+            return []
+        keys = {delivery.key for delivery in deliveries}
+        anew = self._run.attempt(lambda: self._deletions.repeat(late_posts))
+        if not isinstance(anew, list):
+            self._run.fail([each.key for each in late_posts], anew)
+            return []
+        return self._states.update([person for person in anew if person.key not in keys])
 
     def _fail_the_rest(self, people: Iterable[PersonUpdates], failure: Failure) -> None:
         """Record a failure of those people who have not failed yet."""
@@ -201,17 +217,20 @@ class _Phases:
         changed = [
             key
             for key, version in self._run.successes(versions).items()
-            # A missing item was erased: there is nothing newer to post.
+            # A missing item has expired: there is nothing newer to post.
             if version not in {by_key[key].state.version, 0}
         ]
         again: list[Delivery] = []
         if changed:
-            states = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
+            loaded = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
+            states = self._run.successes(loaded)
             again = [
                 by_key[key].after_post(state)
-                for key, state in self._run.successes(states).items()
+                for key, state in states.items()
                 if state.identifier is not None
             ]
+            late = (LatePost.of_delivery(by_key[key], state) for key, state in states.items())
+            again += self._delete_again([each for each in late if each], again)
         settled = {*changed, *self.result.failures}
         outdated = [
             delivery

@@ -15,6 +15,7 @@ from typing import Final
 
 from handler.clock import AWS_CALL_S, Deadline, Now
 from handler.domain.audience import AudienceUpdate
+from handler.domain.erasure import Erasure, read_erasure
 from handler.domain.message import AudienceMessage, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.profile import read_profile
@@ -28,8 +29,10 @@ from handler.errors import (
     RetryableError,
     TooOldError,
     UnavailableError,
+    UnconfirmedErasureError,
 )
 from handler.jobs.deliver import Deliverer
+from handler.jobs.erase import Eraser
 from handler.jobs.isolation import Failure, attempt
 from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry, Walks
 from handler.jobs.post import PersonUpdates
@@ -130,6 +133,9 @@ class Forwarder:
                 continue
             outcome.opened = opened
             report.profiles += len(opened.profiles)
+            if opened.subject_request is not None:
+                self._erase(outcome, opened, deadline)
+                continue
             if opened.audience is None and not opened.profiles:
                 self.telemetry.message_accepted(outcome.message, opened)
                 continue
@@ -164,6 +170,28 @@ class Forwarder:
                 one_attribute_per_audience=opened.one_attribute_per_audience,
             )
             self.walks.start(walk, deadline=deadline)
+
+    def _erase(self, outcome: MessageOutcome, opened: AudienceMessage, deadline: Deadline) -> None:
+        """Carry out an erasure; accept any other request of a data subject."""
+        customer_id_type = self.deliverer.outside.options.customer_id_type
+        read = partial(read_erasure, opened, customer_id_type=customer_id_type)
+        erasure = attempt(read, self.telemetry)
+        if erasure is None:
+            self.telemetry.message_accepted(outcome.message, opened)
+            return
+        if not isinstance(erasure, Erasure):
+            outcome.fail(erasure)
+            return
+        # The changes of the batch need time, too.
+        by = deadline.within(deadline.seconds_left() / 2)
+        erase = partial(Eraser(self.deliverer).erase, erasure, deadline=by)
+        done = attempt(erase, self.telemetry)
+        if not isinstance(done, list):
+            outcome.fail(done)
+            return
+        self.telemetry.erasure_done(outcome.message, erasure, done)
+        if not all(each.is_confirmed for each in done):
+            outcome.fail(UnconfirmedErasureError("an erasure is done twice"))
 
     def _group(
         self,
@@ -212,14 +240,15 @@ class Forwarder:
         report.people_changed = delivered.changed
         report.people_overtaken = delivered.overtaken
         report.version_conflicts = delivered.version_conflicts
-        done = [key for key in groups if key not in delivered.failures]
+        # Who was erased is neither delivered nor failed.
+        persons, failures = delivered.persons, delivered.failures
+        done = [key for key in groups if key in persons and key not in failures]
         report.people_delivered = len(done)
         oldest = min((u.at_ms for key in done for u in groups[key].updates), default=None)
         if oldest is not None:
             report.oldest_change_s = max(0.0, self.now() - oldest / 1000)
         for key in done:
-            if key in delivered.persons:
-                self.telemetry.person_delivered(key, delivered.persons[key])
+            self.telemetry.person_delivered(key, persons[key])
 
     # --- settle ---
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from handler.clock import Deadline
 from handler.domain.attributes import Person
 from handler.domain.audience import AudienceUpdate, Catalogue
+from handler.domain.erasure import Deletion, ErasedIn, Erasure
 from handler.domain.membership import PersonState
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
@@ -74,6 +75,26 @@ class Pages(Protocol):
         """Yield one of `total` segments of the table, page by page. Raises RetryableError."""
 
 
+class Erasures(Protocol):
+    """Where it is kept who was erased; see table/erasures.py."""
+
+    def newest(
+        self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
+    ) -> Mapping[str, int | RetryableError]:
+        """Return when each person was last erased, by any of these identifiers; 0: never."""
+
+    def record(
+        self,
+        identifiers: Collection[Identifier],
+        site_id: str,
+        *,
+        at_ms: int,
+        now: float,
+        deadline: Deadline,
+    ) -> int:
+        """Record an erasure for each identifier; return since when all have it."""
+
+
 class Audiences(Protocol):
     """Where catalogues of audiences are kept; see table/audiences.py."""
 
@@ -95,6 +116,9 @@ class Credentials(Protocol):
     def workspace_of_site(self, site_id: str, *, deadline: Deadline) -> Workspace:
         """Return the workspace with this site id."""
 
+    def workspaces(self, *, deadline: Deadline) -> Sequence[Workspace]:
+        """Return all workspaces, each once."""
+
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again; return new credentials of this workspace, None if none."""
 
@@ -109,9 +133,9 @@ class CustomerIo(Protocol):
         """Tell whether a pause of a workspace is over, and no delivery succeeded since."""
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
+        self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
     ) -> Sequence[PersonRejectedError | EventRejectedError | RetryableError | None]:
-        """Post persons; return why each failed, or None."""
+        """Post persons and deletions; return why each failed, or None."""
 
 
 class Walks(Protocol):
@@ -173,6 +197,11 @@ class Telemetry(DeliveryTelemetry, Protocol):
 
     def message_accepted(self, message: ReceivedMessage, opened: AudienceMessage) -> None:
         """Report a message that needs no delivery."""
+
+    def erasure_done(
+        self, message: ReceivedMessage, erasure: Erasure, results: Sequence[ErasedIn]
+    ) -> None:
+        """Report an erasure that was carried out."""
 
     def message_set_aside(self, letter: DeadLetter) -> None:
         """Report a letter that reached the DLQ."""

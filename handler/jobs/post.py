@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from handler.clock import Deadline
 from handler.concurrency import side_by_side
 from handler.domain.attributes import Person
+from handler.domain.erasure import Deletion
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
@@ -130,6 +131,21 @@ class Delivery:
         return self.person.updates
 
 
+class Addressee(Protocol):
+    """Whom something is posted for."""
+
+    @property
+    def key(self) -> str:
+        """The key of the person's item."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace to post to."""
+
+
+_Addressee = TypeVar("_Addressee", bound=Addressee)
+
+
 class Poster:
     """Posts what one run delivers."""
 
@@ -144,17 +160,19 @@ class Poster:
         return self._refreshed.get(workspace, workspace)
 
     def post(
-        self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
-    ) -> list[Delivery]:
-        """Post persons, all workspaces side by side; return what Customer.io accepted."""
-        groups: defaultdict[Workspace, list[Delivery]] = defaultdict(list)
-        for delivery in deliveries:
-            groups[self.refreshed(delivery.workspace)].append(delivery)
+        self,
+        addressees: Sequence[_Addressee],
+        persons: Callable[[_Addressee], Sequence[Person | Deletion]],
+    ) -> list[_Addressee]:
+        """Post, all workspaces side by side; return those whose posts Customer.io accepted."""
+        groups: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
+        for addressee in addressees:
+            groups[self.refreshed(addressee.workspace)].append(addressee)
         if not groups:
             return []
         share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
 
-        def post(group: tuple[Workspace, list[Delivery]]) -> list[Delivery]:
+        def post(group: tuple[Workspace, list[_Addressee]]) -> list[_Addressee]:
             workspace, members = group
             deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
             result = self._run.attempt(
@@ -166,15 +184,15 @@ class Poster:
             return []
 
         posted = side_by_side(self._outside.executor, post, [*groups.items()])
-        return [delivery for accepted in posted for delivery in accepted]
+        return [addressee for accepted in posted for addressee in accepted]
 
     def _post_to(
         self,
         workspace: Workspace,
-        group: Sequence[Delivery],
-        persons: Callable[[Delivery], Sequence[Person]],
+        group: Sequence[_Addressee],
+        persons: Callable[[_Addressee], Sequence[Person | Deletion]],
         deadline: Deadline,
-    ) -> list[Delivery]:
+    ) -> list[_Addressee]:
         """Post to one workspace, and again if the secret has new credentials."""
         accepted, refused = self._try_to_post(workspace, group, persons, deadline)
         if not refused:
@@ -197,21 +215,21 @@ class Poster:
     def _try_to_post(
         self,
         workspace: Workspace,
-        group: Sequence[Delivery],
-        persons_of: Callable[[Delivery], Sequence[Person]],
+        group: Sequence[_Addressee],
+        persons_of: Callable[[_Addressee], Sequence[Person | Deletion]],
         deadline: Deadline,
-    ) -> tuple[list[Delivery], list[Delivery]]:
-        """Return the accepted deliveries, and those for which credentials were refused."""
-        persons: list[Person] = []
+    ) -> tuple[list[_Addressee], list[_Addressee]]:
+        """Return those whose posts were accepted, and for whom credentials were refused."""
+        persons: list[Person | Deletion] = []
         owners: list[str] = []
         failures: dict[str, Failure] = {}
-        for delivery in group:
-            built = self._run.attempt(partial(persons_of, delivery))
+        for addressee in group:
+            built = self._run.attempt(partial(persons_of, addressee))
             if isinstance(built, Failure):
-                failures[delivery.key] = built
+                failures[addressee.key] = built
             else:
                 persons += built
-                owners += [delivery.key] * len(built)
+                owners += [addressee.key] * len(built)
         if persons:
             outcomes = self._outside.customerio.deliver(workspace, persons, deadline=deadline)
             for key, outcome in zip(owners, outcomes, strict=True):
@@ -220,12 +238,12 @@ class Poster:
                 # Of several failures of one person, a retryable one counts.
                 elif outcome is not None and not isinstance(failures.get(key), RetryableError):
                     failures[key] = outcome
-        accepted = [delivery for delivery in group if delivery.key not in failures]
+        accepted = [addressee for addressee in group if addressee.key not in failures]
         refused = []
-        for delivery in group:
-            failure = failures.get(delivery.key)
+        for addressee in group:
+            failure = failures.get(addressee.key)
             if isinstance(failure, CredentialsRefusedError):
-                refused.append(delivery)
+                refused.append(addressee)
             elif failure is not None:
-                self._run.fail([delivery.key], failure)
+                self._run.fail([addressee.key], failure)
         return accepted, refused

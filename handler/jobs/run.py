@@ -12,7 +12,14 @@ from handler.domain.attributes import Person
 from handler.domain.options import DeliveryOptions
 from handler.errors import EventRejectedError, RetryableError
 from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import Audiences, Credentials, CustomerIo, DeliveryTelemetry, People
+from handler.jobs.ports import (
+    Audiences,
+    Credentials,
+    CustomerIo,
+    DeliveryTelemetry,
+    Erasures,
+    People,
+)
 
 _Result = TypeVar("_Result")
 
@@ -26,6 +33,7 @@ class Outside:
 
     people: People
     audiences: Audiences
+    erasures: Erasures
     credentials: Credentials
     customerio: CustomerIo
     telemetry: DeliveryTelemetry

@@ -14,7 +14,9 @@ from typing import Final
 import msgspec
 
 from handler.domain.membership import PersonState, merge, new_version, too_old
+from handler.domain.update import Identifier
 from handler.errors import VersionConflictError
+from handler.jobs.deletions import LatePost
 from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.removals import Removals
 from handler.jobs.run import Run
@@ -26,6 +28,11 @@ NEW_VERSION_AFTER_S: Final = 60
 """An unchanged state is delivered as a new version if it is older than this, in seconds."""
 
 
+SAVE_WITHIN_S: Final = 10.0
+"""How long after a read its people are saved, in seconds. An erasure that was recorded after the
+read counts on it: jobs/erase.py."""
+
+
 class States:
     """The states of the people in one run."""
 
@@ -35,6 +42,14 @@ class States:
         self._outside = run.outside
         self._result = run.result
         self._removals = Removals(run.outside)
+        self._save_by = run.deadline
+        self._late_posts: dict[str, LatePost] = {}
+
+    def late_posts(self) -> list[LatePost]:
+        """Return, once, what earlier deliveries may have posted of people erased since."""
+        late_posts = [*self._late_posts.values()]
+        self._late_posts.clear()
+        return late_posts
 
     def update(
         self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
@@ -51,7 +66,7 @@ class States:
                 self._outside.sleep(min(pause, self._run.deadline.seconds_left()))
             merged, changed = self._merge(waiting, floors, consistent=tries > 0 or bool(floors))
             failures = self._outside.people.save(
-                changed, now=self._outside.now(), deadline=self._run.deadline
+                changed, now=self._outside.now(), deadline=self._save_by
             )
             self._result.changed += len(changed) - len(failures)
             ready += [delivery for delivery in merged if delivery.key not in failures]
@@ -76,20 +91,52 @@ class States:
         states = self._outside.people.load(
             [*people], consistent=consistent, deadline=self._run.deadline
         )
+        self._save_by = self._run.deadline
+        known_states = self._run.successes(states)
+        erased = self._erased(people, known_states)
         now = self._outside.now()
         merged: list[Delivery] = []
         changed: dict[str, PersonState] = {}
-        for key, known in self._run.successes(states).items():
-            person = people[key]
-            floor = floors.get(key, 0)
-            delivery = self._run.attempt(partial(self._merged, person, known, now, floor))
+        for key, known in known_states.items():
+            if key in self._result.failures:
+                continue
+            person, floor, erased_at_ms = people[key], floors.get(key, 0), erased.get(key, 0)
+            delivery = self._run.attempt(
+                partial(self._merged, person, known, now, floor, erased_at_ms)
+            )
             if not isinstance(delivery, Delivery):
                 self._result.failures[key] = delivery
-            elif delivery.state.identifier is not None:
+                continue
+            if delivery.state.identifier is not None:
                 merged.append(delivery)
-                if delivery.state is not known:
-                    changed[key] = delivery.state
+            elif not known.version:
+                continue  # of whom nothing is known, there is nothing to erase
+            if delivery.state is not known:
+                changed[key] = delivery.state
+            if late := LatePost.of_merge(person, known, delivery.state):
+                self._late_posts[key] = late
         return merged, changed
+
+    def _erased(
+        self, people: Mapping[str, PersonUpdates], states: Mapping[str, PersonState]
+    ) -> Mapping[str, int]:
+        """Return when people were erased whose updates name an identifier that is new to them."""
+        named: dict[str, list[Identifier]] = {}
+        for key, known in states.items():
+            current = known.identifier
+            others = [
+                update.identifier
+                for update in people[key].updates
+                if update.identifier is not None
+                and not (current and update.identifier.names_the_same(current))
+            ]
+            if others:
+                named[key] = others
+        if not named:  # as is usual
+            return {}
+        self._save_by = self._run.deadline.within(SAVE_WITHIN_S)
+        erased = self._outside.erasures.newest(named, deadline=self._run.deadline)
+        return self._run.successes(erased)
 
     def entered_before_removal(self, delivery: Delivery) -> bool:
         """Tell whether the person has yet to leave an audience that mParticle removed."""
@@ -97,23 +144,33 @@ class States:
         return self._removals.with_exits(person, delivery.state.memberships) is not person
 
     def _merged(
-        self, person: PersonUpdates, known: PersonState, now: float, floor: int
+        self,
+        person: PersonUpdates,
+        known: PersonState,
+        now: float,
+        floor: int,
+        erased_at_ms: int,
     ) -> Delivery:
         # Exits go last: the places of the others are those in `too_old`.
         with_exits = self._removals.with_exits(person, known.memberships)
-        state = self._merged_state(with_exits, known, now, floor)
+        state = self._merged_state(with_exits, known, now, floor, erased_at_ms)
         return Delivery.of(with_exits, state)
 
     def _merged_state(
-        self, person: PersonUpdates, known: PersonState, now: float, floor: int
+        self,
+        person: PersonUpdates,
+        known: PersonState,
+        now: float,
+        floor: int,
+        erased_at_ms: int,
     ) -> PersonState:
-        merged = merge(known, person.updates, now=now)
+        merged = merge(known, person.updates, now=now, erased_at_ms=erased_at_ms)
         if person.updates:
             # A join that was too old may count in a state that was written meanwhile.
             self._result.too_old.pop(person.key, None)
         if places := too_old(known, merged, person.updates, now=now):
             self._result.too_old[person.key] = places
-        if merged is known and known.version:
+        if merged is known and known.identifier is not None:
             if known.timestamp < floor:
                 # Exactly the floor: two successors of each other would raise each other for ever.
                 return new_version(known, now=floor)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
-from handler.domain.update import site_id_in
+from handler.domain.update import Identifier, site_id_in
 
 _PERSON: Final = re.compile(r".*#[0-9a-f]{64}", re.DOTALL)
 
@@ -24,8 +25,17 @@ def catalogue_key(site_id: str) -> str:
 
 
 def is_person_key(key: str) -> bool:
-    """Tell whether an item is a person's, not an account's or a catalogue."""
+    """Tell whether an item is a person's, not an account's, a catalogue or an erasure."""
     return _PERSON.fullmatch(key) is not None
+
+
+def erasure_key(site_id: str, identifier: Identifier) -> str:
+    """Return the key of what is known of an erasure; no person has a key with a colon at its end.
+
+    Of the identifier it has only a hash.
+    """
+    hashed = hashlib.sha256(identifier.value.encode()).hexdigest()
+    return f"erased#{site_id}#{identifier.kind}:{hashed}"
 
 
 def is_in_workspace(person_key: str, site_id: str) -> bool:

@@ -193,6 +193,9 @@ class People:
         ]
         if state.identifier is not None:
             fields.insert(2, {"S": state.identifier.text})
+        elif state.version == 1:
+            message = "a new person without an identifier cannot be kept"
+            raise ValueError(message)
         if state.version == 1:
             return {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
         statement = self._erase if state.identifier is None else self._update
@@ -203,12 +206,17 @@ class People:
 def _page(answer: Mapping[str, Any]) -> Page:
     items = {item["pk"]["S"]: item for item in answer["Items"]}
     last: Item | None = answer.get("LastEvaluatedKey")
+    # A filter would not make the scan cheaper.
+    states = {key: _parsed(_state, item) for key, item in items.items() if is_person_key(key)}
     return Page(
-        # A filter would not make the scan cheaper.
-        {key: _parsed(_state, item) for key, item in items.items() if is_person_key(key)},
+        {key: state for key, state in states.items() if not _is_tombstone(state)},
         scanned=answer["ScannedCount"],
         last_key=last["pk"]["S"] if last else None,
     )
+
+
+def _is_tombstone(read: PersonState | RetryableError) -> bool:
+    return isinstance(read, PersonState) and read.identifier is None
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:

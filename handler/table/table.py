@@ -1,4 +1,4 @@
-"""Table: people and catalogues, which are read together."""
+"""Table: people, catalogues and erasures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from handler.clock import Now, Sleep
 from handler.table.audiences import Audiences
 from handler.table.batches import Batches
+from handler.table.erasures import Erasures
 from handler.table.items import Items
 from handler.table.people import People
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The people in a table, and the audiences of their workspaces."""
+    """The people in a table, the audiences of their workspaces, and who was erased."""
 
     people: People
     audiences: Audiences
+    erasures: Erasures
 
 
 def open_table(
@@ -42,4 +44,4 @@ def open_table(
     """
     items = Items(dynamodb, name, Batches(executor, backoff, sleep))
     audiences = Audiences(items, now=now, on_full=on_full)
-    return Table(People(items, audiences), audiences)
+    return Table(People(items, audiences), audiences, Erasures(items))

@@ -77,7 +77,7 @@ CALLS = {
     "SetAside": {"sqs:SendMessage": SET_ASIDE},
     "ReadMemberships": {"dynamodb:BatchGetItem": LOAD},
     "WriteMemberships": {"dynamodb:PartiQLInsert": SAVE, "dynamodb:PartiQLUpdate": SAVE},
-    "FindWhoHasAFormerIdentifier": {"dynamodb:Query": QUERY},
+    "FindPeopleByIdentifier": {"dynamodb:Query": QUERY},
     "ReadCredentials": {"secretsmanager:GetSecretValue": SECRET},
     "WriteLogs": {
         "logs:CreateLogStream": "CreateLogStream",

@@ -89,6 +89,7 @@ class Walk:
                 Outside(
                     people=table.people,
                     audiences=table.audiences,
+                    erasures=table.erasures,
                     credentials=credentials,
                     customerio=TrackApi(
                         world.customerio,

@@ -74,6 +74,7 @@ def forwarder(opened, fake, one_attribute):
         yield stand_ins.forwarder(
             people=opened.people,
             audiences=opened.audiences,
+            erasures=opened.erasures,
             customerio=TrackApi(
                 pool,
                 threads,
@@ -114,6 +115,9 @@ def batch(*, people=PEOPLE, named="Audience", at_ms=NOW_MS):
 READ, WRITTEN, VERIFIED = 2, 8, 2
 """Calls for everybody, without those for catalogues."""
 
+ERASURES = 10
+"""Reads of the erasures of new people."""
+
 
 def test_in_the_steady_state_audiences_cost_no_call(forwarder, fake, calls) -> None:
     forwarder.process(batch(at_ms=NOW_MS - 1000), deadline=deadline())
@@ -135,7 +139,7 @@ def test_a_first_delivery_reads_the_catalogue_along_and_writes_it_once(forwarder
 
     assert failed == []
     assert calls == {
-        "BatchGetItem": READ,
+        "BatchGetItem": READ + ERASURES,
         "BatchExecuteStatement": WRITTEN + 1,
         "BatchGetItem to verify": VERIFIED,
     }

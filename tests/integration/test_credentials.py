@@ -71,6 +71,25 @@ def test_several_workspaces_are_chosen_by_account(credentials, secret) -> None:
     assert credentials.workspace(1002, **PLENTY) == Workspace("other", "k3y", "us")
 
 
+def test_all_workspaces_are_listed_each_once(credentials, secret) -> None:
+    again = {**ONE, "api_key": "n3w"}
+    secret.put(json.dumps({"accounts": {"1001": ONE, "1002": OTHER, "default": again}}))
+
+    assert credentials.workspaces(**PLENTY) == [
+        Workspace("s1te", "k3y", "eu"),
+        Workspace("other", "k3y", "us"),
+    ]
+
+
+def test_the_workspaces_are_read_again_if_one_of_them_cannot_be_used(credentials, secret) -> None:
+    secret.put(json.dumps({"accounts": {"1001": ONE, "1002": {}}}))
+    with pytest.raises(UnusableCredentialsError):
+        credentials.workspaces(**PLENTY)
+    secret.put(json.dumps({"accounts": {"1001": ONE, "1002": OTHER}}))
+
+    assert len(credentials.workspaces(**PLENTY)) == 2
+
+
 def test_an_unknown_account_is_looked_for_in_a_secret_read_again(credentials, secret) -> None:
     secret.put(json.dumps({"accounts": {"1001": ONE}}))
     credentials.workspace(1001, **PLENTY)
@@ -203,12 +222,14 @@ def test_an_entry_may_have_options_of_its_own(credentials, secret) -> None:
         "create_people": False,
         "membership_events": True,
         "attribute_mapping": {"ltv": "lifetime_value", "*": "mp_*"},
+        "on_erasure": "suppress",
     }
     secret.put(json.dumps({"accounts": {"1": {**ONE, **own}, "2": ONE}}))
 
     workspace = credentials.workspace(1, **PLENTY)
 
     assert (workspace.create_people, workspace.membership_events) == (False, True)
+    assert workspace.on_erasure == "suppress"
     assert workspace.attribute_mapping == mapping_of(own["attribute_mapping"])
     assert credentials.workspace(2, **PLENTY) == Workspace("s1te", "k3y", "eu")
 
@@ -221,6 +242,7 @@ def test_an_entry_may_have_options_of_its_own(credentials, secret) -> None:
         ({"attribute_mapping": '{"ltv": "x"}'}, r"`\$.attribute_mapping`"),
         ({"attribute_mapping": {"ltv": "cio_x"}}, "attribute_mapping: ltv: the name is reserved"),
         ({"attribute_mapping": {"ltv": 7}}, "attribute_mapping: ltv: expected a text"),
+        ({"on_erasure": "forget"}, "on_erasure: expected none, delete or suppress"),
     ],
 )
 def test_an_option_that_cannot_be_read_is_named_with_its_entry(

@@ -260,6 +260,19 @@ def test_a_scan_goes_on_after_the_last_key_of_a_page(real) -> None:
     assert others[-1].last_key is None
 
 
+def test_whoever_was_erased_is_on_no_page(real, table, dynamodb) -> None:
+    save(real, {key_of("a"): state(11), key_of("b"): state(11)})
+    save(real, {key_of("a"): erased(state(11))})
+    with ThreadPoolExecutor(1) as executor:
+        erasures = open_table(dynamodb, table, executor, **AT_ONCE).erasures
+        erasures.record([ANN], "site-a", at_ms=NOW_MS, now=NOW, **PLENTY)
+
+    (page,) = real.pages(0, 1, **PLENTY)
+
+    assert [*page.people] == [key_of("b")]
+    assert page.scanned == 3
+
+
 def test_a_scan_has_the_error_of_a_person_who_cannot_be_read_in_their_place(
     real, dynamodb, table
 ) -> None:

@@ -15,6 +15,7 @@ from tests.stand_ins.executors import AtOnce
 from tests.stand_ins.ports import (
     FixedCredentials,
     MemoryAudiences,
+    MemoryErasures,
     MemoryPeople,
     MemoryQueue,
     MemorySuspensions,
@@ -31,6 +32,7 @@ def forwarder(
     people: Any,
     customerio: Any,
     audiences: Any = None,
+    erasures: Any = None,
     credentials: Any = None,
     queue: Any = None,
     telemetry: Any = None,
@@ -50,6 +52,7 @@ def forwarder(
             Outside(
                 people=people,
                 audiences=audiences or MemoryAudiences(),
+                erasures=erasures or MemoryErasures(),
                 credentials=credentials,
                 customerio=customerio,
                 telemetry=telemetry,
@@ -75,6 +78,7 @@ class House:
 
     def __init__(self, **settings) -> None:
         self.audiences = MemoryAudiences()
+        self.erasures = MemoryErasures()
         self.people = MemoryPeople(self.audiences)
         self.customerio = RecordingCustomerIo()
         self.credentials = FixedCredentials()
@@ -90,6 +94,7 @@ class House:
         self.forwarder = forwarder(
             people=self.people,
             audiences=self.audiences,
+            erasures=self.erasures,
             customerio=self.customerio,
             credentials=self.credentials,
             queue=self.queue,

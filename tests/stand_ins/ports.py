@@ -11,6 +11,7 @@ from typing import Any
 from handler.clock import Deadline
 from handler.domain.attributes import Person
 from handler.domain.audience import AudienceUpdate, Catalogue
+from handler.domain.erasure import Deletion
 from handler.domain.events import Event
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
@@ -117,6 +118,46 @@ class MemoryPeople:
         }
 
 
+class MemoryErasures:
+    """Erasures in memory. With `is_lagging` the last one recorded is not read yet."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], tuple[int, int]] = {}
+        self.failing: RetryableError | None = None
+        self.is_lagging = False
+        self.reads = 0
+        self._before: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def newest(
+        self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
+    ) -> dict[str, int | RetryableError]:
+        self.reads += 1
+        records = self._before if self.is_lagging else self.records
+        return {
+            key: self.failing
+            or max(records.get((site_id_in(key), each.text), (0, 0))[0] for each in identifiers)
+            for key, identifiers in people.items()
+        }
+
+    def record(
+        self,
+        identifiers: Collection[Identifier],
+        site_id: str,
+        *,
+        at_ms: int,
+        now: float,
+        deadline: Deadline,
+    ) -> int:
+        if self.failing:
+            raise self.failing
+        self._before = dict(self.records)
+        keys = [(site_id, each.text) for each in identifiers]
+        for key in keys:
+            if self.records.get(key, (0, 0))[0] < at_ms:
+                self.records[key] = at_ms, int(now)
+        return max(self.records[key][1] for key in keys)
+
+
 _NO_AUDIENCES = Catalogue()
 
 
@@ -169,6 +210,8 @@ class RecordingCustomerIo:
         self.posted: list[Person] = []
         self.people: dict[str, dict[str, Any]] = {}
         self.events: dict[str, Event] = {}
+        self.deleted: list[str] = []
+        self.suppressed: set[str] = set()
         self.refused_events: set[str] = set()
         self.orders_whole_updates = False
         self.set_at: dict[tuple[str, str], int] = {}
@@ -180,12 +223,15 @@ class RecordingCustomerIo:
         self.after_post: Callable[[], None] = lambda: None
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
+        self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
     ) -> list[PersonRejectedError | EventRejectedError | RetryableError | None]:
         self.credentials.append(workspace)
         refusal = self.refuses(workspace)
         outcomes = [refusal or self._answer(one) for one in persons]
         for one, outcome in zip(persons, outcomes, strict=True):
+            if isinstance(one, Deletion):
+                self._delete(one, outcome)
+                continue
             self.posted.append(one)
             if outcome is None or isinstance(outcome, EventRejectedError):
                 self._take(one)
@@ -193,10 +239,12 @@ class RecordingCustomerIo:
         return outcomes
 
     def _answer(
-        self, person: Person
+        self, person: Person | Deletion
     ) -> PersonRejectedError | EventRejectedError | RetryableError | None:
         if answer := self.answers.get(person.identifier.value):
             return answer
+        if isinstance(person, Deletion):
+            return None
         is_refused = any(event.name in self.refused_events for event in person.events)
         return EventRejectedError("name: invalid") if is_refused else None
 
@@ -206,7 +254,17 @@ class RecordingCustomerIo:
     def needs_probe(self, workspace: Workspace) -> bool:
         return workspace in self.trials
 
+    def _delete(self, deletion: Deletion, failure: Exception | None) -> None:
+        value = deletion.identifier.value
+        if failure is None:
+            self.deleted.append(value)
+            self.people.pop(value, None)
+            self.set_at = {key: at for key, at in self.set_at.items() if key[0] != value}
+            self.suppressed |= {value} if deletion.action == "suppress" else set()
+
     def _take(self, person: Person) -> None:
+        if person.identifier.value in self.suppressed:
+            return
         for event in person.events:
             if event.name not in self.refused_events:
                 self.events.setdefault(event.id, event)
@@ -241,6 +299,9 @@ class FixedCredentials:
             if each.site_id == site_id:
                 return each
         raise UnknownAccountError("the credentials secret has no entry for a workspace")
+
+    def workspaces(self, *, deadline: Deadline) -> list[Workspace]:
+        return [*{each.site_id: each for each in self.accounts.values()}.values()]
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         self.refreshes.append(workspace)

@@ -41,6 +41,7 @@ from tests.stand_ins.executors import AtOnce
 from tests.stand_ins.ports import (
     FixedCredentials,
     MemoryAudiences,
+    MemoryErasures,
     MemoryPeople,
     RecordingTelemetry,
 )
@@ -482,6 +483,7 @@ class Simulation:
         }
         self._people = MemoryPeople()
         self._audiences = MemoryAudiences()
+        self._erasures = MemoryErasures()
         self.function = Function(lambda: self._forwarder(rng))
         self.mapping, self.retry_mapping = (
             EventSourceMapping(
@@ -570,6 +572,7 @@ class Simulation:
                 Outside(
                     people=self._people,
                     audiences=self._audiences,
+                    erasures=self._erasures,
                     credentials=credentials,
                     customerio=TrackApi(
                         self.customerio,

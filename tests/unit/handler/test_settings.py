@@ -89,6 +89,22 @@ def test_another_value_for_removed_audiences_is_named() -> None:
         Settings.from_environ({**ENVIRON, "ON_AUDIENCE_REMOVED": "true"})
 
 
+@pytest.mark.parametrize("value", ["none", "delete", "suppress"])
+def test_what_an_erasure_does_in_customerio_is_read(value) -> None:
+    read = Settings.from_environ({**ENVIRON, "ON_ERASURE": value})
+
+    assert read.delivery_options.on_erasure == value
+
+
+def test_by_default_an_erasure_does_nothing_in_customerio() -> None:
+    assert Settings.from_environ(ENVIRON).delivery_options.on_erasure == "none"
+
+
+def test_an_erasure_does_nothing_else_in_customerio() -> None:
+    with pytest.raises(MisconfiguredError, match="ON_ERASURE must be none, delete or suppress"):
+        Settings.from_environ({**ENVIRON, "ON_ERASURE": "true"})
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -12,6 +12,7 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 
 from handler.domain.attributes import Person
+from handler.domain.erasure import ErasedIn, read_erasure
 from handler.domain.events import Event
 from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
@@ -22,10 +23,11 @@ from handler.errors import (
     PermanentError,
     RetryableError,
     UnavailableError,
+    UnconfirmedErasureError,
     UnusableCredentialsError,
 )
 from handler.telemetry import MetricName, Telemetry
-from tests.builders import NOW, body, message, profile
+from tests.builders import NOW, NOW_MS, body, erasure, message, profile
 
 VERSION = "v1.2.0-3-gabc1234"
 
@@ -117,6 +119,46 @@ def test_a_retry_is_logged_with_its_reason_its_queue_and_both_ids(told, since, i
     metrics = told.metrics()
     assert metrics["RecordsRetried"] == [1.0]
     assert "CredentialsRefused" not in metrics
+
+
+def test_an_erasure_is_a_line_with_its_id_and_what_was_done_and_no_identity(told) -> None:
+    asked = read_erasure(read_message(erasure(email="ann@example.com"), now=NOW))
+    done = ErasedIn("site-a", "delete", people=2, deletions=3, is_confirmed=False)
+
+    told.telemetry.erasure_done(message("x", "m-1"), asked, [done])
+
+    (line,) = told.lines()
+    assert line["message"] == "erasure.done"
+    assert line["request_id"] == json.loads(erasure())["subject_request_id"]
+    assert (line["message_id"], line["erased_until_ms"]) == ("m-1", NOW_MS)
+    assert line["identities"] == 2
+    assert line["workspaces"] == [
+        {
+            "site_id": "site-a",
+            "on_erasure": "delete",
+            "people": 2,
+            "deletions": 3,
+            "is_confirmed": False,
+        }
+    ]
+    assert "ann" not in str(line)
+
+
+@pytest.mark.parametrize("request_id", ["ann@example.com", "", "x" * 65])
+def test_an_id_of_a_request_that_may_be_personal_is_not_logged(told, request_id) -> None:
+    asked = read_erasure(read_message(erasure(subject_request_id=request_id), now=NOW))
+
+    told.telemetry.erasure_done(message("x"), asked, [])
+
+    assert told.lines()[0]["request_id"] == ""
+
+
+def test_an_erasure_that_is_to_be_confirmed_is_no_retry(told) -> None:
+    told.telemetry.message_retried(retried(UnconfirmedErasureError("twice")))
+    told.telemetry.batch_done(Report(records=1))
+
+    assert [line["message"] for line in told.lines()] == ["batch.done"]
+    assert "RecordsRetried" not in told.metrics()
 
 
 def test_an_entry_that_cannot_be_used_counts_as_credentials_refused(told) -> None:

@@ -23,6 +23,7 @@ from handler.customerio.wire import (
     read_region,
 )
 from handler.domain.attributes import Person
+from handler.domain.erasure import Deletion
 from handler.domain.events import MAX_NAME_BYTES, Event
 from handler.domain.profile import MAX_IDENTIFIER_BYTES
 from handler.domain.update import Identifier
@@ -48,6 +49,19 @@ def test_a_person_is_one_identify_entity() -> None:
         "identifiers": {"id": "42"},
         "timestamp": 1_790_000_000,
         "attributes": {"SegmentMembership": "'11'", "In X": True, "email": None},
+    }
+
+
+@pytest.mark.parametrize("action", ["delete", "suppress"])
+def test_a_deletion_is_one_entity_without_attributes_and_timestamp(action) -> None:
+    email = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
+
+    (entity,) = entities(Deletion(email, action))
+
+    assert json.loads(entity.body) == {
+        "type": "person",
+        "action": action,
+        "identifiers": {"email": "ann@example.com"},
     }
 
 

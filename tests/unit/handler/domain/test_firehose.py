@@ -22,7 +22,7 @@ from handler.domain.message import read_message
 from handler.domain.profile import read_profile
 from handler.errors import MalformedMessageError, MalformedProfileError, PermanentError
 from tests.builders import NOW, NOW_MS, audience, body, profile
-from tests.firehose import REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
+from tests.firehose import ERASURE, REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
 
 ANSWER_ID = "0b5e5a3e-92a8-4fd7-9b7c-0d4b8f6b1a55"
 
@@ -48,6 +48,7 @@ def test_the_requests_of_an_audience_partner_are_known() -> None:
     assert firehose.request_type(REGISTRATION) is RequestType.REGISTRATION
     assert firehose.request_type(change()) is RequestType.MEMBERSHIP_CHANGE
     assert firehose.request_type(SUBSCRIPTION) is RequestType.SUBSCRIPTION
+    assert firehose.request_type(ERASURE) is RequestType.DATA_SUBJECT
 
 
 NO_REQUESTS = [
@@ -104,6 +105,16 @@ def test_a_small_request_is_one_message() -> None:
 )
 def test_a_request_without_profiles_is_no_message(request_) -> None:
     assert firehose.parts(request_).bodies == []
+
+
+def test_a_data_subject_request_is_one_message_of_the_fields_that_are_read() -> None:
+    (part,) = firehose.parts(ERASURE | {"regulation": "gdpr", "api_key": "hush"}).bodies
+
+    read = {name: value for name, value in ERASURE.items() if name not in UNREAD}
+    assert json.loads(part) == {**read, "user_profiles": []}
+
+
+UNREAD = {"submitted_time", "regulation"}
 
 
 def test_a_subscription_is_one_message_of_the_fields_that_are_read() -> None:
@@ -395,7 +406,9 @@ def test_an_unsupported_request_is_answered_too(request_, name) -> None:
     }
 
 
-@pytest.mark.parametrize("request_", [REGISTRATION, change(profile()), change(), SUBSCRIPTION])
+@pytest.mark.parametrize(
+    "request_", [REGISTRATION, change(profile()), change(), SUBSCRIPTION, ERASURE]
+)
 @pytest.mark.parametrize("suspended", [False, True])
 def test_an_answer_has_the_shape_that_mparticle_expects(request_, suspended) -> None:
     told = answer(request_, suspended=suspended)
@@ -446,7 +459,7 @@ def test_registration_asks_for_what_is_read_and_no_more() -> None:
         ("customer", "raw"),
         ("email", "raw"),
     ]
-    assert "dsr_processing_registration" not in told
+    assert told["dsr_processing_registration"]["supported_dsr_types"] == ["erasure"]
     assert "event_processing_registration" not in told
 
 

@@ -37,6 +37,8 @@ def shared(*attributes, **who):
         ("membership_events", False, True),
         ("attribute_mapping", LTV, NO_ATTRIBUTES),
         ("attribute_mapping", NO_ATTRIBUTES, LTV),
+        ("on_erasure", "delete", "none"),
+        ("on_erasure", "none", "suppress"),
     ],
 )
 def test_what_a_workspace_says_has_precedence(option, of_stack, of_workspace) -> None:

@@ -16,7 +16,7 @@ from handler.domain.firehose import MAX_MESSAGE_BYTES
 from handler.errors import MalformedMessageError, UnavailableError
 from handler.sender import Sender
 from tests.builders import audience, deadline, profile
-from tests.firehose import REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
+from tests.firehose import ERASURE, REGISTRATION, SHAPES, SUBSCRIPTION, change, misfits
 from tests.stand_ins.aws import ScriptedSqs
 from tests.stand_ins.ingress import IngressHouse
 
@@ -32,6 +32,21 @@ def test_a_change_is_on_the_queue_before_it_is_acknowledged(house) -> None:
     assert [json.loads(body)["user_profiles"] for body in house.sender.bodies] == [[profile()]]
     assert misfits(told, SHAPES["audience_membership_change_response"]) == []
     assert told["suspend_subscription"] is False
+
+
+def test_an_erasure_is_on_the_queue_before_it_is_acknowledged(house) -> None:
+    told = house.receive(ERASURE)
+
+    (queued,) = map(json.loads, house.sender.bodies)
+    assert queued["subject_identities"] == ERASURE["subject_identities"]
+    assert misfits(told, SHAPES["dsr_processing_response"]) == []
+
+
+def test_an_erasure_that_is_not_on_the_queue_is_not_acknowledged(house) -> None:
+    house.sender.error = UnavailableError("the queue did not take 1 of 1 messages")
+
+    with pytest.raises(UnavailableError):
+        house.receive(ERASURE)
 
 
 def test_shared_user_attributes_go_on_the_queue_as_they_came(house) -> None:

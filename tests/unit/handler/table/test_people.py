@@ -202,3 +202,11 @@ def test_two_statements_of_a_call_never_touch_one_item_and_calls_are_full() -> N
 
     touched = [[one["Parameters"][0]["S"] for one in call] for call in tried.dynamodb.calls]
     assert [key for call in touched for key in call] == keys
+
+
+def test_a_new_person_without_an_identifier_cannot_be_kept() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        table = people(ScriptedDynamoDb(), executor, sleep=lambda _: None)
+
+        with pytest.raises(ValueError, match="without an identifier"):
+            table.save({"a": state(11, identifier=None)}, now=NOW, deadline=deadline())

@@ -1,0 +1,103 @@
+"""Erasure: a request to forget a person, and what is then done in Customer.io.
+
+Data subject requests come in from message.py; erasures go on to jobs/erase.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from handler.domain.message import AudienceMessage
+from handler.domain.profile import CUSTOMER_ID_TYPES, MAX_IDENTIFIER_BYTES
+from handler.domain.subject_request import CUSTOMER_ID, ERASURE
+from handler.domain.update import Identifier
+from handler.domain.workspace import OnErasure
+from handler.errors import MalformedMessageError
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """A request to forget all that was said of a person until a time, in Unix milliseconds.
+
+    `request_id`: mParticle's id of the request; empty if it is not text.
+    """
+
+    request_id: str
+    at_ms: int
+    identifiers: tuple[Identifier, ...]
+
+
+def read_erasure(
+    message: AudienceMessage, *, customer_id_type: str = CUSTOMER_ID_TYPES["CustomerId"]
+) -> Erasure | None:
+    """Return the erasure that a message requests; None if it requests something else.
+
+    `customer_id_type`: which identity is the customer id, by its type in other messages.
+    The time is that of the message: what mParticle sent before it is erased, however long before
+    it the request was submitted. Raises MalformedMessageError.
+    """
+    request = message.subject_request
+    if request is None or request.type != ERASURE:
+        return None
+    identities = {} if request.identities is None else request.identities
+    if not isinstance(identities, dict):
+        raise MalformedMessageError("$.subject_identities: expected an object")
+    is_default = customer_id_type == CUSTOMER_ID_TYPES["CustomerId"]
+    kinds = (CUSTOMER_ID if is_default else customer_id_type, "email")
+    values = ((kind, _raw_value(kind, identities.get(kind))) for kind in kinds)
+    return Erasure(
+        request_id=request.id if isinstance(request.id, str) else "",
+        at_ms=message.sent_at_ms,
+        identifiers=tuple(
+            _identifier(kind, value, message.sent_at_ms) for kind, value in values if value
+        ),
+    )
+
+
+def _raw_value(kind: str, identity: Any) -> str:
+    """Return the raw value of an identity, without surrounding spaces; empty if it has none.
+
+    A value that Customer.io cannot hold is of nobody who is known here.
+    """
+    path = f"$.subject_identities.{kind}"
+    if identity is None:
+        return ""
+    if not isinstance(identity, dict):
+        raise MalformedMessageError(f"{path}: expected an object")
+    value = identity.get("value")
+    if identity.get("encoding") != "raw" or value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise MalformedMessageError(f"{path}.value: expected str")
+    text = str(value).strip()
+    try:
+        return text if len(text.encode()) <= MAX_IDENTIFIER_BYTES else ""
+    except UnicodeEncodeError:
+        raise MalformedMessageError(f"{path}.value: not valid Unicode") from None
+
+
+def _identifier(kind: str, value: str, at_ms: int) -> Identifier:
+    is_id = kind != "email"
+    return Identifier(is_id=is_id, set_at_ms=at_ms, value=value if is_id else value.lower())
+
+
+class ErasedIn(msgspec.Struct, frozen=True):
+    """What an erasure did in one workspace.
+
+    `people`: whose states were erased; `deletions`: sent to Customer.io. `is_confirmed`: no change
+    that was handled at the same time can have been missed.
+    """
+
+    site_id: str
+    on_erasure: OnErasure
+    people: int
+    deletions: int
+    is_confirmed: bool
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """A person to delete from Customer.io, or to suppress: then it never takes them again."""
+
+    identifier: Identifier
+    action: Literal["delete", "suppress"]

@@ -1,0 +1,192 @@
+"""Erase: forget people in the table, and as the options say in Customer.io.
+
+    record > look up > delete in Customer.io > erase > look up again > deliver who started anew
+
+Erasures come in from forward.py. Every step can be done twice. Whatever else handles the same
+person at the same time, nothing from before the erasure stays, and what came after it does:
+design.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from handler.clock import Deadline
+from handler.domain.erasure import Deletion, ErasedIn, Erasure
+from handler.domain.membership import PersonState, merge
+from handler.domain.update import Identifier
+from handler.domain.workspace import Workspace
+from handler.errors import RetryableError, VersionConflictError
+from handler.jobs.deletions import known_as
+from handler.jobs.deliver import Deliverer
+from handler.jobs.isolation import Failure, attempt
+from handler.jobs.post import PersonUpdates, Poster
+from handler.jobs.run import Run
+
+MAX_ROUNDS: Final = 5
+"""Most rounds in which other invocations write the people first."""
+
+CONFIRMED_AFTER_S: Final = 20
+"""How long an erasure must have been recorded before its last look at the table, in seconds.
+
+By then every change that was read before the record is saved and in the index: see states.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Eraser:
+    """Erases people."""
+
+    deliverer: Deliverer
+
+    def erase(self, erasure: Erasure, *, deadline: Deadline) -> list[ErasedIn]:
+        """Erase a person in all workspaces of the secret; return what was done in each.
+
+        If one workspace fails, the others are done all the same. Raises a failure of one: one
+        that is to be retried, if there is any.
+        """
+        if not erasure.identifiers:
+            return []
+        outside = self.deliverer.outside
+        results: list[ErasedIn] = []
+        failures: list[Failure] = []
+        for workspace in outside.credentials.workspaces(deadline=deadline):
+            erase = partial(self._erase_in, workspace, erasure, deadline)
+            done = attempt(erase, outside.telemetry)
+            if isinstance(done, ErasedIn):
+                results.append(done)
+            else:
+                failures.append(done)
+        if failures:
+            raise max(failures, key=lambda failure: isinstance(failure, RetryableError))
+        return results
+
+    def _erase_in(self, workspace: Workspace, erasure: Erasure, deadline: Deadline) -> ErasedIn:
+        outside = self.deliverer.outside
+        recorded_at = outside.erasures.record(
+            erasure.identifiers,
+            workspace.site_id,
+            at_ms=erasure.at_ms,
+            now=outside.now(),
+            deadline=deadline,
+        )
+        is_confirmed = recorded_at + CONFIRMED_AFTER_S <= outside.now()
+        person = _Person(self.deliverer, workspace, erasure, deadline)
+        people, deletions = person.erase()
+        return ErasedIn(
+            workspace.site_id, person.on_erasure, people, deletions, is_confirmed=is_confirmed
+        )
+
+
+class _Person:
+    """One person to erase in one workspace."""
+
+    def __init__(
+        self, deliverer: Deliverer, workspace: Workspace, erasure: Erasure, deadline: Deadline
+    ) -> None:
+        self._deliverer = deliverer
+        self._outside = deliverer.outside
+        self._workspace = workspace
+        self._erasure = erasure
+        self._deadline = deadline
+        self.on_erasure = self._outside.options.of(workspace).on_erasure
+
+    def erase(self) -> tuple[int, int]:
+        """Erase everybody with the identifiers; return the number of people and deletions."""
+        states = self._look_up()
+        identifiers = self._to_delete(states)
+        deletions = self._delete(identifiers)
+        people = 0
+        for _ in range(MAX_ROUNDS):
+            people += self._save(states)
+            # Somebody may have started anew, or been written, meanwhile.
+            states = self._look_up()
+            if not self._not_erased(states):
+                self._deliver(states)
+                return people, deletions
+            deletions += self._delete(self._to_delete(states))
+        raise VersionConflictError("others kept writing this person first")
+
+    def _look_up(self) -> dict[str, PersonState]:
+        """Return the states of everybody with one of the identifiers, by key."""
+        found: dict[str, PersonState] = {}
+        answers = known_as(
+            self._outside.people,
+            self._erasure.identifiers,
+            self._workspace.site_id,
+            deadline=self._deadline,
+        )
+        for answer in answers.values():
+            if isinstance(answer, RetryableError):
+                raise answer
+            found |= answer
+        return found
+
+    def _not_erased(self, states: Mapping[str, PersonState]) -> dict[str, PersonState]:
+        at_ms = self._erasure.at_ms
+        return {key: state for key, state in states.items() if state.erased_at_ms < at_ms}
+
+    def _to_delete(self, states: Mapping[str, PersonState]) -> list[Identifier]:
+        """Return under which identifiers Customer.io may have what is to be erased.
+
+        Whoever started anew after an earlier try of this erasure is not deleted for its sake.
+        """
+        erasing = self._not_erased(states)
+        by_text: dict[str, Identifier] = {}
+        if erasing or not states:
+            by_text = {each.text: each for each in self._erasure.identifiers}
+        former = {each.text: each for state in erasing.values() for each in state.former}
+        return [*(self._without_owner(former) | by_text).values()]
+
+    def _without_owner(self, former: Mapping[str, Identifier]) -> dict[str, Identifier]:
+        """Return the former identifiers that nobody has now."""
+        if not former:
+            return {}
+        answers = known_as(
+            self._outside.people,
+            [*former.values()],
+            self._workspace.site_id,
+            deadline=self._deadline,
+        )
+        free: dict[str, Identifier] = {}
+        for identifier, owners in answers.items():
+            if isinstance(owners, RetryableError):
+                raise owners
+            if not owners:
+                free[identifier.text] = identifier
+        return free
+
+    def _delete(self, identifiers: Sequence[Identifier]) -> int:
+        """Delete or suppress people in Customer.io, and return how many identifiers that were."""
+        action = self.on_erasure
+        if action == "none" or not identifiers:
+            return 0
+        deletions = [Deletion(identifier, action) for identifier in identifiers]
+        run = Run(self._outside, self._deadline)
+        # The person has no key of one item: there may be several, or none.
+        Poster(run).post([PersonUpdates("", self._workspace)], lambda _: deletions)
+        for failure in run.result.failures.values():
+            raise failure
+        return len(deletions)
+
+    def _save(self, states: Mapping[str, PersonState]) -> int:
+        """Erase states; return how many. Those that others wrote first stay."""
+        now = self._outside.now()
+        erased = {
+            key: merge(state, (), now=now, erased_at_ms=self._erasure.at_ms)
+            for key, state in self._not_erased(states).items()
+        }
+        failures = self._outside.people.save(erased, now=now, deadline=self._deadline)
+        for failure in failures.values():
+            if not isinstance(failure, VersionConflictError):
+                raise failure
+        return len(erased) - len(failures)
+
+    def _deliver(self, states: Mapping[str, PersonState]) -> None:
+        """Deliver who started anew: Customer.io may have deleted them, or have what is erased."""
+        people = [PersonUpdates(key, self._workspace) for key in states]
+        result = self._deliverer.deliver(people, deadline=self._deadline)
+        for failure in result.failures.values():
+            raise failure
