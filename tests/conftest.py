@@ -40,10 +40,14 @@ _keep_temporary_files_in_memory()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # Other tests run each line too, and tracing a hundred examples doubles their time.
-        if is_hypothesis_test(getattr(item, "function", None)):
+        folder = item.path.relative_to(_TESTS).parts[0]
+        # Other tests run each line too, and tracing the same lines a hundred times doubles the
+        # time of these.
+        if folder in {"fuzz", "model", "simulation"} or is_hypothesis_test(
+            getattr(item, "function", None)
+        ):
             item.add_marker(pytest.mark.no_cover)
-        match item.path.relative_to(_TESTS).parts[0]:
+        match folder:
             case "unit" | "model" | "simulation" | "fuzz":
                 item.add_marker(pytest.mark.disable_socket)
             case "integration":

@@ -3,8 +3,8 @@
 The model has one person, and workers that each deliver one message about them: read, merge and
 save by compare-and-set, post, verify, post again. A post travels: it is sent in one step and
 arrives in a later one. A worker may crash between any two steps, with its post on the way, and its
-message is then delivered again. A clock ticks now and then. Every state that can be
-reached is visited once, but for those that differ in an order which nobody can see.
+message is then delivered again. A clock ticks now and then. Every state that can be reached is
+visited once, but for those that differ in an order which nobody can see.
 tests/simulation/test_interleavings.py plays the real forwarder through what this covers in theory.
 """
 
@@ -16,9 +16,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.model.worlds import ends
-
-# The tracing of coverage would double the time that these take.
-pytestmark = pytest.mark.no_cover
 
 
 class Kept(NamedTuple):

@@ -19,9 +19,6 @@ import pytest
 
 from tests.model.worlds import ends
 
-# The tracing of coverage would double the time that these take.
-pytestmark = pytest.mark.no_cover
-
 NAMES = ("A", "B")
 LATEST = 60
 """A time that no world reaches whose workers come to an end."""

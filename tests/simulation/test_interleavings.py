@@ -39,9 +39,6 @@ from tests.builders import (
 from tests.stand_ins.forwarder import forwarder
 from tests.stand_ins.ports import MemoryAudiences, MemoryPeople, MemoryQueue, RecordingCustomerIo
 
-# The tracing of coverage would double the time that these take.
-pytestmark = pytest.mark.no_cover
-
 KEY = person_key("site-a", profile_of(mpid=-7))
 Choose = Callable[[Sequence[int]], int]
 

@@ -12,9 +12,6 @@ import pytest
 
 from tests.stand_ins.sqs_simulation import DAY, DOWN, HOUR, IN_FLIGHT_LIMIT, QUIET, Simulation
 
-# The tracing of coverage would double the time that these take.
-pytestmark = pytest.mark.no_cover
-
 MINUTE = 60.0
 BOTH = {DOWN: 50.0, QUIET: 10.0}
 
