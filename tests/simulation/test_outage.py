@@ -30,7 +30,7 @@ def run(simulation: Simulation, *, sending_s: float, until_s: float = 30 * DAY) 
 
 @pytest.mark.parametrize("answer", ["401", "hang"])
 def test_three_days_of_outage_delay_no_other_workspace_and_lose_nothing(answer) -> None:
-    scale = 6000
+    scale = 12_000
     outages = {DOWN: outage(answer, lasts=3 * DAY)}
 
     seen = run(
@@ -68,7 +68,7 @@ def test_three_days_of_outage_of_the_only_workspace_lose_nothing(answer) -> None
         Simulation(
             rates={DOWN: 50},
             outages=outages,
-            scale=8000,
+            scale=12_000,
         ),
         sending_s=3 * DAY,
     )
@@ -87,7 +87,7 @@ def test_an_outage_longer_than_the_retries_sets_everything_aside_with_its_reason
         Simulation(
             rates={DOWN: 50},
             outages=outages,
-            scale=30_000,
+            scale=60_000,
             oldest_first=oldest_first,
         ),
         sending_s=9 * DAY,
@@ -110,7 +110,7 @@ def test_retries_of_a_workspace_pass_the_backlog_of_another_as_the_retry_queue_i
         QUIET: outage("503", begins=DAY / 2, lasts=20 * MINUTE),
     }
 
-    seen = run(Simulation(rates=BOTH, outages=outages, scale=2000, is_fair=is_fair), sending_s=DAY)
+    seen = run(Simulation(rates=BOTH, outages=outages, scale=4000, is_fair=is_fair), sending_s=DAY)
 
     assert seen.missing() == set()
     assert (max(seen.lags(QUIET)) < 45 * MINUTE) is is_soon
@@ -123,7 +123,7 @@ def test_the_simulation_shows_how_messages_hidden_on_the_source_queue_delay_the_
         Simulation(
             rates=BOTH,
             outages=outages,
-            scale=1000,
+            scale=2000,
             longest_backoff_s=0.0,
             is_fair=False,
             has_retry_queue=False,
@@ -132,4 +132,4 @@ def test_the_simulation_shows_how_messages_hidden_on_the_source_queue_delay_the_
     )
 
     assert max(seen.lags(QUIET)) > HOUR
-    assert seen.source.most_in_flight == IN_FLIGHT_LIMIT / 1000
+    assert seen.source.most_in_flight == IN_FLIGHT_LIMIT / 2000
