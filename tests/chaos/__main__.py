@@ -47,7 +47,8 @@ def _run(console: Console, chaos: Chaos, seed: int) -> Figures:
     console.print(f"  faults: {_listed(figures.faults)}")
     console.print(f"  set aside: {_listed(figures.set_aside)}; {figures.redriven} sent back")
     console.print(f"  {figures.events} events of entering and leaving")
-    console.print(f"  lost {figures.lost}, stale {figures.stale}, surplus {figures.surplus}")
+    verdict = (f"{name} {getattr(figures, name)}" for name in _VERDICT)
+    console.print(f"  {', '.join(verdict)}")
     for finding in figures.findings[:20]:
         console.print(finding, style="red", markup=False)
     return figures
@@ -68,7 +69,7 @@ def _listed(counted: Counter[str]) -> str:
 
 
 _COLUMNS = ("messages", "changes", "people", "requests", "retries", "conflicts", "events")
-_VERDICT = ("lost", "stale", "surplus")
+_VERDICT = ("lost", "stale", "surplus", "drift")
 
 
 def _table(all_figures: Sequence[Figures], total: Figures) -> Table:

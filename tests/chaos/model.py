@@ -6,9 +6,10 @@ It knows nothing of the function: no standings, no batches, no order of arrival.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from handler.domain.change_messages import Change
 from tests.chaos.changes import Human, Profile, Sent, audience_name
 
 Person = tuple[str, str]
@@ -51,6 +52,25 @@ def former_people(sent: Sequence[Sent]) -> set[Person]:
         (site_id, _name(one)) for (site_id, _), told in _by_human(sent).items() for one in told
     }
     return names - people(sent).keys()
+
+
+def memberships(sent: Iterable[Sent]) -> Iterator[tuple[str, Change]]:
+    """Yield what was said last of each audience of a person, with the workspace."""
+    for (site_id, _), told in _by_human(sent).items():
+        newest = max(told, key=_rank)
+        kind = "customer" if _rank(newest)[0] else "email"
+        for audience, (at_ms, left) in _newest_words(told).items():
+            yield (
+                site_id,
+                Change(
+                    at_ms,
+                    audience,
+                    audience_name(audience),
+                    is_member=not left,
+                    identities={kind: _name(newest)},
+                    mpid=newest[1].human.mpid,
+                ),
+            )
 
 
 def compare_events(

@@ -24,7 +24,7 @@ from local.fake_customerio.faults import Fault, FaultKind, PlannedFault
 from local.fake_customerio.people import EventRecord, PersonRecord
 from local.fake_customerio.process import FakeCustomerio
 from local.stack import API_KEY, SECRET_ENTRIES, SITE_ID, Stack
-from tests.chaos import model
+from tests.chaos import drift, model
 from tests.chaos.changes import ACCOUNTS, HUSH, Account, Human, Sent, Story, story
 from tests.stand_ins import relay
 
@@ -56,7 +56,7 @@ SMALL: Final = Size(people=60, messages=60, outage_s=3, slow_s=8, often=1, timeo
 
 @dataclass(slots=True)
 class Figures:
-    """What one run came to. Lost, stale and surplus are to be 0, and `findings` empty.
+    """What one run came to. Lost, stale, surplus and drift are to be 0, and `findings` empty.
 
     Stale are also people who are in an audience under an identifier of the past. Lost or surplus
     may be people, letters and events.
@@ -79,6 +79,8 @@ class Figures:
     lost: int = 0
     stale: int = 0
     surplus: int = 0
+    drift: int = 0
+    """Memberships in which the table differs from all that was sent."""
     seconds: float = 0.0
     findings: list[str] = field(default_factory=list)
 
@@ -152,6 +154,9 @@ class Chaos:
             figures, stack.take_set_aside(), refused_again(redriven, mended, everything)
         )
 
+        figures.drift = drift.of(stack, everything)
+        if figures.drift:
+            figures.findings.append(f"the table differs in {figures.drift} memberships")
         figures.messages = len(sent) + len(news) + len(redriven)
         figures.requests = len(stack.customerio.requests())
         figures.retries = sum(
