@@ -2,7 +2,8 @@
 
 Each file is a complete SQS event, or in events/firehose a request of mParticle to the ingress. Two
 more fields have a description and the expected results. Lambda and the functions ignore them, so
-a file can be passed to its function unchanged.
+a file can be passed to its function unchanged. In events/import a file names another one, which
+`ops import` sends.
 """
 
 from __future__ import annotations
@@ -72,13 +73,17 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SampleEvent(msgspec.Struct, frozen=True):
-    """One file of events/: records for the queue, or with a `type` a request for the ingress."""
+    """One file of events/: records for the queue, or with a `type` a request for the ingress.
+
+    `file`: the name of a file beside it, which is imported.
+    """
 
     description: str
     expected: Expected
     records: list[Record] = msgspec.field(name="Records", default_factory=list)
     type: str = ""
     text: str = ""
+    file: str = ""
 
     @property
     def is_request(self) -> bool:
@@ -93,8 +98,8 @@ def read(path: Path) -> SampleEvent:
         event = msgspec.json.decode(text, type=SampleEvent)
     except msgspec.DecodeError as error:
         raise FailedError(f"{path}: {error}") from None
-    if not (event.records or event.is_request):
-        raise FailedError(f"{path}: neither an SQS event nor a request")
+    if not (event.records or event.is_request or event.file):
+        raise FailedError(f"{path}: neither an SQS event, nor a request, nor an import")
     return msgspec.structs.replace(event, text=text)
 
 
@@ -124,6 +129,11 @@ def all_files() -> list[Path]:
 def all_requests() -> list[Path]:
     """Return the files of all sample requests for the ingress, by name."""
     return sorted(FOLDER.glob("firehose/*.json"))
+
+
+def all_imports() -> list[Path]:
+    """Return the files of all sample imports, by name."""
+    return sorted(FOLDER.glob("import/*.json"))
 
 
 def updated(before: Sequence[PersonRecord], after: Sequence[PersonRecord]) -> list[PersonRecord]:

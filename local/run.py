@@ -23,9 +23,10 @@ from local import events, stack
 from local.command import run
 from local.events import SampleEvent, SetAside
 from local.fake_customerio.people import PersonRecord
+from local.imports import import_file
 from local.stack import Stack
 
-_ALL: Final = [*events.all_files(), *events.all_requests()]
+_ALL: Final = [*events.all_files(), *events.all_requests(), *events.all_imports()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, default=_ALL)
     files: list[Path] = parser.parse_args().files
-    samples = {_name(file): events.read(file) for file in files}
+    samples = {_name(file): (file.parent, events.read(file)) for file in files}
     # Without a terminal, the width is fixed.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     started = time.monotonic()
@@ -57,10 +58,10 @@ def main() -> int:
         with stack.running(tell) as running:
             tell(f"Sending {len(samples)} sample {'event' if len(samples) == 1 else 'events'}")
             outcomes = []
-            for name, sample in samples.items():
+            for name, (folder, sample) in samples.items():
                 status.update(f"Sending {name}")
                 _show_sent(console, name, sample)
-                outcome = _forward(running, name, sample)
+                outcome = _forward(running, name, sample, folder)
                 _show_outcome(console, outcome)
                 outcomes.append(outcome)
                 if not outcome.is_drained:
@@ -76,10 +77,11 @@ def main() -> int:
 
 
 def _name(file: Path) -> str:
-    return f"firehose/{file.stem}" if file.parent.name == "firehose" else file.stem
+    folder = file.parent.name
+    return file.stem if folder == "events" else f"{folder}/{file.stem}"
 
 
-def _forward(running: Stack, name: str, sample: SampleEvent) -> _Outcome:
+def _forward(running: Stack, name: str, sample: SampleEvent, folder: Path) -> _Outcome:
     before = running.customerio.people()
     message_ids: list[str] = []
     differences = []
@@ -87,6 +89,9 @@ def _forward(running: Stack, name: str, sample: SampleEvent) -> _Outcome:
         succeeded, answer = running.ask(sample.text.encode())
         if not succeeded or answer["type"] != sample.type.replace("_request", "_response"):
             differences.append(f"the ingress answered {answer}")
+    elif sample.file:
+        if status := import_file(running, folder / sample.file):
+            differences.append(f"ops import ended with {status}")
     else:
         message_ids = running.send([record.body for record in sample.records])
     is_drained = True
@@ -112,6 +117,8 @@ def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
         console.print(Text(f"  → to the ingress: {_summary(sample.text)}"), style="cyan")
     for record in sample.records:
         console.print(Text(f"  → {_summary(record.body)}"), style="cyan")
+    if sample.file:
+        console.print(Text(f"  → ops import {sample.file}"), style="cyan")
 
 
 def _summary(body: str) -> str:

@@ -197,13 +197,17 @@ def _audiences_of(group: dead_letters.Group) -> str:
     return "\n".join([*shown, f"and {more} more"] if more > 0 else shown)
 
 
+def dollars(amount: float) -> str:
+    """Return an amount of money, to the cent."""
+    return f"{amount:.2f} dollars" if amount >= 0.01 else "under 0.01 dollars"
+
+
 def estimate(of: Estimate) -> str:
     """Return what reading the whole table takes."""
-    dollars = "under 0.01" if of.dollars < 0.01 else f"{of.dollars:.2f}"
     return (
         f"The table has about {of.items:,} items, {of.bytes / 1e6:,.0f} MB, as DynamoDB counted "
         f"in the last six hours. Reading all of it takes about {age(of.seconds)} and "
-        f"{of.read_units:,.0f} read units, {dollars} dollars."
+        f"{of.read_units:,.0f} read units, {dollars(of.dollars)}."
     )
 
 

@@ -110,7 +110,7 @@ def _send(context: Context, read: ChangeInput, progress: Progress, rate: int) ->
 
 def _plan(read: ChangeInput, progress: Progress, rate: int, now: float) -> Iterator[str]:
     survey = progress.survey
-    account = "no account" if read.account_id is None else f"account {read.account_id}"
+    account = "" if read.account_id is None else f" for account {read.account_id}"
     cost = prices.of_changes(survey.changes, messages=survey.messages)
     yield (
         f"{read.file}: rows: {survey.rows}, changes: {survey.changes}, "
@@ -126,6 +126,6 @@ def _plan(read: ChangeInput, progress: Progress, rate: int, now: float) -> Itera
         yield f"Sent before: {progress.sent_changes}."
     yield f"Rows without `since` count as of {show.since(progress.as_of_ms / 1000, now)}."
     yield (
-        f"They go to {account}, workspace {read.workspace.site_id}, in about "
-        f"{show.age(progress.left / rate)}, and cost at most about {cost:.2f} dollars."
+        f"They go to workspace {read.workspace.site_id}{account}, in about "
+        f"{show.age(progress.left / rate)}, and cost at most about {show.dollars(cost)}."
     )

@@ -3,6 +3,7 @@ import time
 import pytest
 
 from local import events
+from local.imports import import_file
 
 FILES = events.all_files()
 
@@ -34,3 +35,15 @@ def test_an_event_file_invokes_the_function_as_it_is(clean, path):
     clean.wait_for_walks()
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
     assert not list(events.differences(events.read(path), people=people, set_aside=set_aside))
+
+
+@pytest.mark.parametrize("path", events.all_imports(), ids=name)
+def test_a_sample_import_ends_as_it_says(clean, path):
+    sample = events.read(path)
+
+    status = import_file(clean, path.parent / sample.file)
+    clean.wait_until_drained()
+
+    people, set_aside = clean.customerio.people(), clean.take_set_aside()
+    assert status == 0
+    assert not list(events.differences(sample, people=people, set_aside=set_aside))

@@ -233,7 +233,7 @@ def test_the_account_decides_which_workspace_it_is_for(ops, file, sent, aws) -> 
 
     assert unclear.status == USAGE
     assert "name the account, with --account; the secret has: 1001, 1002" in unclear.err
-    assert "account 1002, workspace site-b" in clear.out
+    assert "They go to workspace site-b for account 1002" in clear.out
     assert [account_id for _, account_id, _ in sent()] == [1002]
 
 
