@@ -47,9 +47,15 @@ class Deliverer:
         """Store what is new about an audience. Raises a RetryableError if that fails."""
         self.outside.audiences.learn(workspace.site_id, [update], deadline=deadline)
 
-    def deliver(self, people: Sequence[PersonUpdates], *, deadline: Deadline) -> Delivered:
-        """Return once Customer.io shows the newest state of everybody but those who failed."""
-        delivery = _Phases(Run(self.outside, deadline.keeping(VERIFYING_S)), verify_by=deadline)
+    def deliver(
+        self, people: Sequence[PersonUpdates], *, deadline: Deadline, consistent: bool = False
+    ) -> Delivered:
+        """Return once Customer.io shows the newest state of everybody but those who failed.
+
+        `consistent`: people are read consistently from the start; see states.py.
+        """
+        run = Run(self.outside, deadline.keeping(VERIFYING_S))
+        delivery = _Phases(run, verify_by=deadline, consistent=consistent)
         delivery.deliver(people)
         return delivery.result
 
@@ -57,10 +63,11 @@ class Deliverer:
 class _Phases:
     """The phases of one run."""
 
-    def __init__(self, run: Run, *, verify_by: Deadline) -> None:
+    def __init__(self, run: Run, *, verify_by: Deadline, consistent: bool) -> None:
         self._run = run
         self._outside = run.outside
         self._verify_by = verify_by
+        self._consistent = consistent
         self.result = run.result
         self._states = States(run)
         self._poster = Poster(run)
@@ -91,7 +98,9 @@ class _Phases:
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
         for part in slices(people, PEOPLE_IN_MEMORY):
-            updated = self._run.attempt(partial(self._states.update, part))
+            updated = self._run.attempt(
+                partial(self._states.update, part, consistent=self._consistent)
+            )
             if isinstance(updated, list):
                 deliveries += updated
             else:
@@ -114,7 +123,8 @@ class _Phases:
         if not isinstance(anew, list):
             self._run.fail([each.key for each in late_posts], anew)
             return []
-        return self._states.update([person for person in anew if person.key not in keys])
+        others = [person for person in anew if person.key not in keys]
+        return self._states.update(others, consistent=True)
 
     def _fail_the_rest(self, people: Iterable[PersonUpdates], failure: Failure) -> None:
         """Record a failure of those people who have not failed yet."""

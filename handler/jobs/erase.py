@@ -1,6 +1,6 @@
 """Erase: forget people in the table, and as the options say in Customer.io.
 
-    record > look up > delete in Customer.io > erase > look up again > deliver who started anew
+    record > look up > delete in Customer.io > erase > delete again > look up again > deliver
 
 Erasures come in from forward.py. Every step can be done twice. Whatever else handles the same
 person at the same time, nothing from before the erasure stays, and what came after it does:
@@ -96,17 +96,21 @@ class _Person:
     def erase(self) -> tuple[int, int]:
         """Erase everybody with the identifiers; return the number of people and deletions."""
         states = self._look_up()
-        identifiers = self._to_delete(states)
-        deletions = self._delete(identifiers)
-        people = 0
+        people, deleted = 0, set[str]()
         for _ in range(MAX_ROUNDS):
-            people += self._save(states)
+            identifiers = self._to_delete(states)
+            # Before, as afterwards nobody knows the former identifiers; and after, as a post may
+            # have arrived and been verified in between.
+            self._delete(identifiers)
+            if erased := self._save(states):
+                self._delete(identifiers)
+            people += erased
+            deleted |= {identifier.text for identifier in identifiers}
             # Somebody may have started anew, or been written, meanwhile.
             states = self._look_up()
             if not self._not_erased(states):
                 self._deliver(states)
-                return people, deletions
-            deletions += self._delete(self._to_delete(states))
+                return people, len(deleted)
         raise VersionConflictError("others kept writing this person first")
 
     def _look_up(self) -> dict[str, PersonState]:
@@ -135,6 +139,8 @@ class _Person:
         """
         erasing = self._not_erased(states)
         by_text: dict[str, Identifier] = {}
+        if self.on_erasure == "none":
+            return []
         if erasing or not states:
             by_text = {each.text: each for each in self._erasure.identifiers}
         former = {each.text: each for state in erasing.values() for each in state.former}
@@ -158,18 +164,17 @@ class _Person:
                 free[identifier.text] = identifier
         return free
 
-    def _delete(self, identifiers: Sequence[Identifier]) -> int:
-        """Delete or suppress people in Customer.io, and return how many identifiers that were."""
+    def _delete(self, identifiers: Sequence[Identifier]) -> None:
+        """Delete or suppress people in Customer.io."""
         action = self.on_erasure
         if action == "none" or not identifiers:
-            return 0
+            return
         deletions = [Deletion(identifier, action) for identifier in identifiers]
         run = Run(self._outside, self._deadline)
         # The person has no key of one item: there may be several, or none.
         Poster(run).post([PersonUpdates("", self._workspace)], lambda _: deletions)
         for failure in run.result.failures.values():
             raise failure
-        return len(deletions)
 
     def _save(self, states: Mapping[str, PersonState]) -> int:
         """Erase states; return how many. Those that others wrote first stay."""
@@ -187,6 +192,6 @@ class _Person:
     def _deliver(self, states: Mapping[str, PersonState]) -> None:
         """Deliver who started anew: Customer.io may have deleted them, or have what is erased."""
         people = [PersonUpdates(key, self._workspace) for key in states]
-        result = self._deliverer.deliver(people, deadline=self._deadline)
+        result = self._deliverer.deliver(people, deadline=self._deadline, consistent=True)
         for failure in result.failures.values():
             raise failure

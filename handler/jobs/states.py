@@ -52,11 +52,16 @@ class States:
         return late_posts
 
     def update(
-        self, people: Sequence[PersonUpdates], floors: Mapping[str, int] = MappingProxyType({})
+        self,
+        people: Sequence[PersonUpdates],
+        floors: Mapping[str, int] = MappingProxyType({}),
+        *,
+        consistent: bool = False,
     ) -> list[Delivery]:
         """Update people's states in the table, and return the deliveries to post.
 
-        `floors` has the least timestamp of some states, by key.
+        `floors` has the least timestamp of some states, by key. `consistent`: of a person without
+        updates, the first read must not show a tombstone that is no longer there.
         """
         ready: list[Delivery] = []
         waiting = {person.key: person for person in people}
@@ -64,7 +69,9 @@ class States:
             if tries:
                 pause = self._outside.backoff(tries)
                 self._outside.sleep(min(pause, self._run.deadline.seconds_left()))
-            merged, changed = self._merge(waiting, floors, consistent=tries > 0 or bool(floors))
+            merged, changed = self._merge(
+                waiting, floors, consistent=consistent or tries > 0 or bool(floors)
+            )
             failures = self._outside.people.save(
                 changed, now=self._outside.now(), deadline=self._save_by
             )

@@ -40,6 +40,7 @@ class MemoryPeople:
         self.calls: Counter[str] = Counter()
         self.failing: dict[str, RetryableError] = {}
         self.is_lagging = False
+        self.index_is_lagging = False
         self.page_size = 1000
         self._before: dict[str, PersonState] = {}
         self.before_save: Callable[[], None] = lambda: None
@@ -105,11 +106,12 @@ class MemoryPeople:
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
     ) -> dict[Identifier, list[str] | RetryableError]:
         self.calls["known_as"] += 1
+        indexed = self.items | self._before if self.index_is_lagging else self.items
         return {
             identifier: self.failing.get(identifier.text)
             or [
                 key
-                for key, state in self.items.items()
+                for key, state in indexed.items()
                 if is_in_workspace(key, site_id)
                 and state.identifier is not None
                 and state.identifier.text == identifier.text
