@@ -16,7 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run local invoke bench test check format lint types imports template tests chaos \
         upgrade fuzz fmt docs audit \
-        build deploy lock clean build-ForwarderFunction build-IngressFunction build-WalkerFunction
+        build deploy lock clean build-ForwarderFunction build-IngressFunction \
+        build-StreamFunction build-WalkerFunction
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -112,7 +113,7 @@ deploy: build ## build and deploy the stack; PARAMETERS="LogLevel=DEBUG" for its
 	$(SAM) deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
 # `sam build` calls this. Each function is the whole package: only their handlers differ.
-build-ForwarderFunction build-IngressFunction build-WalkerFunction:
+build-ForwarderFunction build-IngressFunction build-StreamFunction build-WalkerFunction:
 	@$(PYTHON) -m tools.package "$(ARTIFACTS_DIR)"
 
 # --- environments ---------------------------------------------------------------------------------

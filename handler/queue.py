@@ -104,7 +104,7 @@ class Queue:
             (outcome.message.id, self._retry_entry(place, outcome))
             for place, outcome in enumerate(outcomes)
         ]
-        send = partial(self._send, self.retry_queue_url, deadline=deadline)
+        send = partial(_send, self.sqs, self.retry_queue_url, deadline=deadline)
         sent = side_by_side(self.executor, send, [*batch_requests(pairs, _size)])
         return {message_id for each in sent for message_id, arrived in each if arrived}
 
@@ -115,9 +115,8 @@ class Queue:
 
         One request's letters are in memory at a time.
         """
-        pairs = ((letter, _letter_entry(place, letter)) for place, letter in enumerate(letters))
-        for request in batch_requests(pairs, _size):
-            yield from self._send(self.dead_letter_queue_url, request, deadline=deadline)
+        dead_letter_queue = DeadLetterQueue(self.sqs, self.dead_letter_queue_url)
+        return dead_letter_queue.set_aside(letters, deadline=deadline)
 
     def _delay(self, url: str, batch: Sequence[ReceivedMessage], *, deadline: Deadline) -> None:
         if not deadline.allows(AWS_CALL_S):
@@ -140,19 +139,6 @@ class Queue:
         tries = message.receive_count + message.on_retry_queue
         return retry_delay(tries, self.draw)
 
-    def _send(
-        self, url: str, request: Sequence[tuple[_Owner, _Entry]], *, deadline: Deadline
-    ) -> list[tuple[_Owner, bool]]:
-        """Send the entries of one request; return each owner with whether SQS confirmed it."""
-        confirmed: set[str] = set()
-        if deadline.allows(AWS_CALL_S):
-            with suppress(BotoCoreError, ClientError):
-                answer = self.sqs.send_message_batch(
-                    QueueUrl=url, Entries=[entry for _, entry in request]
-                )
-                confirmed = {success["Id"] for success in answer.get("Successful", ())}
-        return [(owner, entry["Id"] in confirmed) for owner, entry in request]
-
     def _retry_entry(self, place: int, outcome: MessageOutcome) -> _Entry:
         attributes = {
             SOURCE_MESSAGE_ID: outcome.message.source_id,
@@ -164,6 +150,34 @@ class Queue:
             "DelaySeconds": retry_delay(1, self.draw),
             "MessageGroupId": message_group(account_id),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterQueue:
+    """The DLQ, for what sets aside only."""
+
+    sqs: SQSClient
+    url: str
+
+    def set_aside(
+        self, letters: Iterable[DeadLetter], *, deadline: Deadline
+    ) -> Iterator[tuple[DeadLetter, bool]]:
+        """Send letters as `Queue.set_aside` does."""
+        pairs = ((letter, _letter_entry(place, letter)) for place, letter in enumerate(letters))
+        for request in batch_requests(pairs, _size):
+            yield from _send(self.sqs, self.url, request, deadline=deadline)
+
+
+def _send(
+    sqs: SQSClient, url: str, request: Sequence[tuple[_Owner, _Entry]], *, deadline: Deadline
+) -> list[tuple[_Owner, bool]]:
+    """Send the entries of one request; return each owner with whether SQS confirmed it."""
+    confirmed: set[str] = set()
+    if deadline.allows(AWS_CALL_S):
+        with suppress(BotoCoreError, ClientError):
+            answer = sqs.send_message_batch(QueueUrl=url, Entries=[entry for _, entry in request])
+            confirmed = {success["Id"] for success in answer.get("Successful", ())}
+    return [(owner, entry["Id"] in confirmed) for owner, entry in request]
 
 
 def _letter_entry(place: int, letter: DeadLetter) -> _Entry:

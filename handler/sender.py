@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from handler.clock import AWS_CALL_S, Deadline, Draw, Sleep
 from handler.concurrency import side_by_side
 from handler.domain.packing import packed
-from handler.errors import OutOfTimeError, UnavailableError
+from handler.errors import OutOfTimeError, RetryableError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -47,6 +47,14 @@ _Sendable = TypeVar("_Sendable")
 
 
 @dataclass(frozen=True, slots=True)
+class Unsent:
+    """The bodies that SQS has not confirmed, and why; no error if there are none."""
+
+    bodies: Sequence[str] = field(default=(), repr=False)
+    error: RetryableError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Sends to the source queue; `executor` sends several requests side by side.
 
@@ -67,6 +75,14 @@ class Sender:
         Transient failures are retried while time is left. Raises UnavailableError or
         OutOfTimeError if some are not confirmed; others may be on the queue even so.
         """
+        unsent = self.try_to_send(bodies, account_id=account_id, deadline=deadline)
+        if unsent.error is not None:
+            raise unsent.error
+
+    def try_to_send(
+        self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline
+    ) -> Unsent:
+        """Do the same, but return which bodies SQS has not confirmed, if any, and why."""
         waiting = list(bodies)
         group = message_group(account_id) if self.group is None else self.group
         send = partial(self._send, group=group, deadline=deadline)
@@ -77,15 +93,16 @@ class Sender:
             answers = side_by_side(self.executor, send, requests)
             waiting = [body for left, _ in answers for body in left]
             if not waiting:
-                return
+                return Unsent()
             codes = sorted((code for left, code in answers if left), key=_is_transient)
             if not _is_transient(codes[0]):
                 break
             if not deadline.allows(AWS_CALL_S):
-                raise OutOfTimeError("no time left to put all messages on the queue")
+                out_of_time = OutOfTimeError("no time left to put all messages on the queue")
+                return Unsent(waiting, out_of_time)
         # SQS's texts may quote messages, so use only the code.
         reason = f"the queue did not take {len(waiting)} of {len(bodies)} messages: {codes[0]}"
-        raise UnavailableError(reason)
+        return Unsent(waiting, UnavailableError(reason))
 
     def _send(
         self, request: Sequence[str], *, group: str, deadline: Deadline

@@ -22,6 +22,7 @@ ON_AUDIENCE_REMOVED that leaves people in a removed audience."""
 
 _REPLACEMENT: Final = re.compile(r"[A-Za-z0-9_-]{1,10}")
 LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
+_ACCOUNT_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SWITCH: Final = {"true": True, "false": False}
 
 
@@ -107,6 +108,26 @@ class IngressSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """The settings of the stream's function. `account_id`: of the messages; None for none."""
+
+    queue_url: str
+    dead_letter_queue_url: str
+    account_id: int | None
+    version: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> StreamSettings:
+        """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
+        return cls(
+            queue_url=_required(environ, "QUEUE_URL"),
+            dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
+            account_id=_account_id(environ, "AUDIENCE_STREAM_ACCOUNT"),
+            version=version(environ),
+        )
+
+
 def version(environ: Mapping[str, str]) -> str:
     """Return the version of the sources, or unknown if `make build` did not set it."""
     return environ.get("VERSION", "unknown")
@@ -148,6 +169,13 @@ def _number(environ: Mapping[str, str], name: str) -> int:
     if not (value.isascii() and value.isdigit() and 1 <= len(value) <= 4 and int(value) > 0):
         raise MisconfiguredError(f"setting {name} must be a whole number from 1 to 9999")
     return int(value)
+
+
+def _account_id(environ: Mapping[str, str], name: str) -> int | None:
+    value = environ.get(name, "").strip()
+    if value and not _ACCOUNT_ID.fullmatch(value):
+        raise MisconfiguredError(f"setting {name} must be empty or a number of up to 18 digits")
+    return int(value) if value else None
 
 
 def _switch(environ: Mapping[str, str], name: str, *, default: str = "false") -> bool:

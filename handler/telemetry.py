@@ -1,4 +1,4 @@
-"""Telemetry: log lines and metrics, with every metric's name and meaning.
+"""Telemetry: log lines and metrics; metrics.py has every metric's name and meaning.
 
 One log line for each batch, and one for each message that is set aside or retried; at DEBUG one
 for each person as well. Lines contain message ids, counts and reasons, and of a person only the
@@ -13,18 +13,17 @@ import threading
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from enum import Enum
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
 
 from handler.domain.attributes import Person
 from handler.domain.erasure import ErasedIn, Erasure
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
-from handler.domain.report import Report
+from handler.domain.report import Report, StreamReport
 from handler.errors import (
     MisconfiguredError,
     PermanentError,
@@ -33,56 +32,10 @@ from handler.errors import (
     UnconfirmedErasureError,
     UnusableCredentialsError,
 )
+from handler.metrics import MetricName
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
-
-
-class MetricName(Enum):
-    """Every metric, with what it counts. All carry the one dimension `service`."""
-
-    RecordsReceived = "SQS records in the batch"
-    ProfilesReceived = "profiles in the batch's messages"
-    ChangesReceived = "profiles received, and messages that could not be read"
-    PeopleChanged = "people whose state in the table changed"
-    PeopleDelivered = "people whose newest state Customer.io accepted"
-    EventsSent = "events sent for delivered people; Customer.io ignores those that it has"
-    WalkPeopleRead = "people that walks over the table read"
-    WalkPeopleDelivered = "people delivered by walks, whatever became of them meanwhile"
-    WalkPeopleSkipped = "people whom walks could not deliver; the log has the reasons"
-    PeopleOvertaken = "people posted again, as another invocation wrote them meanwhile"
-    VersionConflicts = "writes that lost to another invocation's and were repeated"
-    RecordsRetried = "records to be retried later"
-    SetAside = "profiles set aside, and messages that could not be read; the sum of the following"
-    SetAsideMalformedMessage = "messages set aside: the body is not an audience change"
-    SetAsideUnsupportedMessage = "messages set aside: of another type of mParticle"
-    SetAsideMalformedProfile = "profiles set aside: not readable"
-    SetAsideNoIdentity = "profiles set aside: neither a raw customer id nor a raw email"
-    SetAsideInvalidIdentity = "profiles set aside: an id or email that Customer.io cannot hold"
-    SetAsideUnknownAccount = "profiles set aside: the secret does not know the account"
-    SetAsideTooOld = "profiles set aside: a join older than the exits that are remembered"
-    SetAsideRetriesExhausted = "profiles set aside: retried for as long as the stack allows"
-    SetAsideRejectedByCustomerIo = "profiles set aside: Customer.io refused the person"
-    SetAsideEventRejected = "profiles set aside: Customer.io refused an event, not the person"
-    CustomerIoRequests = "requests to Customer.io"
-    CustomerIoLatency = "milliseconds from a request to the end of its answer"
-    CustomerIoRetries = "requests retried after an error or throttling"
-    CustomerIoThrottles = "answers that asked to slow down (408, 429)"
-    CustomerIoFailures = "requests without an answer, or answered with an error (5xx)"
-    CredentialsRefused = "deliveries without usable credentials"
-    MembershipListOverflows = "people in more audiences than one attribute value holds"
-    AttributesLeftOut = "user attributes too long for Customer.io"
-    AudiencesOfAPerson = "most audiences of one person in the batch that have an attribute each"
-    OldestChangeAge = (
-        "seconds from mParticle's time to delivery, of the oldest change in the batch"
-    )
-    UnexpectedErrors = "unexpected errors; the log has the kind and the place"
-
-
-_UNITS: Final = {
-    MetricName.CustomerIoLatency: MetricUnit.Milliseconds,
-    MetricName.OldestChangeAge: MetricUnit.Seconds,
-}
 
 
 class Telemetry:
@@ -246,13 +199,24 @@ class Telemetry:
             conflicts=report.version_conflicts,
         )
 
+    def stream_transformed(self, report: StreamReport) -> None:
+        """Report an invocation of the stream's function."""
+        self._count(MetricName.StreamRecords, report.records)
+        self._count(MetricName.StreamRecordsUnreadable, report.unreadable)
+        self._count(MetricName.StreamRecordsFailed, report.failed)
+        fields = {**asdict(report), "version": self._version}
+        if report.failed:
+            self._logger.warning("stream.transformed", extra=fields)
+        else:
+            self._logger.info("stream.transformed", extra=fields)
+
     def flush(self) -> None:
         """Write the metrics of this invocation, as one EMF line."""
         with self._lock:
             values = {name: [float(count)] for name, count in self._counts.items()} | self._values
             self._counts, self._values = Counter(), defaultdict(list)
         for name, numbers in values.items():
-            unit = _UNITS.get(name, MetricUnit.Count)
+            unit = name.unit
             for number in numbers:
                 self._metrics.add_metric(name.name, unit, number)
         if values:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from handler.domain.walk import WalkStep
 from handler.errors import PermanentError, RetryableError
-from handler.telemetry import MetricName, Telemetry, hash_in, reason_of
+from handler.metrics import MetricName
+from handler.telemetry import Telemetry, hash_in, reason_of
 
 
 class WalkTelemetry(Telemetry):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from handler.domain.audience import AudienceUpdate
-from handler.domain.message import RawProfile, read_message
-from handler.domain.profile import read_profile
+from handler.domain.message import AudienceMessage, RawProfile, read_message
+from handler.domain.stream_record import read_dated_profile
 from handler.errors import PermanentError
 
 
@@ -46,7 +46,7 @@ def summary(body: str, *, now: float, customer_id_type: str) -> dict[str, Any] |
         "timestamp_ms": message.sent_at_ms,
         "account_id": message.account_id,
         **_subscription(message.audience),
-        "profiles": [_profile(raw, customer_id_type) for raw in message.profiles],
+        "profiles": [_profile(message, raw, now, customer_id_type) for raw in message.profiles],
     }
 
 
@@ -61,9 +61,11 @@ def _subscription(audience: AudienceUpdate | None) -> dict[str, Any]:
     return {"audience": said}
 
 
-def _profile(raw: RawProfile, customer_id_type: str) -> dict[str, Any] | str:
+def _profile(
+    message: AudienceMessage, raw: RawProfile, now: float, customer_id_type: str
+) -> dict[str, Any] | str:
     try:
-        profile = read_profile(raw, customer_id_type=customer_id_type)
+        _, profile = read_dated_profile(message, raw, now=now, customer_id_type=customer_id_type)
     except PermanentError as error:
         return _rejected(error)
     values = {"customer id": profile.customer_id, "email": profile.email, "MPID": profile.mpid}

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from handler.domain.firehose import account_id
-from handler.domain.message import RawProfile, read_fields
+from handler.domain.message import MessageType, RawProfile, read_fields
 from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key
 from handler.errors import MalformedMessageError
@@ -50,10 +50,12 @@ class Names:
     def are_in(self, body: str) -> bool | None:
         """Tell whether a message names the person; None if not all of it can be read."""
         try:
-            profiles = read_fields(body).user_profiles
+            fields = read_fields(body)
         except MalformedMessageError:
             return None
-        if isinstance(profiles, msgspec.Raw):
+        profiles = fields.user_profiles
+        is_record = fields.type == MessageType.STREAM_RECORD.value
+        if is_record or isinstance(profiles, msgspec.Raw):
             return None
         answers = {self._are_of(raw) for raw in profiles}
         return True if True in answers else None if None in answers else False

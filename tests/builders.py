@@ -122,6 +122,19 @@ def erasure(
     )
 
 
+def stream_event(*data: bytes | str) -> dict[str, Any]:
+    """Return the event in which a delivery stream passes on records with these data."""
+    records = [
+        {
+            "recordId": f"r-{place}",
+            "approximateArrivalTimestamp": NOW_MS,
+            "data": b64encode(each.encode() if isinstance(each, str) else each).decode(),
+        }
+        for place, each in enumerate(data)
+    ]
+    return {"invocationId": "i-1", "records": records}
+
+
 def message(
     text: str,
     message_id: str = "m-1",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from handler.errors import PermanentError, RetryableError
-from handler.telemetry import MetricName
+from handler.metrics import MetricName
 from ops.cli import cli
 from tools.template import PROJECT, read_template
 

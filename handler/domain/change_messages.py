@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -45,10 +45,18 @@ def change_messages(
 
     Each message has `message_id`, which appears in the log.
     """
-    by_time: defaultdict[int, list[Change]] = defaultdict(list)
-    for change in changes:
-        by_time[change.at_ms].append(change)
-    for at_ms, group in by_time.items():
+    messages = numbered_messages([*changes], account_id=account_id, message_id=message_id)
+    return (body for body, _ in messages)
+
+
+def numbered_messages(
+    changes: Sequence[Change], *, account_id: int | None, message_id: str
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield the same messages, each with the places in `changes` of the changes that it has."""
+    by_time: defaultdict[int, list[int]] = defaultdict(list)
+    for place, change in enumerate(changes):
+        by_time[change.at_ms].append(place)
+    for at_ms, places in by_time.items():
         head = write_head(
             MessageFields(
                 type=MessageType.MEMBERSHIP_CHANGE.value,
@@ -57,7 +65,10 @@ def change_messages(
                 account=None if account_id is None else {"account_id": account_id},
             )
         )
-        yield from cut(head, [to_json(_profile(change)) for change in group])
+        profiles = [(place, profile_json(changes[place])) for place in places]
+        for group in packed(profiles, lambda item: len(item[1]) + 1, max_size=_room(head)):
+            body = with_profiles(head, f"[{','.join(text for _, text in group)}]")
+            yield body, [place for place, _ in group]
 
 
 def cut(head: str, profiles: Iterable[str]) -> Iterator[str]:
@@ -66,15 +77,20 @@ def cut(head: str, profiles: Iterable[str]) -> Iterator[str]:
     Together they have all profiles, in their order. A message is larger than `MAX_PART_BYTES` only
     if a single profile is.
     """
-    room = MAX_PART_BYTES - len(with_profiles(head, "[]"))
-    # A comma goes before each text but the first.
-    for group in packed(profiles, lambda text: len(text) + 1, max_size=room + 1):
+    for group in packed(profiles, lambda text: len(text) + 1, max_size=_room(head)):
         yield with_profiles(head, f"[{','.join(group)}]")
 
 
-def _profile(change: Change) -> dict[str, Any]:
+def _room(head: str) -> int:
+    """Return the bytes for profiles, each with a comma before it."""
+    return MAX_PART_BYTES - len(with_profiles(head, "[]")) + 1  # no comma before the first
+
+
+def profile_json(change: Change) -> str:
+    """Return the profile of a message that says the change, as JSON in ASCII."""
     named = {"mpid": change.mpid, "person_hash": change.person_hash}
-    return {name: value for name, value in named.items() if value is not None} | {
+    known = {name: value for name, value in named.items() if value is not None}
+    profile: dict[str, Any] = known | {
         "user_identities": [
             {"type": kind, "encoding": "raw", "value": value}
             for kind, value in change.identities.items()
@@ -87,6 +103,7 @@ def _profile(change: Change) -> dict[str, Any]:
             }
         ],
     }
+    return to_json(profile)
 
 
 # It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved. NaN and

@@ -139,8 +139,13 @@ def _bounded(value: Any) -> Any:
 
 
 def _text(profile: RawProfile) -> str:
+    return text_for_sqs(bytes(profile).decode())
+
+
+def text_for_sqs(text: str) -> str:
+    """Return JSON without characters that SQS rejects."""
     # In JSON, such a character can only be in a string, where it can be escaped.
-    return NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", bytes(profile).decode())
+    return NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 # It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved.

@@ -29,11 +29,15 @@ RawProfile = msgspec.Raw
 
 
 class MessageType(Enum):
-    """The types that are accepted, by mParticle's names."""
+    """The types that are accepted, by mParticle's names; the last is of stream_record.py."""
 
     MEMBERSHIP_CHANGE = "audience_membership_change_request"
     SUBSCRIPTION = "audience_subscription_request"
     DATA_SUBJECT = "dsr_processing_request"
+    STREAM_RECORD = "audience_stream_record"
+
+
+_WITH_PROFILES: Final = {MessageType.MEMBERSHIP_CHANGE, MessageType.STREAM_RECORD}
 
 
 class MessageFields(msgspec.Struct, frozen=True):
@@ -93,7 +97,7 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
         sent_at_ms=head.timestamp_ms,
         account_id=account.account_id,
         one_attribute_per_audience=one_attribute_setting(account.account_settings),
-        profiles=fields.user_profiles if kind is MessageType.MEMBERSHIP_CHANGE else (),
+        profiles=fields.user_profiles if kind in _WITH_PROFILES else (),
         audience=(
             _audience(fields, head.timestamp_ms) if kind is MessageType.SUBSCRIPTION else None
         ),

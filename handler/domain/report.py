@@ -1,4 +1,4 @@
-"""Report: the numbers of one batch, for telemetry."""
+"""Report: the numbers of one invocation, for telemetry."""
 
 from __future__ import annotations
 
@@ -21,3 +21,20 @@ class Report:
     people_overtaken: int = 0
     version_conflicts: int = 0
     oldest_change_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """What one invocation of the stream's function did.
+
+    `unreadable`: what could not be read, and so went to the dead-letter queue. `failed`: records
+    that are not on a queue, at least in part; `reason`: why, empty if only the dead-letter queue
+    did not take them.
+    """
+
+    records: int
+    changes: int
+    messages: int
+    unreadable: int
+    failed: int
+    reason: str

@@ -1,7 +1,8 @@
 """Stream record: what mParticle writes into a delivery stream, read into changes.
 
-Bytes come in from the stream or from its archive; changes go on to change_messages.py. Errors say
-where a record is wrong, and never contain a value from it.
+Bytes come in from the stream or from its archive; changes go on to change_messages.py. A record
+that cannot be read becomes a dead letter, which is read again after a redrive. Errors say where a
+record is wrong, and never contain a value from it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from handler.domain.change_messages import Change
-from handler.domain.message import MAX_AHEAD_S, explain
-from handler.domain.profile import CUSTOMER_ID_TYPES
+from handler.domain.change_messages import Change, profile_json
+from handler.domain.dead_letter import NOT_FOR_SQS, text_for_sqs, with_profiles, write_head
+from handler.domain.message import (
+    MAX_AHEAD_S,
+    AudienceMessage,
+    MessageFields,
+    MessageType,
+    RawProfile,
+    explain,
+    read_fields,
+)
+from handler.domain.profile import CUSTOMER_ID_TYPES, Profile, read_profile
 from handler.errors import MalformedMessageError, PermanentError
 
 MAX_RECORD_CHARS: Final = 100_000
@@ -56,6 +66,42 @@ def read_records(data: bytes, *, now: float) -> Iterator[Change | Unreadable]:
         except MalformedMessageError as error:
             line, counted = line + text.count("\n", counted, start), start
             yield Unreadable(_NOT_UTF_8.sub("?", text[start:end]), line, error)
+
+
+def letter_body(record: Unreadable, *, at_ms: int, account_id: int | None) -> str:
+    """Return a dead letter's body: a message with the record as its profile.
+
+    Text that is not a JSON object is returned as it came, except for characters that SQS rejects.
+    `at_ms`: when the record arrived.
+    """
+    try:
+        read_fields(record.text)
+    except MalformedMessageError:
+        return NOT_FOR_SQS.sub("?", record.text)
+    head = write_head(
+        MessageFields(
+            type=MessageType.STREAM_RECORD.value,
+            timestamp_ms=at_ms,
+            account=None if account_id is None else {"account_id": account_id},
+        )
+    )
+    return with_profiles(head, f"[{text_for_sqs(record.text)}]")
+
+
+def read_dated_profile(
+    message: AudienceMessage, raw: RawProfile, *, now: float, customer_id_type: str
+) -> tuple[int, Profile]:
+    """Return one profile of a message, and its time in Unix milliseconds.
+
+    A record has a time of its own. Raises a PermanentError, as `read_profile` and `read_records`.
+    """
+    if message.type is not MessageType.STREAM_RECORD:
+        return message.sent_at_ms, read_profile(raw, customer_id_type=customer_id_type)
+    change = next(read_records(bytes(raw), now=now))
+    if isinstance(change, Unreadable):
+        raise change.error
+    profile = msgspec.Raw(profile_json(change).encode())
+    return change.at_ms, read_profile(profile, customer_id_type=customer_id_type)
 
 
 class _Record(msgspec.Struct, rename="pascal"):

@@ -18,8 +18,8 @@ from handler.domain.audience import AudienceUpdate
 from handler.domain.erasure import Erasure, read_erasure
 from handler.domain.message import AudienceMessage, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
-from handler.domain.profile import read_profile
 from handler.domain.report import Report
+from handler.domain.stream_record import read_dated_profile
 from handler.domain.update import Update, person_key
 from handler.domain.walk import Walk
 from handler.domain.workspace import Workspace
@@ -204,12 +204,14 @@ class Forwarder:
         one_attribute = opened.one_attribute_per_audience
         if one_attribute is None:
             one_attribute = options.one_attribute_per_audience
+        now, id_type = self.now(), options.customer_id_type
         for place, raw in enumerate(opened.profiles):
-            read = partial(read_profile, raw, customer_id_type=options.customer_id_type)
-            profile = attempt(read, self.telemetry)
-            if isinstance(profile, Failure):
-                outcome.fail_profile(place, profile)
+            read = partial(read_dated_profile, opened, raw, now=now, customer_id_type=id_type)
+            dated = attempt(read, self.telemetry)
+            if isinstance(dated, Failure):
+                outcome.fail_profile(place, dated)
                 continue
+            at_ms, profile = dated
             key = person_key(workspace.site_id, profile)
             group = groups.get(key)
             if group is None:
@@ -217,7 +219,7 @@ class Forwarder:
             group.updates.append(
                 Update.of(
                     profile,
-                    at_ms=opened.sent_at_ms,
+                    at_ms=at_ms,
                     one_attribute_per_audience=one_attribute,
                     mapping=options.attribute_mapping,
                 )

@@ -10,7 +10,7 @@ import pytest
 from handler import queue
 from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.errors import NoIdentityError, PermanentError, RetryableError
-from handler.telemetry import MetricName
+from handler.metrics import MetricName
 from ops.cli import cli
 from tests.builders import message
 from tests.stack_template import PROJECT, RESOURCES, TEMPLATE

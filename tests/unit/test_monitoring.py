@@ -6,7 +6,7 @@ import re
 import pytest
 
 from handler.customerio.wire import MAX_ATTRIBUTES
-from handler.telemetry import MetricName
+from handler.metrics import MetricName
 from ops.cli import run
 from tests.stack_template import PARAMETERS, PROJECT, evaluate, existing, of_type, properties
 
@@ -20,7 +20,8 @@ ALARMS = of_type("AWS::CloudWatch::Alarm")
 # docs.aws.amazon.com: AWSSimpleQueueService/latest/SQSDeveloperGuide/
 # sqs-available-cloudwatch-metrics.html, lambda/latest/dg/monitoring-metrics-types.html and
 # urls-monitoring.html, amazondynamodb/latest/developerguide/metrics-dimensions.html,
-# step-functions/latest/dg/procedure-cw-metrics.html.
+# step-functions/latest/dg/procedure-cw-metrics.html,
+# firehose/latest/dev/monitoring-with-cloudwatch-metrics.html.
 EMITTED = {
     ("AWS/SQS", "QueueName"): {
         "ApproximateAgeOfOldestMessage",
@@ -35,6 +36,9 @@ EMITTED = {
     ("AWS/States", "StateMachineArn"): {
         *("ExecutionsFailed", "ExecutionsStarted", "ExecutionsSucceeded"),
     },
+    ("AWS/Firehose", "DeliveryStreamName"): {
+        *("DeliveryToS3.Success", "IncomingRecords", "ThrottledRecords"),
+    },
     (VARIABLES["POWERTOOLS_METRICS_NAMESPACE"], "service"): {*MetricName.__members__},
 }
 # What the dimension of a metric names.
@@ -43,6 +47,7 @@ NAMED = {
     "FunctionName": {*FUNCTIONS},
     "TableName": {*TABLES},
     "StateMachineArn": {*of_type("AWS::StepFunctions::StateMachine")},
+    "DeliveryStreamName": {*of_type("AWS::KinesisFirehose::DeliveryStream")},
     "service": {VARIABLES["POWERTOOLS_SERVICE_NAME"]["Ref"]},
 }
 
@@ -178,7 +183,12 @@ def test_the_share_set_aside_is_of_all_changes_received(received, set_aside, per
 
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"MParticlePrincipals": "111111111111"}, {"IngressUrlSecretName": "mparticle/token"}],
+    [
+        {},
+        {"MParticlePrincipals": "111111111111"},
+        {"IngressUrlSecretName": "mparticle/token"},
+        {"AudienceStream": "true"},
+    ],
 )
 def test_the_dashboards_of_a_stack_show_each_of_its_alarms_once(parameters):
     stack = existing(**parameters)

@@ -9,11 +9,20 @@ import re
 
 import pytest
 
+from handler.domain.transformation import MAX_ANSWER_BYTES, StreamRecord, answer
 from handler.errors import MisconfiguredError
 from handler.jobs.walk import PAGE_S
 from handler.queue import retry_delay
-from handler.settings import DeliverySettings, IngressSettings, Settings, version
+from handler.settings import (
+    DeliverySettings,
+    IngressSettings,
+    Settings,
+    StreamSettings,
+    version,
+)
 from handler.table.keys import IDENTIFIER_INDEX, account_key
+from ops.stream_archive import Folder
+from tests.builders import stream_record
 from tests.stack_template import (
     PARAMETERS,
     PROJECT,
@@ -32,6 +41,7 @@ FUNCTIONS = {
     "ForwarderFunction": Settings.from_environ,
     "IngressFunction": IngressSettings.from_environ,
     "WalkerFunction": DeliverySettings.from_environ,
+    "StreamFunction": StreamSettings.from_environ,
 }
 FUNCTION = properties("ForwarderFunction")
 VARIABLES = FUNCTION["Environment"]["Variables"]
@@ -48,6 +58,7 @@ MOST_RECEIVES = 1000
 
 ACCOUNTS = {"MParticlePrincipals": "111111111111,222222222222"}
 URL = {"IngressUrlSecretName": "mparticle/token"}
+STREAM = {"AudienceStream": "true"}
 SUSPENDS = {"SuspendOnRefusedCredentials": "true"}
 
 
@@ -179,7 +190,7 @@ def test_the_index_is_the_one_that_the_code_asks_and_holds_keys_only():
     assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
 
 
-@pytest.mark.parametrize("logical_id", [*QUEUES, *of_type("AWS::DynamoDB::Table")])
+@pytest.mark.parametrize("logical_id", [*QUEUES, *of_type("AWS::DynamoDB::Table"), "StreamBucket"])
 def test_data_outlives_the_stack(logical_id):
     assert RESOURCES[logical_id]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[logical_id]["UpdateReplacePolicy"] == "Retain"
@@ -299,7 +310,10 @@ def test_a_build_without_make_has_no_version(function):
 # --- permissions ---
 
 ROLES = of_type("AWS::IAM::Role")
-STATEMENTS = [statement for role in ROLES for _, statement in role_statements(role)]
+USERS = of_type("AWS::IAM::User")
+STATEMENTS = [statement for each in ROLES + USERS for _, statement in role_statements(each)]
+# The services of types that are not called after theirs.
+SERVICES = {"serverless": "lambda", "kinesisfirehose": "firehose"}
 
 
 # AWS gives names to the executions of segments.
@@ -313,11 +327,14 @@ def test_a_statement_names_each_action_and_one_resource_of_their_service(stateme
     (service,) = {action.partition(":")[0] for action in actions(statement)}
 
     assert statement["Effect"] == "Allow"
-    assert statement == EXECUTIONS or "*" not in str([statement["Action"], statement["Resource"]])
+    objects = {"Fn::Sub": "${StreamBucket.Arn}/*"}
+    is_named = "*" not in str(statement["Resource"]) or statement["Resource"] == objects
+    assert statement == EXECUTIONS or is_named
+    assert "*" not in str(statement["Action"])
     match statement["Resource"]:
         case {"Fn::GetAtt": arn}:
             kind = RESOURCES[arn.removesuffix(".Arn")]["Type"].split("::")[1].lower()
-            assert {"serverless": "lambda"}.get(kind, kind) == service
+            assert SERVICES.get(kind, kind) == service
         case {"Ref": machine}:
             assert (RESOURCES[machine]["Type"], service) == (
                 "AWS::StepFunctions::StateMachine",
@@ -325,7 +342,7 @@ def test_a_statement_names_each_action_and_one_resource_of_their_service(stateme
             )
         case {"Fn::Sub": arn}:
             index = "${MembershipsTable.Arn}/index/" + IDENTIFIER_INDEX
-            assert arn == index or f":{service}:" in arn
+            assert arn in {index, *objects.values()} or f":{service}:" in arn
 
 
 def test_only_items_of_accounts_are_read_and_written_one_by_one():
@@ -344,10 +361,10 @@ def test_only_items_of_accounts_are_read_and_written_one_by_one():
 
 
 def test_the_functions_have_these_roles_and_the_roles_nothing_else():
-    of_functions = {properties(function)["Role"]["Fn::GetAtt"] for function in FUNCTIONS}
-    assert of_functions | {properties("Walks")["RoleArn"]["Fn::GetAtt"]} == {
-        f"{role}.Arn" for role in ROLES
-    }
+    given = {properties(function)["Role"]["Fn::GetAtt"] for function in FUNCTIONS}
+    delivery = properties("DeliveryStream")["ExtendedS3DestinationConfiguration"]["RoleARN"]
+    others = {delivery["Fn::GetAtt"], properties("Walks")["RoleArn"]["Fn::GetAtt"]}
+    assert given | others == {f"{role}.Arn" for role in ROLES}
     assert not [role for role in ROLES if "ManagedPolicyArns" in properties(role)]
     assert not [function for function in FUNCTIONS if "Policies" in properties(function)]
 
@@ -481,6 +498,63 @@ def test_the_ingress_has_a_share_of_the_accounts_concurrency_and_no_more(number,
     concurrency = properties("IngressFunction")["ReservedConcurrentExecutions"]
 
     assert evaluate(concurrency, IngressReservedConcurrency=number) == reserved
+
+
+# --- the audience stream ---
+
+S3 = properties("DeliveryStream")["ExtendedS3DestinationConfiguration"]
+(PROCESSOR,) = S3["ProcessingConfiguration"]["Processors"]
+PROCESSING = {each["ParameterName"]: each["ParameterValue"] for each in PROCESSOR["Parameters"]}
+
+
+def test_there_is_a_stream_only_if_the_stack_says_so():
+    stream = {name for name in RESOURCES if name.startswith(("Stream", "Deliver"))}
+
+    assert not existing() & stream
+    assert existing(**STREAM) & stream == stream
+
+
+def test_only_streams_of_this_account_have_the_role_of_the_stream():
+    (statement,) = properties("DeliveryRole")["AssumeRolePolicyDocument"]["Statement"]
+
+    assert statement["Principal"] == {"Service": "firehose.amazonaws.com"}
+    account = {"sts:ExternalId": {"Ref": "AWS::AccountId"}}
+    assert statement["Condition"] == {"StringEquals": account}
+
+
+def test_what_the_stream_passes_on_becomes_less_than_half_of_what_an_answer_may_have():
+    buffer = int(PROCESSING["BufferSizeInMBs"]) * 1_048_576
+    record = stream_record(UserIdentities={"CustomerId": "42"}).encode()
+    records = [StreamRecord("9" * 56, record, 0)] * (buffer // len(record))
+
+    assert len(json.dumps(answer(records, failed=()))) < MAX_ANSWER_BYTES / 2
+
+
+def test_what_is_archived_and_what_failed_is_where_the_operators_tool_looks():
+    assert S3["Prefix"].startswith(Folder.RECORDS)
+    assert S3["ErrorOutputPrefix"].startswith(Folder.FAILED)
+    for prefix in (S3["Prefix"], S3["ErrorOutputPrefix"]):
+        assert prefix.endswith("/!{timestamp:yyyy/MM/dd/HH}/")
+
+
+def test_the_bucket_is_private_encrypted_over_tls_only_and_empty_after_30_days():
+    bucket = properties("StreamBucket")
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    (statement,) = properties("StreamBucketPolicy")["PolicyDocument"]["Statement"]
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 30)
+    assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_mparticles_user_can_write_records_and_nothing_else():
+    ((_, statement),) = role_statements("StreamUser")
+
+    assert actions(statement) == ["firehose:PutRecord", "firehose:DescribeDeliveryStream"]
+    assert statement["Resource"] == {"Fn::GetAtt": "DeliveryStream.Arn"}
+    assert not of_type("AWS::IAM::AccessKey")
 
 
 def test_a_check_that_the_scanner_skips_has_its_reason_above():

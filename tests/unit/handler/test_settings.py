@@ -7,7 +7,7 @@ import pytest
 from handler.domain.attribute_mapping import mapping_of
 from handler.domain.options import DeliveryOptions
 from handler.errors import MisconfiguredError
-from handler.settings import IngressSettings, Settings
+from handler.settings import IngressSettings, Settings, StreamSettings
 
 ENVIRON = {
     "TABLE_NAME": "people",
@@ -235,3 +235,18 @@ def test_the_ingress_reads_its_own_settings() -> None:
     )
     with pytest.raises(MisconfiguredError, match="setting QUEUE_URL is missing"):
         IngressSettings.from_environ({})
+
+
+def test_the_stream_s_function_reads_its_own_settings() -> None:
+    environ = {"QUEUE_URL": "https://queue", "DEAD_LETTER_QUEUE_URL": "https://dead-letters"}
+
+    assert StreamSettings.from_environ(environ) == StreamSettings(
+        queue_url="https://queue",
+        dead_letter_queue_url="https://dead-letters",
+        account_id=None,
+        version="unknown",
+    )
+    account = {"AUDIENCE_STREAM_ACCOUNT": "1001"}
+    assert StreamSettings.from_environ(environ | account).account_id == 1001
+    with pytest.raises(MisconfiguredError, match="AUDIENCE_STREAM_ACCOUNT must be empty or a num"):
+        StreamSettings.from_environ(environ | {"AUDIENCE_STREAM_ACCOUNT": "main"})

@@ -26,7 +26,8 @@ from handler.errors import (
     UnconfirmedErasureError,
     UnusableCredentialsError,
 )
-from handler.telemetry import MetricName, Telemetry
+from handler.metrics import MetricName
+from handler.telemetry import Telemetry
 from tests.builders import NOW, NOW_MS, body, erasure, message, profile
 
 VERSION = "v1.2.0-3-gabc1234"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ops.masking import masked, masked_entity, summary
-from tests.builders import NOW, NOW_MS, audience, body, identity, profile
+from tests.builders import NOW, NOW_MS, audience, body, identity, profile, stream_record
 
 PERSONAL = ("-77", "customer-7", "ann@example.com", "Ann", "secret")
 
@@ -113,3 +113,15 @@ def test_the_customer_id_is_the_identity_that_the_stack_says() -> None:
 
     assert isinstance(shown, dict)
     assert "customer id" in shown["profiles"][0]["identified by"]
+
+
+def test_a_record_of_the_stream_is_shown_as_a_profile() -> None:
+    sent = json.loads(stream_record())
+
+    shown = summary(
+        body(sent, type="audience_stream_record"), now=NOW, customer_id_type="customer"
+    )
+
+    assert isinstance(shown, dict)
+    assert shown["profiles"][0]["identified by"] == ["customer id"]
+    assert shown["profiles"][0]["audiences"][0]["audience_id"] == 11

@@ -111,3 +111,9 @@ def test_the_customer_id_is_the_identity_that_the_stack_says() -> None:
 
     assert known.are_in(body(named)) is True
     assert known.are_in(body(sent)) is False
+
+
+def test_a_record_of_the_stream_cannot_be_read() -> None:
+    known = Names.of(SITES, [], [], "customer")
+
+    assert known.are_in(body({"AudienceId": 11}, type="audience_stream_record")) is None

@@ -231,10 +231,11 @@ def test_no_folder_to_build_into_is_an_error(arguments):
     assert package.main(arguments) == "expected the folder to build into"
 
 
-def test_the_makefile_builds_all_functions_by_it():
+def test_the_makefile_builds_every_function_by_it():
     makefile = (PROJECT / "Makefile").read_text()
 
     assert (
-        "build-ForwarderFunction build-IngressFunction build-WalkerFunction:\n"
+        "build-ForwarderFunction build-IngressFunction build-StreamFunction "
+        "build-WalkerFunction:\n"
         '\t@$(PYTHON) -m tools.package "$(ARTIFACTS_DIR)"\n'
     ) in makefile

@@ -1,0 +1,126 @@
+"""Transform: put the records of a delivery stream on the queue, and tell the stream which are.
+
+    read > group > enqueue > set aside > answer
+
+Events come in from the front door. A record is answered `Ok` only if SQS has all that it says:
+its changes on the queue, and what cannot be read in the dead-letter queue (DLQ).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from handler.clock import AWS_CALL_S, Deadline, Now
+from handler.domain.change_messages import Change, numbered_messages
+from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
+from handler.domain.report import StreamReport
+from handler.domain.stream_record import Unreadable, letter_body, read_records
+from handler.domain.transformation import StreamRecord, answer, read_event
+from handler.sender import Unsent
+
+SETTING_ASIDE_S = 2 * AWS_CALL_S
+"""Reserved to set aside and answer, in seconds."""
+
+
+class Sender(Protocol):
+    """The queue; see sender.py."""
+
+    def try_to_send(
+        self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline
+    ) -> Unsent:
+        """Send bodies of an account; return which of them SQS has not confirmed."""
+
+
+class DeadLetterQueue(Protocol):
+    """The DLQ; see queue.py."""
+
+    def set_aside(
+        self, letters: Iterable[DeadLetter], *, deadline: Deadline
+    ) -> Iterator[tuple[DeadLetter, bool]]:
+        """Send letters; yield each with whether it arrived."""
+
+
+class Telemetry(Protocol):
+    """Where invocations are reported; see telemetry.py."""
+
+    def stream_transformed(self, report: StreamReport) -> None:
+        """Report one invocation."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """What the records say; `change_of` and `letter_of` have the places of their records."""
+
+    changes: list[Change] = field(default_factory=list)
+    change_of: list[int] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    letter_of: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """Answers events. `account_id`: the mParticle account that the messages name."""
+
+    sender: Sender
+    dead_letter_queue: DeadLetterQueue
+    telemetry: Telemetry
+    now: Now
+    account_id: int | None
+
+    def transform(self, event: Any, *, deadline: Deadline) -> dict[str, Any]:
+        """Put the records of an event on the queue, and return the answer."""
+        transformation = read_event(event)
+        records = transformation.records
+        read = self._read(records)
+        failed: set[int] = set()
+        messages = [
+            *numbered_messages(
+                read.changes, account_id=self.account_id, message_id=transformation.id
+            )
+        ]
+        unsent = self.sender.try_to_send(
+            [body for body, _ in messages],
+            account_id=self.account_id,
+            deadline=deadline.keeping(SETTING_ASIDE_S),
+        )
+        waiting = {*unsent.bodies}
+        for body, places in messages:
+            if body in waiting:
+                failed |= {read.change_of[place] for place in places}
+        set_aside = self.dead_letter_queue.set_aside(read.letters, deadline=deadline)
+        for place, (_, arrived) in zip(read.letter_of, set_aside, strict=True):
+            if not arrived:
+                failed.add(place)
+        self.telemetry.stream_transformed(
+            StreamReport(
+                records=len(records),
+                changes=len(read.changes),
+                messages=len(messages),
+                unreadable=len(read.letters),
+                failed=len(failed),
+                reason="" if unsent.error is None else str(unsent.error),
+            )
+        )
+        return answer(records, failed=failed)
+
+    def _read(self, records: Sequence[StreamRecord]) -> _Read:
+        read = _Read()
+        for place, record in enumerate(records):
+            for each in read_records(record.data, now=self.now()):
+                if isinstance(each, Unreadable):
+                    read.letters.append(self._letter(record, each))
+                    read.letter_of.append(place)
+                else:
+                    read.changes.append(each)
+                    read.change_of.append(place)
+        return read
+
+    def _letter(self, record: StreamRecord, unreadable: Unreadable) -> DeadLetter:
+        body = letter_body(unreadable, at_ms=record.arrived_at_ms, account_id=self.account_id)
+        message = ReceivedMessage(
+            record.id, body, receipt_handle="", receive_count=1, source_id=record.id
+        )
+        outcome = MessageOutcome(message, error=unreadable.error)
+        return DeadLetter(body, unreadable.error, outcome, profiles=0)
