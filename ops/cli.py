@@ -19,9 +19,11 @@ from ops.commands import (
     options,
     person,
     reconcile,
+    resync,
     smoke,
     stack,
     stream,
+    walk,
 )
 from ops.commands.context import ABORTED, OK, UNREACHABLE
 from ops.stack import describe_error
@@ -34,14 +36,14 @@ Exit status
   1  done, and something is wrong: a check failed, messages are set aside, were not sent or
      deleted, or are hidden because somebody else has received them, records of the stream cannot
      be read, or the person is unknown, or did not get through, or people cannot be
-     read or differ from a file
+     read or differ from a file, or a walk failed or skipped people
   2  wrong usage, or an unusable file; nothing was changed
   3  AWS, Customer.io or the stack cannot be reached, or refused; the command stopped there
   4  you said no, or pressed Ctrl-C
 
-Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `import`, `reconcile --fix`, `smoke`,
-`credentials`, `mapping` and `person erase` change anything. They ask first, unless you add
-`--yes`.
+Only `dlq redrive`, `dlq purge`, `send`, `stream replay`, `import`, `reconcile --fix`, `resync`,
+`walk stop`, `walk redrive`, `smoke`, `credentials`, `mapping` and `person erase` change anything.
+They ask first, unless you add `--yes`.
 `export`, `reconcile` and `audiences --sizes` ask before they read the whole table.
 docs/operations.md says what to do for each alarm.
 """
@@ -60,6 +62,8 @@ docs/operations.md says what to do for each alarm.
         stream.stream,
         person.person,
         audiences.audiences_command,
+        resync.resync,
+        walk.walk,
         imports.import_command,
         reconcile.reconcile_command,
         exports.export_command,

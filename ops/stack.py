@@ -37,7 +37,7 @@ NO_DEADLINE: Final = clock.Deadline(math.inf, clock.now)
 _OUTPUTS: Final = frozenset(
     {
         *("QueueUrl", "QueueArn", "RetryQueueUrl", "DeadLetterQueueUrl", "DeadLetterQueueArn"),
-        *("FunctionName", "TableName"),
+        *("FunctionName", "TableName", "WalksArn", "WalkerFunctionName"),
     }
 )
 
@@ -92,6 +92,8 @@ class Stack:
     function_name: str
     log_group: str
     alarm_names: tuple[str, ...]
+    walks_arn: str = ""
+    walker_name: str = ""
     ingress: Ingress | None = None
     stream: AudienceStream | None = None
 
@@ -144,6 +146,13 @@ class Aws:
     def iam(self) -> IAMClient:
         """The user whose access key mParticle has."""
         return self._session.client("iam", config=_CONFIG, endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def step_functions(self) -> Any:
+        """The walks over the table."""
+        return self._session.client(
+            "stepfunctions", config=_CONFIG, endpoint_url=self._endpoint_url
+        )
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
@@ -199,6 +208,8 @@ def find(aws: Aws, name: str) -> Stack:
         dead_letter_queue_arn=outputs["DeadLetterQueueArn"],
         table_name=outputs["TableName"],
         function_name=outputs["FunctionName"],
+        walks_arn=outputs["WalksArn"],
+        walker_name=outputs["WalkerFunctionName"],
         log_group=physical_ids["ForwarderLogGroup"],
         alarm_names=tuple(
             item.get("PhysicalResourceId", "")

@@ -104,6 +104,23 @@ def test_two_removals_at_once_and_a_change_meanwhile_all_count(clean, audience_i
     assert shown == ["'30001'", f"'{audience_id}'", "", "", ""]
 
 
+def test_the_operator_resyncs_everybody_or_one_and_sees_the_walk(clean, ops):
+    first, second = somebody(), somebody()
+    arrive(clean, join(first), join(second))
+    clean.customerio.reset()
+
+    status, one = ops("resync", "--id", first, "--yes")
+    shown = memberships(clean, first), memberships(clean, second)
+    _, everybody = ops("resync", "--yes")
+    _, walk = ops("walk", "show", everybody["name"])
+
+    assert (status, one) == (0, {"found": 1, "delivered": 1, "skipped": 0})
+    assert shown == ("'30001'", None)
+    assert memberships(clean, second) == "'30001'"
+    assert (walk["status"], walk["segments"], walk["segments_done"]) == ("SUCCEEDED", 64, 64)
+    assert walk["delivered"] == everybody["delivered"] >= 2
+
+
 @pytest.fixture(scope="module")
 def between(deployed):
     with relay.between(deployed, deployed.walker_name) as running:

@@ -1,7 +1,11 @@
 """A stack, its messages and its secrets, as the tests of the operator's tool need them."""
 
+import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from handler.domain.audience import Audience, Catalogue, pack_catalogue
 from handler.domain.membership import PersonState
@@ -75,3 +79,55 @@ def put_person(aws: Any, key: str, state: PersonState) -> None:
     if state.identifier is not None:
         item["identifier"] = {"S": state.identifier.text}
     aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)
+
+
+class StepFunctions:
+    """The executions of one state machine, in memory; each has a map run once it has ended."""
+
+    def __init__(self, machine: str) -> None:
+        self._machine = machine
+        self.executions: dict[str, dict[str, Any]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def _arn(self, name: str) -> str:
+        return f"{self._machine.replace(':stateMachine:', ':execution:')}:{name}"
+
+    def end(self, name: str, counts: list[tuple[int, int, int]]) -> None:
+        """End a walk with the counts of its segments: read, delivered, skipped."""
+        fields = ("read", "delivered", "skipped")
+        output = json.dumps([dict(zip(fields, each, strict=True)) for each in counts])
+        self.executions[self._arn(name)] |= {"status": "SUCCEEDED", "output": output}
+        done = {"total": len(counts), "succeeded": len(counts), "failed": 0}
+        self._counts[self._arn(name)] = done
+
+    def start_execution(self, **started: str) -> None:
+        assert started["stateMachineArn"] == self._machine
+        arn = self._arn(started["name"])
+        self.executions[arn] = {
+            "executionArn": arn,
+            "name": started["name"],
+            "status": "RUNNING",
+            "startDate": datetime.fromtimestamp(NOW, UTC),
+            "input": started["input"],
+        }
+
+    def describe_execution(self, *, executionArn: str) -> Any:  # noqa: N803 - AWS's names
+        if executionArn not in self.executions:
+            error: Any = {"Code": "ExecutionDoesNotExist", "Message": "no such execution"}
+            raise ClientError({"Error": error}, "DescribeExecution")
+        return self.executions[executionArn]
+
+    def list_executions(self, **_: Any) -> Any:
+        return {"executions": [*reversed(self.executions.values())]}
+
+    def list_map_runs(self, *, executionArn: str) -> Any:  # noqa: N803
+        return {"mapRuns": [{"mapRunArn": arn} for arn in self._counts if arn == executionArn]}
+
+    def describe_map_run(self, *, mapRunArn: str) -> Any:  # noqa: N803
+        return {"itemCounts": self._counts[mapRunArn]}
+
+    def stop_execution(self, *, executionArn: str, error: str) -> None:  # noqa: N803
+        self.executions[executionArn] |= {"status": "ABORTED", "error": error}
+
+    def redrive_execution(self, *, executionArn: str) -> None:  # noqa: N803
+        self.executions[executionArn] |= {"status": "RUNNING"}

@@ -1,0 +1,56 @@
+"""Walk: the commands for walks over the table that are on their way, or were."""
+
+from __future__ import annotations
+
+import click
+
+from ops import show_walks, walks
+from ops.commands import following, options
+from ops.commands.context import OK, PROBLEM, Context
+
+
+@click.group()
+def walk() -> None:
+    """Show, stop or redrive walks over the table: resyncs and removed audiences."""
+
+
+@walk.command("show")
+@click.argument("name", required=False)
+@click.option("--follow", is_flag=True, help="Show the progress until the walk ends.")
+@options.shared
+def walk_show(*, name: str | None, follow: bool) -> int:
+    """Show the walk NAME, or the last ones."""
+    context = Context.current()
+    if name is None:
+        statuses = walks.recent(context.aws, context.stack)
+        context.output(statuses, show_walks.listed(statuses, context.now))
+        return OK if all(status.is_in_order for status in statuses) else PROBLEM
+    if follow:
+        return following.ended(context, following.follow(context, name))
+    return following.ended(context, walks.status(context.aws, context.stack, name))
+
+
+@walk.command("stop")
+@click.argument("name")
+@options.yes
+@options.shared
+def walk_stop(name: str, *, yes: bool) -> int:
+    """Stop the walk NAME. Whoever was delivered stays delivered; a redrive goes on from there."""
+    context = Context.current()
+    context.confirm(f"Stop the walk {name}?", yes=yes)
+    walks.stop(context.aws, context.stack, name)
+    context.output({"stopped": name}, f"{name} is stopped. `ops walk redrive {name}` goes on.")
+    return OK
+
+
+@walk.command("redrive")
+@click.argument("name")
+@options.yes
+@options.shared
+def walk_redrive(name: str, *, yes: bool) -> int:
+    """Let the walk NAME go on, which failed or was stopped, for up to 14 days after its end."""
+    context = Context.current()
+    context.confirm(f"Redrive the walk {name}?", yes=yes)
+    walks.redrive(context.aws, context.stack, name)
+    context.output({"redriven": name}, f"{name} goes on. `ops walk show {name}` shows how far.")
+    return OK

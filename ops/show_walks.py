@@ -1,0 +1,56 @@
+"""Show walks: walks over the table, as text and tables for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from ops import show
+from ops.walks import Estimate, WalkStatus
+
+
+def estimate(estimated: Estimate) -> str:
+    """Say what a walk takes at most."""
+    return (
+        f"The table has about {estimated.people:,} people. If all are delivered, a walk takes "
+        f"about {show.age(estimated.seconds)}, {estimated.read_units:,.0f} read units and "
+        f"{estimated.write_units:,.0f} write units: {estimated.dollars:,.2f} dollars."
+    )
+
+
+def walk(status: WalkStatus, now: float) -> str:
+    """Say how a walk stands."""
+    segments = f"{status.segments_done} of {status.segments} segments are done"
+    if status.segments_failed:
+        segments += f", {status.segments_failed} failed"
+    lines = [
+        f"{status.name}: {status.status}, started {show.since(status.started_at, now)}",
+        f"  {segments}",
+    ]
+    if status.status == "SUCCEEDED":
+        counts = (
+            f"{status.read:,} read, {status.delivered:,} delivered, {status.skipped:,} skipped"
+        )
+        lines.append(f"  people: {counts}")
+    if status.reason:
+        lines.append(f"  {status.reason}")
+    return "\n".join(lines)
+
+
+def listed(statuses: Iterable[WalkStatus], now: float) -> Table:
+    """Return a table of walks."""
+    return show.table(
+        "Walks, the newest first",
+        *("walk", "status", "started", "segments done", "people delivered"),
+        rows=(
+            (
+                status.name,
+                status.status,
+                show.since(status.started_at, now),
+                f"{status.segments_done} of {status.segments}",
+                f"{status.delivered:,}" if status.status == "SUCCEEDED" else "",
+            )
+            for status in statuses
+        ),
+    )

@@ -1,0 +1,159 @@
+"""Delivering people again, and the walks that do it."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from handler.domain.audience import Audience
+from handler.domain.update import Identifier
+from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE, USAGE, Context
+from tests.builders import state
+from tests.unit.ops.builders import (
+    CREDENTIALS,
+    SECRET,
+    STACK,
+    StepFunctions,
+    put_catalogue,
+    put_person,
+)
+from tools.template import table_schema
+
+MACHINE = "arn:aws:states:us-east-1:1:stateMachine:s-walks"
+SCHEMA = table_schema()
+
+
+class EndingAtOnce(StepFunctions):
+    """Walks that end as they start; `skipped` people of them are skipped."""
+
+    skipped = 0
+
+    def start_execution(self, **started: str) -> None:
+        super().start_execution(**started)
+        self.end(started["name"], [(3, 2, self.skipped)])
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [json.loads(each["input"]) for each in self.executions.values()]
+
+
+@pytest.fixture
+def machine(aws, ops, monkeypatch):
+    monkeypatch.setattr(Context, "stack", replace(STACK, walks_arn=MACHINE, walker_name="walker"))
+    monkeypatch.setattr(Context.settings, "walk_concurrency", 2, raising=False)
+    aws.step_functions = EndingAtOnce(MACHINE)
+    aws.dynamodb.create_table(TableName=STACK.table_name, **SCHEMA)
+    aws.secrets.create_secret(Name=SECRET, SecretString=json.dumps(CREDENTIALS))
+    put_catalogue(aws, "site-a", {11: Audience("VIP", 1), 12: Audience("Gold", 1)})
+    return aws.step_functions
+
+
+@pytest.fixture
+def walker(aws, machine):
+    """The walker, which delivers whom it is given; return the keys of these."""
+    given: list[str] = []
+
+    class Functions:
+        def invoke(self, *, FunctionName: str, Payload: bytes) -> Any:  # noqa: N803
+            step = json.loads(Payload)
+            given.extend(step["keys"])
+            step |= {"read": len(given), "delivered": len(given), "done": True}
+            return {"Payload": io.BytesIO(json.dumps(step).encode())}
+
+    aws.functions = Functions()
+    return given
+
+
+def test_a_resync_says_what_it_takes_asks_and_shows_the_end(ops, machine) -> None:
+    ended = ops("resync", answers="y\n")
+
+    assert ended.status == OK
+    assert "dollars" in ended.out
+    assert "Walk over the whole table?" in ended.err
+    assert "3 read, 2 delivered, 0 skipped" in ended.out
+    (walk,) = machine.inputs
+    assert (walk["kind"], walk["site_id"], walk["audience_id"]) == ("resync", "", None)
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--dry-run"], OK), ([], ABORTED)])
+def test_nothing_is_started_without_a_yes(ops, machine, arguments, status) -> None:
+    ended = ops("resync", *arguments, answers="n\n")
+
+    assert (ended.status, machine.inputs) == (status, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["--audience", "12"], "audience_id", 12),
+        (["--audience", "Gold"], "audience_id", 12),
+        (["--site-id", "site-b"], "site_id", "site-b"),
+        (["--since", "1970-01-02"], "since", 86_400),
+    ],
+)
+def test_a_resync_can_be_limited(ops, machine, arguments, field, value) -> None:
+    ended = ops("resync", *arguments, "--yes")
+
+    assert ended.status == OK
+    assert machine.inputs[0][field] == value
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--audience", "Silver"], ["--id", "42", "--since", "2026-01-01"]]
+)
+def test_what_cannot_be_meant_is_wrong_usage(ops, machine, arguments) -> None:
+    assert ops("resync", *arguments, "--yes").status == USAGE
+    assert machine.inputs == []
+
+
+def test_people_who_were_skipped_are_a_problem(ops, machine) -> None:
+    machine.skipped = 1
+
+    assert ops("resync", "--yes").status == PROBLEM
+
+
+def test_named_people_are_delivered_without_a_walk(ops, aws, machine, walker, tmp_path) -> None:
+    by_email = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
+    put_person(aws, "site-a#1", state(11))
+    put_person(aws, "site-a#2", state(11, identifier=by_email))
+    file = tmp_path / "people.txt"
+    file.write_text("42\nANN@example.com\nnobody\n")
+
+    ended = ops("resync", "--file", file, "--id", "42", "--yes")
+
+    assert (ended.status, sorted(walker)) == (OK, ["site-a#1", "site-a#2"])
+    assert machine.inputs == []
+    assert "2 delivered" in ended.out
+
+
+@pytest.mark.parametrize(("who", "status"), [("42", OK), ("43", PROBLEM)])
+def test_a_dry_run_delivers_none_of_the_named_people(ops, aws, walker, who, status) -> None:
+    put_person(aws, "site-a#1", state(11))
+
+    ended = ops("resync", "--id", who, "--dry-run")
+
+    assert (ended.status, walker) == (status, [])
+
+
+def test_walks_are_listed_shown_stopped_and_redriven(ops, machine) -> None:
+    ops("resync", "--yes")
+    (name,) = (each["name"] for each in machine.executions.values())
+
+    assert name in ops("walk", "show").out
+    assert "1 of 1 segments are done" in ops("walk", "show", name, "--follow").out
+    assert ops("walk", "stop", name, "--yes").status == OK
+    stopped = ops("walk", "show", name)
+    assert (stopped.status, "StoppedByOperator" in stopped.out) == (PROBLEM, True)
+    assert ops("walk", "redrive", name, "--yes").status == OK
+    assert ops("walk", "show", name).status == OK
+
+
+def test_a_walk_that_does_not_exist_is_an_error_of_aws(ops, machine) -> None:
+    ended = ops("walk", "show", "no-walk")
+
+    assert ended.status == UNREACHABLE
+    assert "ExecutionDoesNotExist" in ended.err
