@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -39,3 +39,9 @@ def checked(name: str, fix: str, look: Callable[[], tuple[bool, str]]) -> Check:
     except ForwarderError as error:
         is_ok, result = False, str(error)
     return Check(name, is_ok, result, "" if is_ok else fix)
+
+
+def works(function: Mapping[str, Any]) -> bool:
+    """Tell whether Lambda can run a function, by its configuration."""
+    state = function.get("State", "")
+    return state in {"Active", "Inactive"} and function.get("LastUpdateStatus") != "Failed"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from handler.domain.attribute_mapping import ALL_OTHERS, AttributeMapping
 from handler.domain.options import DeliveryOptions
@@ -19,7 +19,7 @@ from handler.errors import CredentialsRefusedError, ForwarderError
 from handler.http.token_auth import MIN_TOKEN_LENGTH, tokens_in
 from handler.settings import IngressSettings, Settings
 from ops import credentials_secret, mapping
-from ops.check import DEPLOY, Check, checked
+from ops.check import DEPLOY, Check, checked, works
 from ops.logs import read_log
 from ops.stack import READY
 from ops.stream_checks import of_stream
@@ -42,7 +42,7 @@ _ENABLE: Final = (
 )
 _LONGER: Final = (
     f"put tokens of at least {MIN_TOKEN_LENGTH} characters, "
-    "as in step 5 of docs/connect-mparticle.md, into the secret "
+    'as in docs/connect-mparticle.md, "Register with mParticle", into the secret '
 )
 _DOT_IN_NAME: Final = "audience.dot_in_name"
 _DOTS: Final = (
@@ -119,7 +119,7 @@ class Checks:
         function = self.aws.functions.get_function_configuration(FunctionName=arn)
         settings = IngressSettings.from_environ(function["Environment"]["Variables"])
         self.url_secret_name = settings.url_secret_name
-        return _works(function), f"{function.get('State', '')}, its settings readable"
+        return works(function), f"{function.get('State', '')}, its settings readable"
 
     def _tokens(self) -> tuple[bool, str]:
         secret = self.aws.secrets.get_secret_value(SecretId=self.url_secret_name)
@@ -132,7 +132,7 @@ class Checks:
             FunctionName=self.stack.function_name
         )
         self.settings = Settings.from_environ(function["Environment"]["Variables"])
-        return _works(function), f"{function.get('State', '')}, its settings readable"
+        return works(function), f"{function.get('State', '')}, its settings readable"
 
     def _mapping(self, queue: str) -> tuple[bool, str]:
         mappings = [each for each in mapping.find(self.aws, self.stack) if each.queue == queue]
@@ -192,11 +192,6 @@ def _dotted_audience(line: str) -> int | None:
         return None
     audience_id = logged.get("audience_id")
     return audience_id if isinstance(audience_id, int) else None
-
-
-def _works(function: Mapping[str, Any]) -> bool:
-    state = function.get("State", "")
-    return state in {"Active", "Inactive"} and function.get("LastUpdateStatus") != "Failed"
 
 
 def _without_options(workspace: Workspace) -> Workspace:

@@ -32,6 +32,7 @@ _UNHEALTHY_EVENTS: Final = {
     "firehose.refused",
     "invocation.failed",
     "secret.unread",
+    "stream.transformed",  # logged as a warning if records failed
 }
 _TIMED_OUT: Final = re.compile(r"Task timed out after [\d.]+ seconds")
 _EXITED: Final = re.compile(r"Runtime exited[^\n\r]*")
@@ -131,6 +132,7 @@ class Status:
         """Return what to do now, each with its section of docs/operations.md."""
         events = {error.event for error in self.errors if error.function == "forwarder"}
         of_ingress = {error.event for error in self.errors if error.function == "ingress"}
+        of_stream = {error.event for error in self.errors if error.function == "stream"}
         steps = {
             "`make deploy` brings the stack up to date; see: The stack is not ready": (
                 not self.is_ready
@@ -163,6 +165,10 @@ class Status:
             ),
             "new audiences have no names; see: The catalogue of audiences is full": (
                 "catalogue.full" in events
+            ),
+            "fix the cause that the reasons name; see: Records of the stream fail": (
+                bool(of_stream & {"invocation.failed", "stream.transformed"})
+                or (self.stream is not None and self.stream.function.failed > 0)
             ),
             "`ops stream replay` sends failed records again; see: To replay the stream": (
                 self.stream is not None and self.stream.failed_objects > 0

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from handler.settings import StreamSettings
 from ops import streams
-from ops.check import DEPLOY, Check, checked
+from ops.check import DEPLOY, Check, checked, works
 
 if TYPE_CHECKING:
     from ops.stack import AudienceStream, Aws
@@ -32,7 +33,13 @@ def of_stream(aws: Aws, stream: AudienceStream) -> Iterator[Check]:
         count = streams.failed_objects(aws, stream)
         return True, f"{count} objects in the last day" if count else _NO_FAILED
 
+    def function() -> tuple[bool, str]:
+        found = aws.functions.get_function_configuration(FunctionName=stream.function_name)
+        StreamSettings.from_environ(found["Environment"]["Variables"])
+        return works(found), f"{found.get('State', '')}, its settings readable"
+
     yield checked("audience stream", DEPLOY, status)
+    yield checked("function of the stream", DEPLOY, function)
     check = checked("mParticle's access key", DEPLOY, access_key)
     yield replace(check, fix=_MAKE_A_KEY) if check.result == _NO_KEY else check
     check = checked("failed records", DEPLOY, failed_records)

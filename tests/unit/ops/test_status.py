@@ -106,6 +106,9 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
         (UNKNOWN_TOKEN, "was mParticle's token changed?"),
         (status(stack="UPDATE_FAILED"), "make deploy"),
         (status(stream=StreamStatus("ACTIVE", 2, RUNNING)), "To replay the stream"),
+        (status(stream=StreamStatus("ACTIVE", 0, FAILED)), "Records of the stream fail"),
+        (status("stream.transformed", function="stream"), "Records of the stream fail"),
+        (status("invocation.failed", function="stream"), "Records of the stream fail"),
     ],
 )
 def test_a_problem_has_one_step_and_its_section_is_in_the_document(current, step) -> None:
@@ -142,6 +145,7 @@ def test_a_stack_is_healthy_if_nobody_has_to_act(current) -> None:
         status("invocation.failed", function="ingress"),
         status("secret.unread", function="ingress"),
         UNKNOWN_TOKEN,
+        status("stream.transformed", function="stream"),
         status(stream=StreamStatus("CREATING", 0, RUNNING)),
         status(stream=StreamStatus("ACTIVE", 0, FAILED)),
     ],

@@ -1,12 +1,18 @@
 """What must be in order for the audience stream to pass records on."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from ops.stream_checks import of_stream
 from tests.builders import failed_record
 from tests.unit.ops.builders import STREAM, record
+
+
+def configured(state="Active", **variables):
+    settings = {"QUEUE_URL": "q", "DEAD_LETTER_QUEUE_URL": "d"} | variables
+    return {"State": state, "Environment": {"Variables": settings}}
 
 
 @pytest.fixture
@@ -20,6 +26,7 @@ def checks(aws, store):
         },
     )
     aws.iam.create_user(UserName=STREAM.user_name)
+    aws.functions = SimpleNamespace(get_function_configuration=lambda **_: configured())
     return lambda: {check.name: check for check in of_stream(aws, STREAM)}
 
 
@@ -65,3 +72,17 @@ def test_a_stream_that_is_not_there_is_a_failed_check(checks, aws) -> None:
     aws.firehose.delete_delivery_stream(DeliveryStreamName=STREAM.name)
 
     assert not checks()["audience stream"].is_ok
+
+
+@pytest.mark.parametrize(
+    "described",
+    [configured("Failed"), configured(QUEUE_URL=""), configured(AUDIENCE_STREAM_ACCOUNT="x")],
+)
+def test_a_function_that_cannot_run_or_read_its_settings_is_a_failed_check(
+    checks, aws, described
+) -> None:
+    aws.functions = SimpleNamespace(get_function_configuration=lambda **_: described)
+
+    assert [check.name for check in checks().values() if not check.is_ok] == [
+        "function of the stream"
+    ]
