@@ -74,7 +74,7 @@ class Checks:
         yield from self.of_mappings()
         yield from self.of_queues()
         yield checked("dead-letter queue", DEPLOY, self._dead_letter_queue)
-        yield checked("table", "restore it to a point in time", self._table)
+        yield checked("table", "see: The table is lost", self._table)
         yield from self.of_ingress()
         if self.stack.stream:
             yield from of_stream(self.aws, self.stack.stream)

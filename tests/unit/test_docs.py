@@ -163,7 +163,8 @@ def test_the_costs_are_of_as_many_alarms_and_metrics_as_there_are():
 
 
 def test_the_readme_counts_the_sample_events():
-    events = [*PROJECT.glob("events/*.json"), *PROJECT.glob("events/firehose/*.json")]
+    folders = ("events", "events/firehose", "events/import")
+    events = [path for folder in folders for path in (PROJECT / folder).glob("*.json")]
 
     assert f"# all {len(events)}\n" in page("README.md")
 
