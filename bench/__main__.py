@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import counts, measure, report, scale, speed, starts
+from bench import counts, measure, report, scale, speed, starts, walks
 from bench.session import FULL, QUICK, Session
 from local.command import run
 
@@ -27,6 +27,7 @@ _MEASUREMENTS: Final[dict[str, Callable[[Session], None]]] = {
     "cold_start": starts.cold_start,
     "ingress": starts.ingress,
     "warm": speed.warm,
+    "walks": walks.cpu,
 }
 
 

@@ -35,6 +35,7 @@ SITE_ID: Final = "bench-workspace"
 API_KEY: Final = "bench-api-key"
 
 OURS: Final = "handler.app"
+WALKER: Final = "handler.walker"
 PEERS: Final = {
     "one by one, customerio": "bench.peers.one_by_one",
     "customerio, batch": "bench.peers.official_batch",
@@ -162,16 +163,35 @@ class Bench:
 
         Events of the shapes in `warm_up`, or else of other people, are handled before.
         """
-        result = self.folder / "result.json"
-        is_ours = handler == OURS
-        shapes = [WARM_UP if is_ours else _PEERS_WARM_UP] if warm_up is None else warm_up
+        shapes = [WARM_UP if handler == OURS else _PEERS_WARM_UP] if warm_up is None else warm_up
         before = [self.event(shape) for shape in shapes]
+        environ = self.environ(customerio, table, aws)
+        return self._invoke(handler, [*before, event], environ, artifact)
+
+    def walk(self, customerio: Server, table: str, *steps: Any) -> Usage:
+        """Invoke the walker with the last of these steps in a new process, after the others."""
+        paths = []
+        for step in steps:
+            self._made += 1
+            paths.append(self.folder / f"step-{self._made}.json")
+            paths[-1].write_text(json.dumps(step))
+        return self._invoke(WALKER, paths, self.environ(customerio, table))
+
+    def _invoke(
+        self,
+        handler: str,
+        events: Sequence[Path],
+        environ: Mapping[str, str],
+        artifact: Path | None = None,
+    ) -> Usage:
+        """Invoke a handler with the last of these events in a new process, after the others."""
+        result = self.folder / "result.json"
+        is_ours = handler in {OURS, WALKER}
         places = [artifact or self.artifact, PROJECT] if is_ours else [PROJECT]
         done = subprocess.run(
-            [PYTHON, "-m", "bench.invoked", handler, event, result, *before],
+            [PYTHON, "-m", "bench.invoked", handler, events[-1], result, *events[:-1]],
             cwd=self.folder,
-            env=self.environ(customerio, table, aws)
-            | {"PYTHONPATH": os.pathsep.join(map(str, places))},
+            env={**environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
             capture_output=True,
             text=True,
             check=False,

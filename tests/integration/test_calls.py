@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import boto3
+import msgspec
 import pytest
 import urllib3
 
 from handler.customerio.client import TrackApi
 from handler.domain.options import DeliveryOptions
+from handler.domain.walk import Walk, WalkStep
+from handler.jobs.walk import Walker
 from handler.table.audiences import TTL_S
 from handler.table.table import open_table
-from tests.builders import NOW, NOW_MS, audience, body, deadline, message, profile
+from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, deadline, message, profile
 from tests.stand_ins import forwarder as stand_ins
 from tests.stand_ins.ports import RecordingTelemetry
 
@@ -115,7 +119,7 @@ def batch(*, people=PEOPLE, named="Audience", at_ms=NOW_MS):
 READ, WRITTEN, VERIFIED = 2, 8, 2
 """Calls for everybody, without those for catalogues."""
 
-ERASURES = 10
+ERASURES = 2
 """Reads of the erasures of new people."""
 
 
@@ -197,3 +201,44 @@ def test_a_megabyte_of_people_takes_three_requests(forwarder, fake) -> None:
 
     assert failed == []
     assert len(fake.requests()) == 3
+
+
+# --- walks over the table ---
+
+SCANNED = 1
+"""Calls to read everybody: a page has up to 1 MB."""
+REMOVAL = Walk(
+    kind="removal", site_id=WORKSPACE.site_id, audience_id=11_000, removed_at_ms=NOW_MS + 1000
+)
+
+
+@pytest.fixture
+def walker(forwarder, opened):
+    telemetry: Any = RecordingTelemetry()
+    return Walker(forwarder.deliverer, forwarder.credentials, opened.people, telemetry)
+
+
+def test_a_walk_that_changes_everybody_scans_and_delivers_them(forwarder, walker, calls) -> None:
+    forwarder.process(batch(), deadline=deadline())
+    calls.clear()
+
+    done = walker.take(WalkStep(REMOVAL), deadline=deadline(900))
+
+    assert (done.done, done.delivered) == (True, PEOPLE)
+    assert calls == {
+        "Scan": SCANNED,
+        "BatchGetItem": READ,
+        "BatchExecuteStatement": WRITTEN,
+        "BatchGetItem to verify": VERIFIED,
+    }
+
+
+def test_a_walk_that_concerns_nobody_only_scans(forwarder, walker, calls) -> None:
+    forwarder.process(batch(), deadline=deadline())
+    calls.clear()
+    walk = msgspec.structs.replace(REMOVAL, audience_id=1)
+
+    done = walker.take(WalkStep(walk), deadline=deadline(900))
+
+    assert (done.done, done.read, done.delivered) == (True, PEOPLE, 0)
+    assert calls == {"Scan": SCANNED}
