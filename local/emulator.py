@@ -34,8 +34,8 @@ ACCESS_KEY: Final = "test"
 
 _MINISTACK: Final = Path(__file__).parents[1] / ".tools/ministack/bin/ministack"
 _SERVICES: Final = (
-    "cloudformation,cloudwatch,dynamodb,iam,kms,lambda,logs,s3,secretsmanager,sqs,stepfunctions,"
-    "sts"
+    "cloudformation,cloudwatch,dynamodb,firehose,iam,kms,lambda,logs,s3,secretsmanager,sqs,"
+    "stepfunctions,sts"
 )
 _HOST: Final = "127.0.0.1"
 _PORTS_TRIED: Final = 3

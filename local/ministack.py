@@ -1,7 +1,13 @@
 """Ministack: how the emulator differs from AWS, and the changes that it needs.
 
-stack.py deploys the changed template and then changes the deployed stack. Everything else is as on
-AWS.
+stack.py deploys the changed template and then changes the deployed stack.
+
+A delivery stream passes on each record at once and alone, and archives it in an object of its own,
+not compressed. A record whose transformation is answered `ProcessingFailed` is gone; if the
+function fails, the record is archived as if it had succeeded. AWS writes both under the error
+prefix, as JSON lines with `rawData` (base64), `errorCode`, `arrivalTimestamp` and `attemptsMade`.
+
+Everything else is as on AWS.
 """
 
 from __future__ import annotations

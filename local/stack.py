@@ -69,6 +69,8 @@ class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
     retry_queue_url: str = ""  # None in the first versions.
     walks_arn: str = ""
     walker_function_name: str = ""
+    audience_stream_name: str = ""
+    audience_stream_bucket: str = ""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -139,6 +141,21 @@ class Stack:
         """The URL of the ingress, at the emulator's own address."""
         url_id = self._outputs.ingress_url.removeprefix("https://").partition(".")[0]
         return f"{self.emulator.url}/_aws/lambda-url/{url_id}/"
+
+    @property
+    def stream_name(self) -> str:
+        """The name of the audience stream, which mParticle writes to."""
+        return self._outputs.audience_stream_name
+
+    @property
+    def stream_bucket(self) -> str:
+        """The name of the bucket with the stream's records."""
+        return self._outputs.audience_stream_bucket
+
+    @cached_property
+    def firehose(self) -> Any:
+        """A client of the emulator's root user."""
+        return boto3.client("firehose", **self.emulator.client_options)
 
     @cached_property
     def sqs(self) -> SQSClient:
@@ -263,6 +280,10 @@ class Stack:
             if not answer.get("Messages"):
                 return letters
 
+    def put(self, record: bytes) -> None:
+        """Put a record into the audience stream, as mParticle does."""
+        self.firehose.put_record(DeliveryStreamName=self.stream_name, Record={"Data": record})
+
     def invoke(self, event: bytes) -> tuple[bool, Any]:
         """Invoke the function; return whether it succeeded, and what it answered."""
         return self._invoke(self.function_name, event)
@@ -330,6 +351,8 @@ def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomeri
             "IngressUrlSecretName": _URL_SECRET_NAME,
             "SuspendOnRefusedCredentials": "true",
             "OnAudienceRemoved": "clear",
+            "AudienceStream": "true",
+            "AudienceStreamAccount": "1001",
             "AttributeMapping": json.dumps(_ATTRIBUTE_MAPPING),
         },
     )

@@ -72,7 +72,7 @@ def actions(statement):
 
 
 def role_statements(role):
-    """What a role may do, with all settings: each statement, after its policy's name."""
+    """What a role or user may do, with all settings: each statement, after its policy's name."""
     policies = [
         *properties(role)["Policies"],
         *(

@@ -7,11 +7,13 @@ from botocore.exceptions import ClientError
 NOBODY = '{"kind": "resync", "site_id": "nobody"}'
 
 
-def credentials(stack, role):
-    """What boto3 needs to call as a role, by its name in the template."""
+def credentials(stack, role, **more):
+    """What boto3 needs to call as a role, by its name in the template; `more` to assume it."""
     options = stack.emulator.client_options
     arn = stack.iam.get_role(RoleName=stack.physical_name(role))["Role"]["Arn"]
-    session = boto3.client("sts", **options).assume_role(RoleArn=arn, RoleSessionName="lambda")
+    session = boto3.client("sts", **options).assume_role(
+        RoleArn=arn, RoleSessionName="lambda", **more
+    )
     given = session["Credentials"]
     return options | {
         "aws_access_key_id": given["AccessKeyId"],
@@ -56,11 +58,16 @@ def resources(queue_url, table, secret, log_group, state_machine=""):
 
 def allowed_calls(stack, role, service, about):
     """Of all calls that a service has, those that a role may make about something."""
+    return calls_allowed_with(credentials(stack, role), service, about)
+
+
+def calls_allowed_with(options, service, about):
+    """The same of whoever has these credentials."""
     # Calls lack what they need to do anything: whether they may is asked first.
     config = Config(
         inject_host_prefix=False, parameter_validation=False, retries={"total_max_attempts": 1}
     )
-    client = boto3.client(service, **credentials(stack, role), config=config)
+    client = boto3.client(service, **options, config=config)
     calls = client.meta.service_model.operation_names
     return {call for call in calls if _is_allowed(client, call, about)}
 
