@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import boto3
 import pytest
 from moto import mock_aws
+from moto.core.base_backend import BackendDict
 
 from ops.dead_letter_queue import DeadLetterQueue
 from tests.unit.ops.builders import STACK, STREAM, text_attributes
@@ -22,10 +23,18 @@ def clients():
         return {**clients, "secrets": boto3.client("secretsmanager")}
 
 
-@pytest.fixture
-def aws(clients):
+@pytest.fixture(scope="module")
+def mocked(clients):
+    """Start moto once for a module, as that takes longer than most tests."""
     with mock_aws():
-        yield SimpleNamespace(**clients)
+        yield
+
+
+@pytest.fixture
+def aws(clients, mocked):
+    """The clients, with nothing there yet."""
+    BackendDict.reset()
+    return SimpleNamespace(**clients)
 
 
 @pytest.fixture
