@@ -20,7 +20,7 @@ import msgspec
 
 from handler.domain.change_messages import Change
 from ops.change_rows import COLUMNS, Defaults, RowError, read_row
-from ops.downloads import FileError, Part, opener, parts_of
+from ops.downloads import DAMAGES, FileError, Part, opener, parts_of
 
 _MEMBER_COLUMNS: Final = {"mpid", "identity_value", "identity_type"}
 _CUSTOMER_IDS: Final = ("customer_id", "customerid", "customer")
@@ -66,6 +66,13 @@ class ChangeFile:
     @classmethod
     def open(cls, path: Path) -> ChangeFile:
         """Look at a file, a folder or an archive. Raises FileError, or OSError."""
+        try:
+            return cls._open(path)
+        except DAMAGES as error:
+            raise FileError(f"cannot be read: {error}") from error
+
+    @classmethod
+    def _open(cls, path: Path) -> ChangeFile:
         if path.is_dir() or zipfile.is_zipfile(path):
             parts = parts_of(path)
             known = [part.made_ms for part in parts if part.made_ms is not None]
@@ -78,13 +85,16 @@ class ChangeFile:
         return cls([(part, read)], int(path.stat().st_mtime * 1000) if is_dated else None)
 
     def fingerprint(self) -> str:
-        """Return a hash of all that the rows are made of."""
+        """Return a hash of all that the rows are made of. Raises FileError, or OSError."""
         digest = hashlib.sha256()
         for part, _ in self.parts:
             digest.update(repr((part.name, part.audience_id, part.audience_name)).encode())
-            with part.open() as content:
-                while chunk := content.read(1 << 20):
-                    digest.update(chunk)
+            try:
+                with part.open() as content:
+                    while chunk := content.read(1 << 20):
+                        digest.update(chunk)
+            except DAMAGES as error:
+                raise FileError(f"{_name(part)} cannot be read: {error}") from error
         return digest.hexdigest()
 
     def rows(self, defaults: Defaults) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,9 @@ import msgspec
 MANIFEST: Final = "manifest.json"
 
 Open = Callable[[], IO[bytes]]
+
+DAMAGES: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What zipfile raises for an archive that is damaged, or needs a password."""
 
 
 class FileError(ValueError):

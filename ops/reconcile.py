@@ -19,6 +19,9 @@ from ops.table import opened
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
 
+_STEP: Final = 1000
+"""Rows after which the progress is shown again."""
+
 _BATCH: Final = 1000
 """People who are read again at a time, to send their exits."""
 
@@ -29,14 +32,15 @@ def add_rows(
     """Add all rows of a file; return the number of bad ones, and the first of them."""
     count = 0
     shown: list[BadRow] = []
-    for row in rows:
+    for place, row in enumerate(rows, 1):
         if not isinstance(row.content, RowError):
             comparison.add(row.content)
         else:
             count += 1
             if len(shown) < MOST_SHOWN:
                 shown.append(BadRow(row.part, row.line, str(row.content)))
-        on_rows(1)
+        if place % _STEP == 0:
+            on_rows(_STEP)
     return count, shown
 
 

@@ -36,7 +36,7 @@ def change_options(command: options.Command) -> options.Command:
         click.option("--audience-name", default="", help="The audience, if no row names one."),
         click.option("--audience-id", type=int, help="The audience, if no row has one."),
         options.account,
-        click.argument("file", type=click.Path(exists=True, path_type=Path)),
+        click.argument("file", type=click.Path(exists=True, path_type=Path, resolve_path=True)),
     ):
         command = option(command)
     return command
@@ -57,6 +57,7 @@ class ChangeInput:
     audience_name: str
     as_of: str | None
     customer_id_type: str
+    content_hash: str
     made_ms: int
     now_ms: int
 
@@ -81,6 +82,7 @@ class ChangeInput:
             raise click.UsageError(str(error)) from error
         try:
             content = ChangeFile.open(file)
+            content_hash = content.fingerprint()  # which reads all of it
         except (OSError, FileError) as error:
             raise click.UsageError(f"{file}: {error}") from error
         now_ms = int(context.now * 1000)
@@ -93,6 +95,7 @@ class ChangeInput:
             audience_name,
             as_of,
             context.settings.delivery_options.customer_id_type,
+            content_hash,
             made_ms=_made_ms(content, as_of, now_ms),
             now_ms=now_ms,
         )
@@ -109,7 +112,7 @@ class ChangeInput:
             *(self.account_id, self.audience_id, self.audience_name, self.as_of),
             *(self.customer_id_type, *more),
         )
-        return hashlib.sha256(f"{self.content.fingerprint()} {chosen}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.content_hash} {chosen}".encode()).hexdigest()
 
 
 def _made_ms(content: ChangeFile, as_of: str | None, now_ms: int) -> int:

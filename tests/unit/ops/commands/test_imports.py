@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import zipfile
 
 import pytest
 
@@ -222,6 +223,31 @@ def test_a_file_that_cannot_be_read_is_refused(ops, file) -> None:
     assert ended.status == USAGE
     assert "unknown columns, number 1, 2" in ended.err
     assert "ann@" not in ended.err
+
+
+def test_an_archive_that_is_damaged_is_refused(ops, tmp_path, sent) -> None:
+    path = tmp_path / "download.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("11_Vip.csv", MEMBERS * 1000)
+        archive.writestr("manifest.json", json.dumps({"min_timestamp_ms": hours_ago(1) * 1000}))
+    whole = path.read_bytes()
+
+    for damaged in (whole.replace(b", 42,", b", 43,", 1), whole.replace(b"PK\x03\x04", b"PK\x03")):
+        path.write_bytes(damaged)
+        ended = ops("import", path, "--yes")
+
+        assert ended.status == USAGE
+        assert "cannot be read" in ended.err
+    assert sent() == []
+
+
+def test_a_folder_is_named_in_any_way(ops, tmp_path, monkeypatch) -> None:
+    (tmp_path / "11_Vip.csv").write_text(MEMBERS)
+    (tmp_path / "manifest.json").write_text(json.dumps({"min_timestamp_ms": hours_ago(1) * 1000}))
+    monkeypatch.chdir(tmp_path)
+
+    assert ops("import", ".", "--yes").status == OK
+    assert tmp_path.with_name(f"{tmp_path.name}.progress").exists()
 
 
 def test_the_account_decides_which_workspace_it_is_for(ops, file, sent, aws) -> None:
