@@ -1,9 +1,9 @@
 """Events: the sample events in events/, and their expected results.
 
-Each file is a complete SQS event, or in events/firehose a request of mParticle to the ingress. Two
-more fields have a description and the expected results. Lambda and the functions ignore them, so
-a file can be passed to its function unchanged. In events/import a file names another one, which
-`ops import` sends.
+Each file is a complete SQS event, in events/firehose a request of mParticle to the ingress, or in
+events/stream a record that mParticle puts into the audience stream. Two more fields have a
+description and the expected results. Lambda and the functions ignore them, so a file can be passed
+to its function unchanged. In events/import a file names another one, which `ops import` sends.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FOLDER: Final = Path(__file__).parents[1] / "events"
 
 # Quotes are escaped once in a body, and twice in a body in an SNS notification.
 _TIMESTAMP: Final = re.compile(r'("timestamp_ms\\*"\s*:\s*)(\d+)')
+_RECORD_TIME: Final = re.compile(r'("MembershipChangedTimestamp"\s*:\s*")\d+')
 
 
 class SetAside(msgspec.Struct, frozen=True, rename="pascal"):
@@ -75,7 +76,8 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
 class SampleEvent(msgspec.Struct, frozen=True):
     """One file of events/: records for the queue, or with a `type` a request for the ingress.
 
-    `file`: the name of a file beside it, which is imported.
+    `file`: the name of a file beside it, which is imported. `is_member`: of a record for the
+    audience stream.
     """
 
     description: str
@@ -84,6 +86,12 @@ class SampleEvent(msgspec.Struct, frozen=True):
     type: str = ""
     text: str = ""
     file: str = ""
+    is_member: bool | None = msgspec.field(name="IsMember", default=None)
+
+    @property
+    def is_for_stream(self) -> bool:
+        """Tell whether the event is a record for the audience stream."""
+        return self.is_member is not None
 
     @property
     def is_request(self) -> bool:
@@ -98,8 +106,9 @@ def read(path: Path) -> SampleEvent:
         event = msgspec.json.decode(text, type=SampleEvent)
     except msgspec.DecodeError as error:
         raise FailedError(f"{path}: {error}") from None
-    if not (event.records or event.is_request or event.file):
-        raise FailedError(f"{path}: neither an SQS event, nor a request, nor an import")
+    if not (event.records or event.is_request or event.is_for_stream or event.file):
+        message = f"{path}: neither an SQS event, nor a request, nor a record, nor an import"
+        raise FailedError(message)
     return msgspec.structs.replace(event, text=text)
 
 
@@ -118,7 +127,8 @@ def as_of(now: float, text: str) -> str:
     """
     newest = int((now - 60) * 1000)
     shift = newest - max((int(match[2]) for match in _TIMESTAMP.finditer(text)), default=newest)
-    return _TIMESTAMP.sub(lambda match: f"{match[1]}{int(match[2]) + shift}", text)
+    text = _TIMESTAMP.sub(lambda match: f"{match[1]}{int(match[2]) + shift}", text)
+    return _RECORD_TIME.sub(lambda match: f"{match[1]}{int(now - 60)}", text)
 
 
 def all_files() -> list[Path]:
@@ -129,6 +139,11 @@ def all_files() -> list[Path]:
 def all_requests() -> list[Path]:
     """Return the files of all sample requests for the ingress, by name."""
     return sorted(FOLDER.glob("firehose/*.json"))
+
+
+def all_stream_records() -> list[Path]:
+    """Return the files of all sample records for the audience stream, by name."""
+    return sorted(FOLDER.glob("stream/*.json"))
 
 
 def all_imports() -> list[Path]:

@@ -26,7 +26,12 @@ from local.fake_customerio.people import PersonRecord
 from local.imports import import_file
 from local.stack import Stack
 
-_ALL: Final = [*events.all_files(), *events.all_requests(), *events.all_imports()]
+_ALL: Final = [
+    *events.all_files(),
+    *events.all_requests(),
+    *events.all_stream_records(),
+    *events.all_imports(),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ def _forward(running: Stack, name: str, sample: SampleEvent, folder: Path) -> _O
         succeeded, answer = running.ask(sample.text.encode())
         if not succeeded or answer["type"] != sample.type.replace("_request", "_response"):
             differences.append(f"the ingress answered {answer}")
+    elif sample.is_for_stream:
+        running.put(sample.text.encode())
     elif sample.file:
         if status := import_file(running, folder / sample.file):
             differences.append(f"ops import ended with {status}")
@@ -115,6 +122,8 @@ def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
     console.print(Text(sample.description))
     if sample.is_request:
         console.print(Text(f"  → to the ingress: {_summary(sample.text)}"), style="cyan")
+    if sample.is_for_stream:
+        console.print(Text("  → into the audience stream: one record"), style="cyan")
     for record in sample.records:
         console.print(Text(f"  → {_summary(record.body)}"), style="cyan")
     if sample.file:

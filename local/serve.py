@@ -74,6 +74,7 @@ def _explain(console: Console, running: Stack) -> None:
         "Function": running.function_name,
         "Ingress": running.ingress_arn,
         "Ingress URL": running.ingress_url,
+        "Audience stream": running.stream_name,
         "Log": str(running.emulator.log),
     }
     console.print()
@@ -99,6 +100,8 @@ def _explain(console: Console, running: Stack) -> None:
     console.print(Text(_invoke_command(running)), soft_wrap=True)
     console.print()
     console.print(Text(_post_command(running)), soft_wrap=True)
+    console.print("\nOr put a record into the audience stream, as mParticle does:\n")
+    console.print(Text(_put_command(running)), soft_wrap=True)
     console.print("\nGive Customer.io another API key, so that it refuses the function's:\n")
     console.print(Text(_rotate_command(running)), soft_wrap=True)
     console.print(f"\nFix it: put that key, `{_ANOTHER_KEY}`, into the secret:\n")
@@ -123,6 +126,14 @@ def _post_command(running: Stack) -> str:
         "  --header 'Content-Type: application/json' \\\n"
         f"  --data {shlex.quote(json.dumps(_example()))} \\\n"
         f"  {running.ingress_url}"
+    )
+
+
+def _put_command(running: Stack) -> str:
+    return (
+        f"printf %s {shlex.quote(json.dumps(_record()))} \\\n"
+        f"  | aws firehose put-record --delivery-stream-name {running.stream_name} \\\n"
+        "      --record Data@=fileb:///dev/stdin"
     )
 
 
@@ -168,6 +179,16 @@ def _example() -> dict[str, object]:
                 "audiences": [{"audience_id": 11034, "audience_name": "By hand", "action": "add"}],
             }
         ],
+    }
+
+
+def _record() -> dict[str, object]:
+    return {
+        "MembershipChangedTimestamp": str(int(time.time())),
+        "AudienceId": 11034,
+        "AudienceName": "By hand",
+        "IsMember": True,
+        "UserIdentities": {"CustomerId": "by-hand", "Email": "someone@example.com"},
     }
 
 

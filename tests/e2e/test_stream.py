@@ -6,6 +6,7 @@ import time
 import boto3
 import pytest
 
+from local import events
 from tests.e2e.messages import memberships, somebody
 
 # The functions run in processes that coverage does not see, and it would slow the waiting.
@@ -55,6 +56,17 @@ def test_a_record_is_delivered_and_archived_as_it_came(clean, archived):
     assert key.startswith(time.strftime("records/%Y/%m/%d/", time.gmtime()))
     assert json.loads(content)["UserIdentities"] == {"CustomerId": who}
     assert content.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("path", events.all_stream_records(), ids=lambda path: path.stem)
+def test_a_sample_record_ends_as_it_says(clean, path):
+    sample = events.read(path)
+
+    clean.put(sample.text.encode())
+    clean.wait_until_drained()
+
+    people, set_aside = clean.customerio.people(), clean.take_set_aside()
+    assert not list(events.differences(sample, people=people, set_aside=set_aside))
 
 
 def test_people_of_one_record_enter_and_leave(clean):

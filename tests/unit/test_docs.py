@@ -163,7 +163,7 @@ def test_the_costs_are_of_as_many_alarms_and_metrics_as_there_are():
 
 
 def test_the_readme_counts_the_sample_events():
-    folders = ("events", "events/firehose", "events/import")
+    folders = ("events", "events/firehose", "events/import", "events/stream")
     events = [path for folder in folders for path in (PROJECT / folder).glob("*.json")]
 
     assert f"# all {len(events)}\n" in page("README.md")

@@ -63,6 +63,12 @@ def test_a_time_is_found_in_a_body_however_deep(depth):
     assert json.loads(moved) == {"timestamp_ms": 1000}
 
 
+def test_a_record_for_the_stream_is_moved_to_a_minute_ago():
+    moved = events.as_of(1_000.0, '{"MembershipChangedTimestamp": "1793610904", "AudienceId": 7}')
+
+    assert moved == '{"MembershipChangedTimestamp": "940", "AudienceId": 7}'
+
+
 def test_an_event_without_times_stays_as_it_is():
     assert events.as_of(1_000.0, "nonsense") == "nonsense"
 
@@ -139,7 +145,9 @@ def test_no_two_stories_name_one_audience_differently():
     files: defaultdict[str, set[str]] = defaultdict(set)
     for path in folder.rglob("*.json"):
         # In an SQS event the messages are texts, with escaped quotes.
-        for audience_id in re.findall(r'audience_id\\*": ?"?(-?\d+)', path.read_text()):
+        for audience_id in re.findall(
+            r'(?:audience_id|AudienceId)\\*": ?"?(-?\d+)', path.read_text()
+        ):
             # The stories of the ingress are about the same audience.
             story = path.parent if path.parent != folder else path
             files[audience_id].add(str(story))
