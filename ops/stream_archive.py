@@ -3,8 +3,8 @@
     find > read
 
 `records/` has the records that the stream has passed on, `failed/` those that it could not pass
-on, each in objects by the hour. One object at a time is in memory; the stream begins a new one
-after a few megabytes.
+on, each in objects by the hour. One object at a time is in memory; the stream's buffering hints
+bound its size.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def stream_replay(
         raise click.UsageError("the stack has no audience stream")
     start, end = _moment(first), context.now if last is None else _moment(last)
     if end < start:
-        raise click.UsageError("--to is before --from")
+        raise click.UsageError(f"--from is after {'--to' if last else 'now'}")
     folder = Folder.FAILED if is_failed else Folder.RECORDS
     objects = find(context.aws.s3, audience_stream.bucket, folder, start=start, end=end)
     if not dry_run:

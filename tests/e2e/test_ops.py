@@ -8,9 +8,11 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final
 
+import boto3
 import pytest
 
 from handler.domain.firehose import MAX_MESSAGE_BYTES
@@ -21,6 +23,7 @@ from ops.cli import run
 from ops.commands.context import ABORTED, PROBLEM, UNREACHABLE, USAGE
 from ops.send import to_ingress
 from ops.stack import Ingress
+from tests.builders import failed_record, stream_record
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import join, memberships, somebody
 from tests.stack_template import PROJECT
@@ -363,6 +366,75 @@ def test_a_made_up_person_who_is_refused_is_told_and_leaves_no_letter(stack, ops
         "set aside: RejectedByCustomerIo: refused with 400",
     )
     assert left(stack) == []
+
+
+def test_a_made_up_person_goes_through_the_stream_and_is_removed(stack, ops):
+    status, steps = ops("smoke", "--stream", "--delete", "--yes")
+
+    assert status == 0
+    assert "put into the audience stream" in next(
+        step["result"] for step in steps if step["name"] == "sent"
+    )
+    assert steps[-1]["name"] == "deleted from Customer.io"
+    assert stack.customerio.people() == []
+    assert left(stack) == []
+
+
+def record_of(customer_id):
+    """Return a record that somebody has entered an audience now."""
+    identities = {"CustomerId": customer_id}
+    return stream_record(
+        UserIdentities=identities, MembershipChangedTimestamp=int(time.time())
+    ).encode()
+
+
+@pytest.fixture
+def s3(stack):
+    return boto3.client("s3", **stack.emulator.client_options)
+
+
+def test_failed_records_are_replayed_and_what_cannot_be_read_is_named(stack, ops, s3):
+    # The emulator writes nothing for failed records, so the test does, as AWS documents.
+    customer_id, now = somebody(), datetime.now(UTC)
+    record = record_of(customer_id)
+    key = f"failed/processing-failed/{now:%Y/%m/%d/%H}/{customer_id}"
+    s3.put_object(
+        Bucket=stack.stream_bucket,
+        Key=key,
+        Body=failed_record(record) + b'{"rawData": "secret"}\n',
+    )
+    replay = ("stream", "replay", "--from", f"{now:%Y-%m-%dT%H:%M}")
+
+    _, planned = ops(*replay, "--dry-run")
+    before = memberships(stack, customer_id)
+    status, done = ops(*replay, "--yes")
+    stack.wait_until_drained()
+    _, checks = ops("check")
+    s3.delete_object(Bucket=stack.stream_bucket, Key=key)
+
+    assert (status, planned, before) == (PROBLEM, done, None)
+    assert (done["objects"], done["changes"], done["messages"]) == (1, 1, 1)
+    (unreadable,) = done["first_unreadable"]
+    assert unreadable == {"object": key, "line": 2, "reason": "not a failed record of the stream"}
+    assert memberships(stack, customer_id) == "'11'"
+    (failed,) = (check for check in checks if check["name"] == "failed records")
+    assert "ops stream replay" in failed["fix"]
+
+
+def test_what_the_stream_has_archived_brings_people_back(stack, ops):
+    customer_id, now = somebody(), datetime.now(UTC)
+    stack.put(record_of(customer_id))
+    stack.wait_until_drained()
+    arrived = memberships(stack, customer_id)
+    ops("person", "erase", "--id", customer_id, "--yes")
+    stack.customerio.reset()
+
+    status, done = ops("stream", "replay", "--archive", "--from", f"{now:%Y-%m-%dT%H:%M}", "--yes")
+    stack.wait_until_drained()
+
+    assert (status, arrived) == (0, "'11'")
+    assert done["changes"] >= 1
+    assert memberships(stack, customer_id) == "'11'"
 
 
 def test_a_request_is_posted_to_the_url_of_the_ingress_with_its_token(stack, monkeypatch):

@@ -86,7 +86,8 @@ def test_a_span_without_objects_sends_nothing(stream):
     ("span", "why"),
     [
         ("--from yesterday", "'yesterday' is no time"),
-        ("--from 2026-01-02 --to 2026-01-01", "--to is before --from"),
+        ("--from 2026-01-02 --to 2026-01-01", "--from is after --to"),
+        ("--from 9999-01-01", "--from is after now"),
         ("", "'--from'"),
     ],
 )
