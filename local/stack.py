@@ -353,6 +353,7 @@ def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomeri
             "OnAudienceRemoved": "clear",
             "AudienceStream": "true",
             "AudienceStreamAccount": "1001",
+            "OnErasure": "delete",
             "AttributeMapping": json.dumps(_ATTRIBUTE_MAPPING),
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,6 +22,11 @@ from ops.table import opened
 
 if TYPE_CHECKING:
     from ops.stack import Aws, Stack
+
+NOBODY: Final = "The table has no such person."
+READING_ALL: Final = (
+    "Nobody has this identifier now. Reading the whole table for people who had it before."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Query:
 def find(
     aws: Aws, stack: Stack, query: Query, site_ids: Iterable[str], *, former: bool = False
 ) -> list[StoredPerson]:
-    """Return every item of this person in these workspaces.
+    """Return every item of this person in these workspaces, but for those that are erased.
 
     With `former`, return the items of people who had the identifier before. This reads the whole
     table.
@@ -75,15 +80,15 @@ def find(
     for key, state in states.items():
         if isinstance(state, ForwarderError):
             raise state
-        if state.version:
+        if state.identifier is not None:
             stored.append(StoredPerson(key, state))
     return stored
 
 
-def erase(aws: Aws, stack: Stack, key: str) -> None:
-    """Delete a person's item; the next message about this person makes a new one."""
+def delete(aws: Aws, stack: Stack, key: str) -> None:
+    """Delete the item of a made-up person."""
     with opened(aws, stack) as table:
-        table.people.erase(key)
+        table.people.delete(key)
 
 
 def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool) -> list[str]:

@@ -208,7 +208,7 @@ class Smoke:
     # --- remove ---
 
     def _remove(self, *, delete: bool) -> Steps:
-        people.erase(self.aws, self.stack, self.person.key)
+        people.delete(self.aws, self.stack, self.person.key)
         yield self._step("erased from the table", is_ok=True, result=self.person.key)
         if not delete:
             return True

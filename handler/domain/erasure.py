@@ -43,8 +43,7 @@ def read_erasure(
     identities = {} if request.identities is None else request.identities
     if not isinstance(identities, dict):
         raise MalformedMessageError("$.subject_identities: expected an object")
-    is_default = customer_id_type == CUSTOMER_ID_TYPES["CustomerId"]
-    kinds = (CUSTOMER_ID if is_default else customer_id_type, "email")
+    kinds = (customer_id_kind(customer_id_type), "email")
     values = ((kind, _raw_value(kind, identities.get(kind))) for kind in kinds)
     return Erasure(
         request_id=request.id if isinstance(request.id, str) else "",
@@ -53,6 +52,12 @@ def read_erasure(
             _identifier(kind, value, message.sent_at_ms) for kind, value in values if value
         ),
     )
+
+
+def customer_id_kind(customer_id_type: str) -> str:
+    """Return what these requests call the customer id, by its type in other messages."""
+    is_default = customer_id_type == CUSTOMER_ID_TYPES["CustomerId"]
+    return CUSTOMER_ID if is_default else customer_id_type
 
 
 def _raw_value(kind: str, identity: Any) -> str:

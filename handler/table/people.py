@@ -180,8 +180,8 @@ class People:
                 }:
                     yield key
 
-    def erase(self, key: str) -> None:
-        """Delete a person's item. Raises botocore's errors."""
+    def delete(self, key: str) -> None:
+        """Delete the item of a made-up person. Raises botocore's errors."""
         self._items.dynamodb.delete_item(TableName=self._items.table_name, Key={"pk": {"S": key}})
 
     def _statement(self, key: str, state: PersonState, now: float) -> Any:

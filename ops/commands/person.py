@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -15,17 +15,8 @@ from handler.domain.workspace import Workspace
 from ops import audiences, credentials_secret, explanation, people, show, show_explanation
 from ops.commands import options
 from ops.commands.context import OK, PROBLEM, Context
+from ops.commands.person_erase import person_erase
 from ops.masking import masked, masked_entity
-
-_NOBODY: Final = "The table has no such person."
-_NOT_FORMER: Final = "People who had this identifier before were not searched for."
-_READING_ALL: Final = (
-    "Nobody has this identifier now. Reading the whole table for people who had it before."
-)
-_NOT_ERASED: Final = (
-    "Customer.io, mParticle, the queues and the backups of the table may still hold data of this "
-    'person: docs/operations.md, "To erase a person".'
-)
 
 
 def _query_options(command: options.Command) -> options.Command:
@@ -40,7 +31,7 @@ def _query_options(command: options.Command) -> options.Command:
     return command
 
 
-@click.group()
+@click.group(commands=[person_erase])
 def person() -> None:
     """Show, explain or erase what is known of a person."""
 
@@ -65,45 +56,8 @@ def person_show(
     stored = _find(context, people.Query(customer_id, email, mpid), site_id)
     attributes = _audience_attributes(context, {person.site_id for person in stored})
     shown = [_describe(person, attributes[person.site_id], reveal=reveal) for person in stored]
-    context.output(shown, *map(show.pretty, shown) if shown else [_NOBODY])
+    context.output(shown, *map(show.pretty, shown) if shown else [people.NOBODY])
     return OK if shown else PROBLEM
-
-
-@person.command("erase")
-@_query_options
-@options.yes
-@options.shared
-def person_erase(
-    customer_id: str | None,
-    email: str | None,
-    mpid: int | None,
-    site_id: Sequence[str],
-    *,
-    yes: bool,
-) -> int:
-    """Permanently delete what the table holds of a person.
-
-    Other places may hold data of the person too: docs/operations.md, "To erase a person".
-    """
-    context = Context.current()
-    stored = _find(context, people.Query(customer_id, email, mpid), site_id)
-    if not stored:
-        context.output({"erased": []}, _NOBODY)
-        return PROBLEM
-    workspaces = ", ".join(dict.fromkeys(person.site_id for person in stored))
-    context.confirm(
-        f"Permanently delete what the table holds of this person in workspace {workspaces}?",
-        yes=yes,
-    )
-    for person in stored:
-        people.erase(context.aws, context.stack, person.key)
-    context.output(
-        {"erased": [{"site id": person.site_id, "key": person.key} for person in stored]},
-        *(f"Deleted from workspace {person.site_id}: {person.key}." for person in stored),
-        *([_NOT_FORMER] if customer_id or email else []),
-        _NOT_ERASED,
-    )
-    return OK
 
 
 @person.command("explain")
@@ -180,7 +134,7 @@ def _find(
     stored = people.find(context.aws, context.stack, query, site_id)
     if stored or query.identifier is None:
         return stored
-    click.echo(_READING_ALL, err=True)
+    click.echo(people.READING_ALL, err=True)
     return people.find(context.aws, context.stack, query, site_id, former=True)
 
 

@@ -264,20 +264,25 @@ def test_a_person_is_shown_by_id_and_by_mpid(stack, ops, ops_table):
 
 def test_a_person_is_erased_after_a_question_and_nobody_else(stack, ops, monkeypatch):
     customer_id, neighbour = somebody(), somebody()
-    stack.send([join(customer_id), join(neighbour)])
+    late = join(customer_id)
+    refuse(stack, customer_id)
+    stack.send([late, join(neighbour)])
     stack.wait_until_drained()
     _, (known,) = ops("person", "show", "--id", customer_id)
     monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers
 
     asked, _ = ops("person", "erase", "--id", customer_id)
     assert ops("person", "show", "--id", customer_id)[0] == 0
-    erased, output = ops("person", "erase", "--id", customer_id, "--yes")
+    erased, output = ops("person", "erase", "--id", customer_id, "--letters", "--yes")
+    stack.send([late])
+    stack.wait_until_drained()
 
     assert (asked, erased) == (ABORTED, 0)
-    assert output == {"erased": [{"site id": SITE_ID, "key": known["key"]}]}
+    assert output["erased"] == [{"site id": SITE_ID, "key": known["key"]}]
+    assert output["dead letters removed"] == len(output["dead letters"]) == 1
     assert ops("person", "show", "--id", customer_id)[0] == PROBLEM
     assert ops("person", "show", "--id", neighbour)[0] == 0
-    assert ops("person", "erase", "--id", customer_id, "--yes")[0] == PROBLEM
+    assert [person.identifiers["id"] for person in stack.customerio.people()] == [neighbour]
     assert ops("person", "erase", "--yes")[0] == USAGE
 
 

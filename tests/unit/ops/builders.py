@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 from handler.domain.audience import Audience, Catalogue, pack_catalogue
 from handler.domain.membership import PersonState
 from handler.domain.state_codec import pack
-from handler.table.keys import catalogue_key
+from handler.domain.update import Identifier
+from handler.table.keys import catalogue_key, erasure_key
 from ops.dead_letters import DeadLetter
 from ops.stack import AudienceStream, Stack
 from tests.builders import NOW, stream_record
@@ -78,6 +79,17 @@ def put_person(aws: Any, key: str, state: PersonState) -> None:
     }
     if state.identifier is not None:
         item["identifier"] = {"S": state.identifier.text}
+    aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)
+
+
+def put_erasure(aws: Any, site_id: str, identifier: str, *, at_ms: int) -> None:
+    """Put the record of an erasure into the table, by an `Identifier.text`."""
+    item = {
+        "pk": {"S": erasure_key(site_id, Identifier.parse(identifier, set_at_ms=0))},
+        "version": {"N": "1"},
+        "erased_at_ms": {"N": str(at_ms)},
+        "recorded_at": {"N": "0"},
+    }
     aws.dynamodb.put_item(TableName=STACK.table_name, Item=item)
 
 
