@@ -24,6 +24,7 @@ from handler.domain.erasure import ErasedIn, Erasure
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report, StreamReport
+from handler.domain.update import hash_in
 from handler.errors import (
     MisconfiguredError,
     PermanentError,
@@ -258,8 +259,3 @@ def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, 
     if opened and _PLAIN_ID.fullmatch(opened.message_id):
         ids["mparticle_message_id"] = opened.message_id
     return ids
-
-
-def hash_in(key: str) -> str:
-    """Return the hash in the key of a person's item."""
-    return key.rpartition("#")[2]

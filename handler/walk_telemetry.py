@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from handler.domain.update import hash_in
 from handler.domain.walk import WalkStep
 from handler.errors import PermanentError, RetryableError
 from handler.metrics import MetricName
-from handler.telemetry import Telemetry, hash_in, reason_of
+from handler.telemetry import Telemetry, reason_of
 
 
 class WalkTelemetry(Telemetry):

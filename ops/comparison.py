@@ -16,7 +16,7 @@ import msgspec
 from handler.domain.change_messages import Change
 from handler.domain.membership import PersonState, Stamp, is_member, stamp
 from handler.domain.profile import Profile
-from handler.domain.update import person_key
+from handler.domain.update import hash_in, person_key
 from handler.table.keys import is_in_workspace
 from ops.change_files import Unaddressed
 
@@ -89,7 +89,7 @@ class Comparison:
         """Compare one person of the table with the file, after all rows were added."""
         if not is_in_workspace(key, self._site_id):
             return
-        person_hash = key.rpartition("#")[2]
+        person_hash = hash_in(key)
         digests = [bytes.fromhex(person_hash)[:_DIGEST]]
         if state.identifier is not None:
             # A row without an MPID names the person only so.
@@ -167,7 +167,7 @@ class Comparison:
             name,
             is_member=False,
             identities={self._customer_id_type if identifier.is_id else "email": identifier.value},
-            person_hash=key.rpartition("#")[2],
+            person_hash=hash_in(key),
         )
 
     def _digest(self, content: Change | Unaddressed) -> bytes:
@@ -178,7 +178,7 @@ class Comparison:
             email = content.identities.get("email")
             profile = Profile(content.mpid, customer_id, email, (), {}, content.person_hash)
         key = person_key(self._site_id, profile)
-        return bytes.fromhex(key.rpartition("#")[2])[:_DIGEST]
+        return bytes.fromhex(hash_in(key))[:_DIGEST]
 
 
 def _bytes(audience_id: int) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from handler.domain.audience import Catalogue
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, hash_in
 from handler.table.suspensions import Suspensions
 from ops import audiences, mapping, people
 from ops.delivery_log import Delivery, last_delivery
@@ -173,7 +173,7 @@ class Explainer:
         self, person: people.StoredPerson, catalogue: Catalogue, asked: set[int] | None
     ) -> KnownPerson:
         state = person.state
-        hashed = person.key.rpartition("#")[2]
+        hashed = hash_in(person.key)
         return KnownPerson(
             site_id=person.site_id,
             person=hashed,

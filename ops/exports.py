@@ -16,7 +16,7 @@ import msgspec
 
 from handler.domain.audience import Catalogue
 from handler.domain.membership import PersonState, Stamp, is_member
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, hash_in
 from handler.table.keys import is_in_workspace
 from handler.table.people import Page
 
@@ -47,7 +47,7 @@ class Selection:
         """Yield a row for each audience that the person has entered or left."""
         if state.identifier is None:  # the person was erased
             return
-        who = (*self._who(state.identifier), key.rpartition("#")[2])
+        who = (*self._who(state.identifier), hash_in(key))
         for audience_id, newest in state.memberships.items():
             if self.audience_ids is None or audience_id in self.audience_ids:
                 audience = self.catalogue.audiences.get(audience_id)

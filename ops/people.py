@@ -13,7 +13,7 @@ from handler.domain.attributes import build_person, former_persons
 from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.membership import PersonState
 from handler.domain.profile import Profile
-from handler.domain.update import Identifier, person_key
+from handler.domain.update import Identifier, person_key, site_id_in
 from handler.errors import ForwarderError
 from handler.table.keys import is_in_workspace
 from handler.table.people import People
@@ -39,7 +39,7 @@ class StoredPerson:
     @property
     def site_id(self) -> str:
         """The Customer.io workspace that the item belongs to."""
-        return self.key.rpartition("#")[0]
+        return site_id_in(self.key)
 
 
 @dataclass(frozen=True, slots=True)

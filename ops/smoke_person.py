@@ -11,7 +11,7 @@ from typing import Any, Final
 from handler.domain.dead_letter import ONE_ATTRIBUTE_SETTING
 from handler.domain.message import MessageType
 from handler.domain.profile import CUSTOMER_ID_TYPES, Profile
-from handler.domain.update import person_key
+from handler.domain.update import hash_in, person_key
 
 AUDIENCE_ID: Final = -1
 """No audience of mParticle has such an id. The message gives it no name, so that the table's
@@ -53,7 +53,7 @@ class SmokePerson:
     @property
     def hash(self) -> str:
         """The hash in the key, which the log names."""
-        return self.key.rpartition("#")[2]
+        return hash_in(self.key)
 
     def message(self, *, at_ms: int) -> str:
         """Return a message that they have entered the audience, as mParticle writes it."""

@@ -118,6 +118,11 @@ def site_id_in(key: str) -> str:
     return key.rpartition("#")[0]
 
 
+def hash_in(key: str) -> str:
+    """Return the hash in the key of a person's item."""
+    return key.rpartition("#")[2]
+
+
 def person_key(site_id: str, profile: Profile) -> str:
     """Return the key of a person's item: the workspace, and a hash of the MPID, id or email.
 

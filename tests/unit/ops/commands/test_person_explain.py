@@ -9,7 +9,7 @@ import pytest
 
 from handler.domain.audience import Audience, Catalogue, pack_catalogue
 from handler.domain.state_codec import pack
-from handler.domain.update import Identifier, person_key
+from handler.domain.update import Identifier, hash_in, person_key
 from handler.table.keys import catalogue_key
 from handler.table.suspensions import Suspensions
 from ops.commands.context import OK, PROBLEM, USAGE, Context
@@ -19,7 +19,7 @@ from tools.template import table_schema
 
 EXPLAIN = ("person", "explain", "--site-id", "site-a", "--id", "42")
 KEY = person_key("site-a", profile_of())
-HASH = KEY.rpartition("#")[2]
+HASH = hash_in(KEY)
 FORMER = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
 NOW = time.time()
 STATE = state(11, 12, left=(13,), former={FORMER: 1}, set_at={"email": NOW_MS * 2})
