@@ -127,5 +127,5 @@ def _plan(read: ChangeInput, progress: Progress, rate: int, now: float) -> Itera
     yield f"Rows without `since` count as of {show.since(progress.as_of_ms / 1000, now)}."
     yield (
         f"They go to workspace {read.workspace.site_id}{account}, in about "
-        f"{show.age(progress.left / rate)}, and cost at most about {show.dollars(cost)}."
+        f"{show.age(progress.left / rate)}. Cost: {show.dollars(cost)}."
     )
