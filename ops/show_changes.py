@@ -14,16 +14,16 @@ from ops.comparison import AudienceCounts
 from ops.imports import BadRow
 
 
-def bad_rows(count: int, rows: Sequence[BadRow]) -> Group:
-    """Return the first bad rows of a file."""
+def bad_rows(count: int, rows: Sequence[BadRow], *, advice: str) -> Group:
+    """Return the first bad rows of a file, and what to do about them."""
     shown = show.table(
-        "Rows that cannot be sent",
+        "Bad rows",
         "line",
         "reason",
         rows=[(f"{row.part} {row.line}".lstrip(), row.reason) for row in rows],
     )
     more = [Text(f"and {count - len(rows)} more")] if count > len(rows) else []
-    return Group(shown, *more, Text("Nothing was sent. `--skip-bad` leaves them out."))
+    return Group(shown, *more, Text(advice))
 
 
 def comparison(compared: Sequence[AudienceCounts], names: Mapping[int, str]) -> Table:

@@ -43,9 +43,9 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
     if progress is None:
         survey, bad = _survey(context, read)
         if bad and not skip_bad:
-            context.output(
-                {"bad": survey.bad, "rows": bad}, show_changes.bad_rows(survey.bad, bad)
-            )
+            advice = "Nothing was sent. `--skip-bad` leaves them out."
+            shown = show_changes.bad_rows(survey.bad, bad, advice=advice)
+            context.output({"bad": survey.bad, "rows": bad}, shown)
             return USAGE
         progress = Progress(read.fingerprint(skip_bad), read.made_ms, survey)
     elif progress.is_done:

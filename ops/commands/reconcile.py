@@ -47,7 +47,9 @@ def reconcile_command(*, fix: bool, rate: int, reveal: bool, yes: bool, **given:
             comparison, _rows(read), on_rows=lambda rows: bar.advance(task, rows)
         )
     if bad:
-        context.output({"bad": count, "rows": bad}, show_changes.bad_rows(count, bad))
+        advice = "Nothing was compared: without these rows, their people would seem to have left."
+        shown = show_changes.bad_rows(count, bad, advice=advice)
+        context.output({"bad": count, "rows": bad}, shown)
         return USAGE
     estimated = scanning.estimate(context)
     context.confirm(f"Compare {read.file} with the table?", yes=yes)

@@ -130,6 +130,7 @@ def test_json_lines_are_objects_with_the_same_names(write) -> None:
         ("customer_id,audience_id,sinc\n", "unknown columns, number 3 of the first line"),
         ("ann@example.com,42\n", "unknown columns, number 1, 2 of the first line"),
         ("email,email\n", "the first line must name each column once"),
+        ("e" * 200_000, "the first line must name each column once"),
     ],
 )
 def test_a_file_without_the_columns_is_refused_without_a_value(write, content, reason) -> None:
@@ -190,6 +191,16 @@ def test_lines_of_one_mpid_are_one_person(download) -> None:
     assert bob.identities == {"email": "bob@example.com"}
     assert str(bad) == "mpid: Expected `int | null`, got `str`"
     assert [each.identities["customer"] for each in unnamed] == ["44", "45"]
+
+
+def test_a_bad_line_of_a_download_is_told_even_if_nobody_can_be_addressed_by_it(download) -> None:
+    text = MEMBERS + '7, 1, "a"b, email\nx, 1, 74587f4b, ios_idfv\n'
+    path = download(a_csv=text, manifest_json={"audience_ids": [11]})
+
+    assert who(path) == [
+        (2, "not CSV: ',' expected after '\"'"),
+        (3, "mpid: Expected `int | null`, got `str`"),
+    ]
 
 
 def test_the_customer_id_of_a_member_is_the_identity_that_the_stack_reads(download) -> None:

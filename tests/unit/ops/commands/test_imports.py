@@ -96,6 +96,7 @@ def test_bad_rows_are_told_by_line_and_column_and_nothing_is_sent(ops, file, sen
 
     assert ended.status == USAGE
     assert "mpid: Expected `int | null`, got `str`" in ended.out
+    assert "Nothing was sent. `--skip-bad` leaves them out." in ended.out
     assert "ann@" not in ended.out + ended.err
     assert as_json["bad"] == 1
     assert [row["line"] for row in as_json["rows"]] == [4]

@@ -139,7 +139,14 @@ def test_bad_rows_are_refused_as_their_people_would_seem_to_have_left(ops, file,
 
     assert ended.status == USAGE
     assert "mpid: Expected" in ended.out
+    assert "Nothing was compared" in ended.out
     assert sent() == {}
+
+
+def test_only_the_first_bad_rows_are_shown(ops, file) -> None:
+    file.write_text(HEAD + "c-1,x,11,entered,\n" * 25)
+
+    assert "and 5 more" in ops("reconcile", file).out
 
 
 def test_people_who_cannot_be_read_are_counted(ops, file, aws) -> None:
