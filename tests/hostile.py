@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tests.builders import NOW_MS, audience, body, identity, profile
+from tests.builders import NOW_MS, audience, body, identity, profile, stream_record
 
 SITE_ID: Final = "qzsiteb71c94"
 API_KEY: Final = "qzkeyd05e8a"
@@ -88,6 +88,14 @@ def _account(**fields: Any) -> dict[str, Any]:
     return {"account_id": 1001, "account_settings": SECRET_SETTINGS, **fields}
 
 
+def _record(content: Any = None, **fields: Any) -> str:
+    """Return a dead letter of the audience stream."""
+    identities = {"CustomerId": CUSTOMER_ID, "Email": EMAIL, "MPID": MPID}
+    told = {"AudienceName": AUDIENCE_NAME, "UserIdentities": identities, "note": SNIPPET, **fields}
+    record = json.loads(stream_record(**told)) if content is None else content
+    return planted_body(record, type="audience_stream_record")
+
+
 def _envelope() -> dict[str, Any]:
     envelope: dict[str, Any] = json.loads(planted_body(planted()))
     return envelope
@@ -134,6 +142,14 @@ PLACES: Final[dict[str, str]] = {
     "an attribute's action": planted_body(_attribute(action="@")),
     "an unknown field": planted_body(planted(), unknown="@"),
     "an unknown field of a profile": planted_body(planted(unknown="@")),
+    "a record of the stream": _record("@"),
+    "a record's time": _record(MembershipChangedTimestamp="@"),
+    "a record's audience": _record(AudienceId="@"),
+    "a record's audience name": _record(AudienceName="@"),
+    "a record's direction": _record(IsMember="@"),
+    "a record's identities": _record(UserIdentities="@"),
+    "a record's customer id": _record(UserIdentities={"CustomerId": "@", "Email": EMAIL}),
+    "a record's MPID": _record(UserIdentities={"CustomerId": CUSTOMER_ID, "MPID": "@"}),
     "SNS Type": json.dumps({"Type": "@", "Message": planted_body(planted())}),
     "SNS Message": sns("@"),
 }
