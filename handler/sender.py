@@ -59,6 +59,7 @@ class Sender:
     """Sends to the source queue; `executor` sends several requests side by side.
 
     `group` is the message group of all messages; without it, each account has its own.
+    `rounds`: how often it sends, at most, what SQS did not confirm.
     """
 
     sqs: SQSClient
@@ -68,6 +69,7 @@ class Sender:
     draw: Draw
     sleep: Sleep
     group: str | None = None
+    rounds: int = MAX_ROUNDS
 
     def send(self, bodies: Sequence[str], *, account_id: int | None, deadline: Deadline) -> None:
         """Send all bodies, in any order, and return when SQS has confirmed each.
@@ -86,7 +88,7 @@ class Sender:
         waiting = list(bodies)
         group = message_group(account_id) if self.group is None else self.group
         send = partial(self._send, group=group, deadline=deadline)
-        for number in range(MAX_ROUNDS):
+        for number in range(self.rounds):
             if number:
                 self.sleep(self.draw(0.0, FIRST_PAUSE_S * 2 ** (number - 1)))
             requests = [*batch_requests(waiting, lambda body: len(body.encode()))]

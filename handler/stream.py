@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 SENDS_IN_FLIGHT: Final = 8
 
+ROUNDS: Final = 8
+"""Rounds of sending what SQS did not confirm. Nobody sends a failed record again by itself, and
+the stream waits: the pauses are at most 13 seconds, the calls 32, of 60."""
+
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Put records on the queue; the answer tells the stream which of them are there."""
@@ -61,6 +65,7 @@ def transformer() -> Transformer:
             queue_url=settings().queue_url,
             draw=random.uniform,
             sleep=clock.sleep,
+            rounds=ROUNDS,
         ),
         DeadLetterQueue(sqs, settings().dead_letter_queue_url),
         telemetry(),

@@ -68,6 +68,25 @@ def test_bodies_that_sqs_did_not_take_are_sent_again_and_no_others() -> None:
     assert slept == [0.1, 0.2]
 
 
+def test_the_bodies_that_sqs_never_took_are_named_with_the_reason() -> None:
+    sqs = ScriptedSqs([lambda entries: taken(entries, "1"), *[refused("InternalError")] * 3])
+
+    unsent = sender(sqs).try_to_send(["a", "b", "c"], account_id=1, deadline=deadline(30.0))
+
+    assert unsent.bodies == ["b"]
+    assert "did not take 1 of 3 messages: InternalError" in str(unsent.error)
+
+
+def test_a_sender_with_more_rounds_sends_more_often() -> None:
+    sqs = ScriptedSqs([refused("InternalError")] * 7)
+    slept: list[float] = []
+
+    replace(sender(sqs, slept), rounds=8).send(["a"], account_id=1, deadline=deadline(30.0))
+
+    assert len(sqs.bodies) == 8
+    assert sum(slept) < 13
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
