@@ -83,8 +83,8 @@ class Credentials:
             "the credentials secret has no entry for a workspace"
         )
 
-    def workspaces(self, *, deadline: Deadline) -> list[Workspace]:
-        """Return each workspace in the secret once, by its first entry.
+    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace]:
+        """Return each workspace in the secret once, by the name of its first entry.
 
         Raises as `workspace` does, but for UnknownAccountError: one entry that cannot be used
         fails all.
@@ -112,12 +112,12 @@ class Credentials:
                 return refreshed
         return None
 
-    def _all(self, text: str) -> list[Workspace]:
-        workspaces: dict[str, Workspace] = {}
+    def _all(self, text: str) -> dict[str, Workspace]:
+        by_site: dict[str, tuple[str, Workspace]] = {}
         for name, entry in self._entries(text).items():
             workspace = self._workspace(name, entry)
-            workspaces.setdefault(workspace.site_id, workspace)
-        return [*workspaces.values()]
+            by_site.setdefault(workspace.site_id, (name, workspace))
+        return dict(by_site.values())
 
     def _find(self, text: str, account_id: int | None) -> Workspace:
         entries = self._entries(text)

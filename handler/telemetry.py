@@ -69,7 +69,7 @@ class Telemetry:
         self._log(
             "erasure.done",
             message_id=message.source_id,
-            request_id=request_id if _PLAIN_ID.fullmatch(request_id) else "",
+            request_id=request_id if _UUID.fullmatch(request_id) else "",
             erased_until_ms=erasure.at_ms,
             identities=len(erasure.identifiers),
             workspaces=[msgspec.structs.asdict(result) for result in results],
@@ -251,6 +251,7 @@ def reason_of(error: PermanentError | RetryableError) -> dict[str, str]:
 
 # mParticle's ids are UUIDs. Anything else may be personal, and is not logged.
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, str]:

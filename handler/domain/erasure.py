@@ -88,13 +88,13 @@ def _identifier(kind: str, value: str, at_ms: int) -> Identifier:
 
 
 class ErasedIn(msgspec.Struct, frozen=True):
-    """What an erasure did in one workspace.
+    """What an erasure did in one workspace, by the name of its entry in the secret.
 
     `people`: whose states were erased; `deletions`: sent to Customer.io. `is_confirmed`: no change
     that was handled at the same time can have been missed.
     """
 
-    site_id: str
+    entry: str
     on_erasure: OnErasure
     people: int
     deletions: int

@@ -52,8 +52,8 @@ class Eraser:
         outside = self.deliverer.outside
         results: list[ErasedIn] = []
         failures: list[Failure] = []
-        for workspace in outside.credentials.workspaces(deadline=deadline):
-            erase = partial(self._erase_in, workspace, erasure, deadline)
+        for entry, workspace in outside.credentials.workspaces(deadline=deadline).items():
+            erase = partial(self._erase_in, entry, workspace, erasure, deadline)
             done = attempt(erase, outside.telemetry)
             if isinstance(done, ErasedIn):
                 results.append(done)
@@ -63,7 +63,9 @@ class Eraser:
             raise max(failures, key=lambda failure: isinstance(failure, RetryableError))
         return results
 
-    def _erase_in(self, workspace: Workspace, erasure: Erasure, deadline: Deadline) -> ErasedIn:
+    def _erase_in(
+        self, entry: str, workspace: Workspace, erasure: Erasure, deadline: Deadline
+    ) -> ErasedIn:
         outside = self.deliverer.outside
         recorded_at = outside.erasures.record(
             erasure.identifiers,
@@ -75,9 +77,7 @@ class Eraser:
         is_confirmed = recorded_at + CONFIRMED_AFTER_S <= outside.now()
         person = _Person(self.deliverer, workspace, erasure, deadline)
         people, deletions = person.erase()
-        return ErasedIn(
-            workspace.site_id, person.on_erasure, people, deletions, is_confirmed=is_confirmed
-        )
+        return ErasedIn(entry, person.on_erasure, people, deletions, is_confirmed=is_confirmed)
 
 
 class _Person:

@@ -116,8 +116,8 @@ class Credentials(Protocol):
     def workspace_of_site(self, site_id: str, *, deadline: Deadline) -> Workspace:
         """Return the workspace with this site id."""
 
-    def workspaces(self, *, deadline: Deadline) -> Sequence[Workspace]:
-        """Return all workspaces, each once."""
+    def workspaces(self, *, deadline: Deadline) -> Mapping[str, Workspace]:
+        """Return all workspaces, each once, by the name of an entry in the secret."""
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again; return new credentials of this workspace, None if none."""

@@ -135,7 +135,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One message; `flaw` is the error type that all of it must end in.
+    """One message; `flaw` is the error type that all of it must end in. `erases` is who is erased
+    by it.
 
     Its profiles have serial numbers, from `serial`, in a field that the function does not know.
     """
@@ -146,6 +147,7 @@ class Sent:
     serial: int
     text: str
     flaw: str = ""
+    erases: Human | None = None
 
 
 @dataclass(slots=True)
@@ -188,6 +190,8 @@ def story(seed: int, *, people: int, messages: int, now: float) -> Story:
     teller.chance.shuffle(told)
     told = teller.mixed(told, moves)
     late = start + SPAN_MS + 60_000
+    for one in teller.erasures(late - 1):
+        told.insert(teller.chance.randrange(len(told) + 1), one)
     affected = {
         profile.human.number: profile.human
         for one in told
@@ -361,6 +365,27 @@ class _Teller:
         account = self.chance.choice(ACCOUNTS)
         words = ((self.chance.choice(account.audiences), self.chance.choice(["add", "delete"])),)
         return self.sent(account, at_ms, [Profile(human, words, True, True)])  # noqa: FBT003
+
+    def erasures(self, at_ms: int) -> list[Sent]:
+        """Return requests to erase some people who stay, some of the requests twice.
+
+        What they say before is all older, and what they say in the news is newer.
+        """
+        humans = [human for human in self.humans if human.number % 10 == 3 and not human.refusal]
+        requests = [self._erasure(human, at_ms) for human in humans]
+        return [*requests, *requests[::2]]
+
+    def _erasure(self, human: Human, at_ms: int) -> Sent:
+        kind = "controller_customer_id" if human.has_ids else "email"
+        content = {
+            "type": "dsr_processing_request",
+            "id": f"erasure-{human.number}",
+            "timestamp_ms": self._number(at_ms),
+            "subject_request_id": f"request-{human.number}",
+            "subject_request_type": "erasure",
+            "subject_identities": {kind: {"encoding": "raw", "value": human.name()}},
+        }
+        return Sent(ACCOUNTS[0], at_ms, (), 0, json.dumps(content), erases=human)
 
     def poison(self, place: int, at_ms: int) -> Sent:
         """Return a message that is none, or none for the function: seven kinds by turns."""

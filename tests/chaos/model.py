@@ -74,7 +74,7 @@ def memberships(sent: Iterable[Sent]) -> Iterator[tuple[str, Change]]:
 
 
 def compare_events(
-    sent: Iterable[Sent],
+    sent: Sequence[Sent],
     seen: Iterable[tuple[Person, Event]],
     *,
     is_refused: Callable[[Human], bool] = lambda _: False,
@@ -89,13 +89,15 @@ def compare_events(
     needed: Counter[tuple[Group, Event]] = Counter()
     allowed: Counter[tuple[Group, Event]] = Counter()
     groups: dict[Person, Group] = {}
-    for (site_id, _), told in _by_human(sent).items():
-        human = told[0][1].human
+    after_erasures = _by_human(sent)
+    for key, told in _by_human(sent, before_erasures=True).items():
+        site_id, human = key[0], told[0][1].human
         group = site_id, human.aliases
         groups |= {(site_id, alias): group for alias in human.aliases}
         if is_refused(human):
             continue
-        newest = {(audience, *word) for audience, word in _newest_words(told).items()}
+        newest_words = _newest_words(after_erasures.get(key, ()))
+        newest = {(audience, *word) for audience, word in newest_words.items()}
         words = {
             (audience, *word)
             for each in told
@@ -115,11 +117,18 @@ def is_cleared(attributes: Mapping[str, Any]) -> bool:
     return lists == [""] and True not in shown
 
 
-def _by_human(sent: Iterable[Sent]) -> dict[tuple[str, int], list[_Told]]:
+def _by_human(
+    sent: Iterable[Sent], *, before_erasures: bool = False
+) -> dict[tuple[str, int], list[_Told]]:
+    """Return what was told of each human in each workspace, after they were last erased."""
+    sent = list(sent)
+    erased = (
+        {} if before_erasures else {one.erases.number: one.at_ms for one in sent if one.erases}
+    )
     told: defaultdict[tuple[str, int], list[_Told]] = defaultdict(list)
     for one in sent:
         for profile in one.profiles:
-            if not profile.flaw:
+            if not profile.flaw and one.at_ms > erased.get(profile.human.number, 0):
                 told[one.account.site_id, profile.human.number].append((one, profile))
     return told
 

@@ -7,13 +7,14 @@ asks the same with more examples, and of bytes.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import hostile
-from tests.builders import audience, body, profile
+from tests.builders import NOW_MS, audience, body, erasure, profile
 from tests.fuzz.oracle import check_letter, check_privacy, is_read_by_json, judge
 from tests.fuzz.walk import Walk
 from tests.stand_ins.customerio import check_entity
@@ -119,6 +120,47 @@ def test_what_customer_io_quotes_is_never_shown(answers_400) -> None:
     assert {one["MessageAttributes"]["ErrorMessage"]["StringValue"] for one in letters} == {
         "attributes: invalid"
     }
+
+
+# --- erasures ---
+
+
+@pytest.mark.parametrize("quotes", [False, True])
+def test_of_whom_is_erased_nothing_is_shown(quotes) -> None:
+    def refusal(entity):
+        return json.dumps(entity) if quotes and entity["action"] == "delete" else None
+
+    walk = Walk()
+    walk.customerio.refusal = refusal
+    request = erasure(customer_id=hostile.CUSTOMER_ID, email=hostile.EMAIL)
+
+    walk.invoke([hostile.planted_body(hostile.planted(), timestamp_ms=NOW_MS - 9)])
+    walk.invoke([request])
+    walk.invoke([hostile.planted_body(hostile.planted(), timestamp_ms=NOW_MS - 5)])
+
+    assert (hostile.CUSTOMER_ID in walk.customerio.people) is quotes
+    assert len(set_aside(walk)) == quotes
+    assert '"erasure.done"' in walk.written or quotes
+    check_privacy(walk)
+
+
+@pytest.mark.parametrize("raw", hostile.RAWS)
+@pytest.mark.parametrize("place", ["subject_request_id", "subject_identities", "email"])
+def test_of_an_erasure_that_cannot_be_read_nothing_is_shown(place, raw) -> None:
+    text = erasure(email="@") if place == "email" else erasure(**{place: "@"})
+    walk = Walk()
+
+    walk.invoke([text.replace('"@"', hostile.RAWS[raw])])
+
+    for letter in set_aside(walk):
+        check_letter(letter)
+    assert '"message":"unexpected_error"' not in walk.written
+    check_privacy(walk)
+
+
+def set_aside(walk: Walk) -> list[Any]:
+    """Return what was sent to the DLQ; an erasure also goes to the retry queue."""
+    return [letter for letter in walk.sqs.letters if "ErrorType" in letter["MessageAttributes"]]
 
 
 # --- Hypothesis on structure: JSON texts, with hostile values anywhere ---

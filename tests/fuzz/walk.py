@@ -105,7 +105,7 @@ class Walk:
                     now=lambda: NOW,
                     sleep=_no_sleep,
                     backoff=float,
-                    options=DeliveryOptions(one_attribute_per_audience=True),
+                    options=DeliveryOptions(one_attribute_per_audience=True, on_erasure="delete"),
                 )
             ),
             credentials=credentials,

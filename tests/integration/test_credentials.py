@@ -75,10 +75,10 @@ def test_all_workspaces_are_listed_each_once(credentials, secret) -> None:
     again = {**ONE, "api_key": "n3w"}
     secret.put(json.dumps({"accounts": {"1001": ONE, "1002": OTHER, "default": again}}))
 
-    assert credentials.workspaces(**PLENTY) == [
-        Workspace("s1te", "k3y", "eu"),
-        Workspace("other", "k3y", "us"),
-    ]
+    assert credentials.workspaces(**PLENTY) == {
+        "1001": Workspace("s1te", "k3y", "eu"),
+        "1002": Workspace("other", "k3y", "us"),
+    }
 
 
 def test_the_workspaces_are_read_again_if_one_of_them_cannot_be_used(credentials, secret) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Any
@@ -13,12 +14,13 @@ import pytest
 from handler.clock import Deadline
 from handler.customerio import wire
 from handler.domain.attributes import Person
+from handler.domain.erasure import Deletion
 from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
 from local.fake_customerio.people import Entity, Ordering, People
-from tests.builders import NOW, deadline, message
+from tests.builders import NOW, NOW_MS, deadline, message
 from tests.chaos import model
-from tests.chaos.changes import ACCOUNTS, story
+from tests.chaos.changes import ACCOUNTS, Sent, story
 from tests.chaos.run import SMALL, event_of, name_of
 from tests.stand_ins.forwarder import forwarder
 from tests.stand_ins.ports import FixedCredentials, MemoryPeople
@@ -31,7 +33,7 @@ class QuietCustomerIo:
         self.people = People(ordering)
 
     def deliver(
-        self, workspace: Workspace, persons: Sequence[Person], *, deadline: Deadline
+        self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
     ) -> list[None]:
         for entity in (entity for person in persons for entity in wire.entities(person)):
             self.people.apply(workspace.site_id, msgspec.json.decode(entity.body, type=Entity))
@@ -55,7 +57,7 @@ def ended(seed: int, ordering: Ordering) -> tuple[dict[model.Person, Any], list[
         customerio=customerio,
         credentials=FixedCredentials({one.id: Workspace(one.site_id, "key") for one in ACCOUNTS}),
         now=lambda: next(seconds),
-        options=DeliveryOptions(membership_events=True),
+        options=DeliveryOptions(membership_events=True, on_erasure="delete"),
     )
     chance = Random(seed)
     waiting = [message(one.text, str(place)) for place, one in enumerate(sent)]
@@ -111,6 +113,31 @@ def test_in_each_story_people_are_known_by_identifiers_of_the_past() -> None:
         people, sent = ended(seed, Ordering.UPDATES)
 
         assert people.keys() & model.former_people(sent)
+
+
+def test_in_each_story_somebody_is_erased_and_gone() -> None:
+    for seed in range(1, 6):
+        people, sent = ended(seed, Ordering.UPDATES)
+
+        erased = {one.erases.name() for one in sent if one.erases}
+        assert erased
+        assert not erased & {name for _, name in people}
+
+
+def test_the_model_expects_what_is_said_after_an_erasure_and_nothing_from_before() -> None:
+    _, sent = ended(1, Ordering.UPDATES)
+    erased = next(one.erases for one in sent if one.erases)
+    before = next(
+        one for one in sent for each in one.profiles if each.human is erased and not each.flaw
+    )
+    after = replace(before, at_ms=NOW_MS)
+
+    def expects(*told: Sent) -> bool:
+        return (before.account.site_id, erased.name()) in model.people(told)
+
+    assert not expects(*sent)
+    assert expects(*sent, after)
+    assert expects(before)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,11 @@ class DynamoDb:
         found = [self.items[key] for key in keys if key in self.items]
         return {"Responses": {table: found}, "UnprocessedKeys": {}}
 
+    def query(self, *, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
+        ((_, sought),) = ExpressionAttributeValues.items()
+        found = [item for item in self.items.values() if item.get("identifier") == sought]
+        return {"Items": [{"pk": item["pk"]} for item in found]}
+
     def batch_execute_statement(self, *, Statements: Any) -> Any:  # noqa: N803
         return {"Responses": [self._execute(**statement) for statement in Statements]}
 

@@ -43,6 +43,9 @@ class CustomerIo:
             check_entity(entity)
             if refused[place] is None:
                 (value,) = entity["identifiers"].values()
+                if entity["action"] == "delete":
+                    self.people.pop(value, None)
+                    continue
                 self.people.setdefault(value, {}).update(entity["attributes"])
         return Answer(207, {"errors": errors}) if errors else Answer(200, {})
 
@@ -53,13 +56,17 @@ def _no_json(constant: str) -> None:
 
 def check_entity(entity: dict[str, Any]) -> None:
     """Fail where an entity breaks one of Customer.io's limits."""
-    assert set(entity) == {"type", "action", "identifiers", "timestamp", "attributes"}
-    assert (entity["type"], entity["action"]) == ("person", "identify")
+    assert entity["type"] == "person"
     assert len(json.dumps(entity, ensure_ascii=False, separators=(",", ":")).encode()) <= 32_000
     ((kind, value),) = entity["identifiers"].items()
     assert kind in {"id", "email"}
     assert value.strip() == value
     assert 0 < len(value.encode()) <= 150
+    if entity["action"] == "delete":
+        assert set(entity) == {"type", "action", "identifiers"}
+        return
+    assert set(entity) == {"type", "action", "identifiers", "timestamp", "attributes"}
+    assert entity["action"] == "identify"
     assert NOW - 100 <= entity["timestamp"] < NOW + 1_000_000
     assert len(entity["attributes"]) <= 300
     for name, attribute in entity["attributes"].items():

@@ -302,8 +302,9 @@ class FixedCredentials:
                 return each
         raise UnknownAccountError("the credentials secret has no entry for a workspace")
 
-    def workspaces(self, *, deadline: Deadline) -> list[Workspace]:
-        return [*{each.site_id: each for each in self.accounts.values()}.values()]
+    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace]:
+        by_site = {each.site_id: (str(name), each) for name, each in self.accounts.items()}
+        return dict(by_site.values())
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         self.refreshes.append(workspace)
