@@ -78,11 +78,13 @@ def test_the_dashboards_name_what_was_deployed(deployed, cloudwatch):
         for entry in entries
     }
 
-    main, ingress = "audience-forwarder-us-east-1", "audience-forwarder-us-east-1-ingress"
-    assert bodies.keys() == {main, ingress}
+    main = "audience-forwarder-us-east-1"
+    ingress, stream = f"{main}-ingress", f"{main}-stream"
+    assert bodies.keys() == {main, ingress, stream}
     for body in bodies.values():
         assert json.loads(body)["widgets"]
         assert "${" not in body
     assert f'"{deployed.function_name}"' in bodies[main]
     assert '"audience-forwarder-dead-letters"' in bodies[main]
     assert f'"{deployed.physical_name("IngressFunction")}"' in bodies[ingress]
+    assert f'"{deployed.stream_name}"' in bodies[stream]

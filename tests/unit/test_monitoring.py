@@ -37,7 +37,7 @@ EMITTED = {
         *("ExecutionsFailed", "ExecutionsStarted", "ExecutionsSucceeded"),
     },
     ("AWS/Firehose", "DeliveryStreamName"): {
-        *("DeliveryToS3.Success", "IncomingRecords", "ThrottledRecords"),
+        *("DeliveryToS3.DataFreshness", "IncomingRecords", "ThrottledRecords"),
     },
     (VARIABLES["POWERTOOLS_METRICS_NAMESPACE"], "service"): {*MetricName.__members__},
 }
