@@ -250,6 +250,7 @@ def check_options(workspace: Workspace, of: str, stack: DeliveryOptions) -> Chec
         ("CreatePeople", json.dumps(options.create_people), workspace.create_people),
         ("MembershipEvents", json.dumps(options.membership_events), workspace.membership_events),
         ("AttributeMapping", _entries(options.attribute_mapping), workspace.attribute_mapping),
+        ("OnErasure", options.on_erasure, workspace.on_erasure),
     )
     return Check(
         f"options {of}",

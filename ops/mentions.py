@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from handler.domain.erasure import customer_id_kind
 from handler.domain.firehose import account_id
 from handler.domain.message import MessageType, RawProfile, read_fields
 from handler.domain.profile import Profile
@@ -58,6 +59,7 @@ class Names:
         if is_record or isinstance(profiles, msgspec.Raw):
             return None
         answers = {self._are_of(raw) for raw in profiles}
+        answers.add(self._identify(self._subject(fields.subject_identities)))
         return True if True in answers else None if None in answers else False
 
     def _are_of(self, raw: RawProfile) -> bool | None:
@@ -67,8 +69,26 @@ class Names:
                 return True
         except (ValueError, RecursionError):
             return None
-        id_text, email_text = f"id:{profile.customer_id}", f"email:{profile.email}".lower()
-        return id_text in self.identifiers or email_text in self.identifiers
+        return self._identify(profile)
+
+    def _identify(self, profile: Profile) -> bool:
+        texts = set()
+        if profile.customer_id is not None:
+            texts.add(f"id:{profile.customer_id}")
+        if profile.email is not None:
+            texts.add(f"email:{profile.email.lower()}")
+        return not texts.isdisjoint(self.identifiers)
+
+    def _subject(self, identities: Any) -> Profile:
+        """Return as much of a data subject as says who it is."""
+        named = identities if isinstance(identities, dict) else {}
+        types = {customer_id_kind(self.customer_id_type): self.customer_id_type, "email": "email"}
+        listed = [
+            {**named[kind], "type": name}
+            for kind, name in types.items()
+            if isinstance(named.get(kind), dict)
+        ]
+        return _profile({"user_identities": listed}, self.customer_id_type)
 
 
 def account_of(body: str) -> int | None:

@@ -191,7 +191,13 @@ def test_equal_entries_of_one_workspace_are_in_order() -> None:
 
 def test_a_workspace_has_the_options_of_the_stack_where_it_has_none_of_its_own() -> None:
     stack = DeliveryOptions(attribute_mapping=mapping_of({"ltv": "lifetime_value", "*": "mp_*"}))
-    own = Workspace("site", "key", membership_events=True, attribute_mapping=mapping_of({}))
+    own = Workspace(
+        "site",
+        "key",
+        membership_events=True,
+        attribute_mapping=mapping_of({}),
+        on_erasure="delete",
+    )
 
     of_stack = check_options(Workspace("site", "key"), "of account 1", stack)
     of_secret = check_options(own, "of account 2", stack)
@@ -199,11 +205,11 @@ def test_a_workspace_has_the_options_of_the_stack_where_it_has_none_of_its_own()
     assert of_stack.name == "options of account 1"
     assert of_stack.result == (
         "CreatePeople true, MembershipEvents false, "
-        'AttributeMapping {"ltv": "lifetime_value", "*": "mp_*"}'
+        'AttributeMapping {"ltv": "lifetime_value", "*": "mp_*"}, OnErasure none'
     )
     assert of_secret.result == (
         "CreatePeople true, MembershipEvents true (in the secret), "
-        "AttributeMapping empty (in the secret)"
+        "AttributeMapping empty (in the secret), OnErasure delete (in the secret)"
     )
     assert of_stack.fix == of_secret.fix == ""
 

@@ -7,7 +7,7 @@ import pytest
 from handler.domain.update import Identifier
 from ops.mentions import Names, account_of
 from ops.people import Query
-from tests.builders import audience, body, identity, profile
+from tests.builders import audience, body, erasure, identity, profile
 
 SITES = ("site-a", "site-b")
 
@@ -33,6 +33,11 @@ BY_ID, BY_EMAIL, BY_MPID = Query("42"), Query(email="Ann@Example.com"), Query(mp
         (BY_MPID, body(profile(customer_id="43", mpid=-7)), True),
         (BY_MPID, body(profile(customer_id="43", mpid="--7")), False),
         (BY_ID, body(), False),
+        (Query("None"), body(profile(customer_id=None, email="x@example.com")), False),
+        (BY_ID, erasure(customer_id=42), True),
+        (BY_ID, erasure(customer_id="43", email="42"), False),
+        (BY_EMAIL, erasure(customer_id=None, email="ANN@example.com"), True),
+        (BY_EMAIL, erasure(subject_identities=["ann@example.com"]), False),
     ],
 )
 def test_a_message_names_a_person_by_id_email_or_mpid(query, text, is_named) -> None:
