@@ -18,7 +18,17 @@ from handler.domain.walk import Walk, WalkStep
 from handler.jobs.walk import Walker
 from handler.table.audiences import TTL_S
 from handler.table.table import open_table
-from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, deadline, message, profile
+from tests.builders import (
+    NOW,
+    NOW_MS,
+    WORKSPACE,
+    audience,
+    body,
+    deadline,
+    erasure,
+    message,
+    profile,
+)
 from tests.stand_ins import forwarder as stand_ins
 from tests.stand_ins.ports import RecordingTelemetry
 
@@ -178,6 +188,16 @@ def test_nothing_is_written_when_nothing_changed(forwarder, calls) -> None:
 
     assert failed == []
     assert calls == {"BatchGetItem": READ, "BatchGetItem to verify": VERIFIED}
+
+
+def test_an_erasure_takes_nine_calls_and_five_when_it_is_done_again(forwarder, calls) -> None:
+    forwarder.process(batch()[:1], deadline=deadline())
+    request = message(erasure(customer_id="customer-0", email="person-0@example.com"))
+
+    for number in (9, 5):
+        calls.clear()
+        forwarder.process([request], deadline=deadline())
+        assert calls.total() == number
 
 
 @pytest.mark.parametrize("one_attribute", [False], indirect=True)

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from handler.clock import AWS_CALL_S, Deadline
 from handler.domain.membership import new_version
 from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
 from handler.errors import PersonRejectedError, UnavailableError, VersionConflictError
 from handler.jobs.erase import CONFIRMED_AFTER_S
+from handler.jobs.states import SAVE_WITHIN_S
 from tests.builders import (
     NOW_MS,
     WORKSPACE,
@@ -456,6 +458,24 @@ def test_while_it_is_not_known_who_was_erased_a_new_person_is_retried() -> None:
 
     assert ours.queue.moved == ["m-0"]
     assert ours.people.items == {}
+
+
+def test_a_new_person_is_saved_soon_after_it_was_read_who_was_erased(monkeypatch) -> None:
+    ours = house()
+    left: list[float] = []
+    save = ours.people.save
+
+    def noting(states: Any, *, now: float, deadline: Deadline) -> Any:
+        left.append(deadline.seconds_left())
+        return save(states, now=now, deadline=deadline)
+
+    monkeypatch.setattr(ours.people, "save", noting)
+    ours.process(body(profile(), at_ms=BEFORE))
+    ours.process(body(profile(audience(12))))
+
+    of_new, of_known = left
+    assert of_new <= SAVE_WITHIN_S < CONFIRMED_AFTER_S - AWS_CALL_S
+    assert of_known > SAVE_WITHIN_S
 
 
 def test_nobody_who_is_known_costs_a_read_of_erasures() -> None:
