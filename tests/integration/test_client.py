@@ -15,6 +15,7 @@ import urllib3
 
 from handler.customerio.client import TrackApi
 from handler.domain.attributes import Person
+from handler.domain.erasure import Deletion
 from handler.domain.events import Event
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
@@ -102,6 +103,33 @@ def test_an_update_only_person_is_not_created(fake, caller) -> None:
 
     assert outcomes == [None, None]
     assert held(fake) == {"42": {"SegmentMembership": "'11'", "first_name": "Ann"}}
+
+
+@pytest.mark.parametrize(
+    ("action", "comes_back"), [("delete", {"42", "43"}), ("suppress", {"43"})]
+)
+def test_whoever_is_deleted_can_come_back_and_who_is_suppressed_cannot(
+    fake, caller, action, comes_back
+) -> None:
+    caller.deliver(someone("42"), someone("43"))
+    identifier = Identifier(is_id=True, set_at_ms=1, value="42")
+
+    assert caller.deliver(Deletion(identifier, action)) == [None]
+    assert set(held(fake)) == {"43"}
+    assert [dict(one.identifiers) for one in fake.removed()] == [{"id": "42"}]
+
+    assert caller.deliver(someone("42")) == [None]
+    assert set(held(fake)) == comes_back
+
+
+def test_a_deletion_that_is_refused_fails_alone(fake, caller) -> None:
+    fake.misbehave(Fault(FaultKind.REFUSE, person="42", reason="invalid"))
+    first, second = (Identifier(is_id=True, set_at_ms=1, value=value) for value in ("42", "43"))
+
+    refused, accepted = caller.deliver(Deletion(first, "delete"), Deletion(second, "delete"))
+
+    assert isinstance(refused, PersonRejectedError)
+    assert accepted is None
 
 
 def test_an_empty_delivery_sends_no_request(fake, caller) -> None:

@@ -300,6 +300,20 @@ def test_a_deletion_that_customerio_rejects_is_set_aside_with_its_reason() -> No
     assert ours.queue.moved == []
 
 
+def test_a_request_that_was_set_aside_is_carried_out_when_it_is_redriven() -> None:
+    ours = house()
+    ours.process(body(profile(), at_ms=BEFORE))
+    ours.customerio.answers["42"] = PersonRejectedError("identifiers: invalid")
+    ours.process(erasure(email=EMAIL))
+    (letter,) = ours.queue.letters
+    ours.customerio.answers.clear()
+
+    erase(ours, letter.body)
+
+    assert ours.people.items[key()].identifier is None
+    assert {*ours.customerio.deleted} == {"42", EMAIL}
+
+
 def test_whoever_started_anew_before_the_erasure_arrived_is_deleted_first() -> None:
     ours = house()
     names = [{"key": "$FirstName", "value": "Ann", "action": "upsert"}]
