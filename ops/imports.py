@@ -112,7 +112,7 @@ def count_messages(changes: Iterable[Change]) -> int:
 class Progress(msgspec.Struct):
     """How much of an import was sent. `as_of_ms`: the time of the file, in Unix milliseconds.
 
-    `fingerprint`: of the file, and of the options that decide what is sent.
+    `fingerprint`: of the file, the stack, and the options that decide what is sent.
     """
 
     fingerprint: str
@@ -152,7 +152,7 @@ def load(file: Path) -> Progress | None:
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise ValueError(f"{progress_path(file)} is no progress file: {error}") from None
+        raise ValueError(f"it is no progress file: {error}") from None
 
 
 def save(file: Path, progress: Progress) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -39,7 +40,8 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
     """
     context = Context.current()
     read = ChangeInput.of(context, **given)
-    progress = _begun(read, skip_bad=skip_bad)
+    fingerprint = read.fingerprint(context.stack.queue_url, skip_bad)
+    progress = _begun(read.file, fingerprint)
     if progress is None:
         survey, bad = _survey(context, read)
         if bad and not skip_bad:
@@ -47,7 +49,7 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
             shown = show_changes.bad_rows(survey.bad, bad, advice=advice)
             context.output({"bad": survey.bad, "rows": bad}, shown)
             return USAGE
-        progress = Progress(read.fingerprint(skip_bad), read.made_ms, survey)
+        progress = Progress(fingerprint, read.made_ms, survey)
     elif progress.is_done:
         text = "All of it was sent before. To send it again, delete {}."
         context.output(progress, text.format(imports.progress_path(read.file)))
@@ -68,17 +70,17 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
     return OK
 
 
-def _begun(read: ChangeInput, *, skip_bad: bool) -> Progress | None:
+def _begun(file: Path, fingerprint: str) -> Progress | None:
     """Return the progress of an import that has begun; it must be the same one."""
-    path = imports.progress_path(read.file)
+    path = imports.progress_path(file)
     try:
-        progress = imports.load(read.file)
+        progress = imports.load(file)
     except (OSError, ValueError) as error:
-        raise click.UsageError(f"{path}: {error}") from error
-    if progress is not None and progress.fingerprint != read.fingerprint(skip_bad):
+        raise click.UsageError(f"{path}: {error}. To begin a new import, delete it") from error
+    if progress is not None and progress.fingerprint != fingerprint:
         raise click.UsageError(
-            f"the import that {path} tells of was of another file, or with other options. To "
-            "begin a new one, delete it"
+            f"{path} is of an import with another content of the file, into another stack, or "
+            f"with other options. To begin a new import, delete {path.name}"
         )
     return progress
 

@@ -4,6 +4,7 @@ import json
 import os
 import time
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -181,7 +182,22 @@ def test_an_import_that_has_begun_takes_no_other_file_and_no_other_options(
     ended = ops("import", file, "--yes", *arguments)
 
     assert ended.status == USAGE
-    assert "was of another file, or with other options" in ended.err
+    assert "is of an import with another content of the file" in ended.err
+
+
+@pytest.mark.usefixtures("stopping_at_second")
+def test_an_import_that_has_begun_does_not_go_on_in_another_stack(
+    ops, file, stack, monkeypatch
+) -> None:
+    monkeypatch.setattr("ops.imports.WINDOW", 1)
+    ops("import", file, "--yes")
+    other = replace(stack, queue_url=stack.retry_queue_url)
+    monkeypatch.setattr("ops.commands.context.Context.stack", other)
+
+    ended = ops("import", file, "--yes")
+
+    assert ended.status == USAGE
+    assert "into another stack" in ended.err
 
 
 def test_a_damaged_progress_file_is_told(ops, file) -> None:
@@ -191,6 +207,7 @@ def test_a_damaged_progress_file_is_told(ops, file) -> None:
 
     assert ended.status == USAGE
     assert "is no progress file" in ended.err
+    assert "delete it" in ended.err
 
 
 @pytest.mark.parametrize(
