@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from handler.domain.change_messages import Change
-from ops.change_rows import COLUMNS, Defaults, RowError, read_row
+from ops.change_rows import COLUMNS, HIDDEN_IDENTIFIER, Defaults, RowError, read_row
 from ops.downloads import DAMAGES, FileError, Part, opener, parts_of
 
 _MEMBER_COLUMNS: Final = {"mpid", "identity_value", "identity_type"}
@@ -120,6 +120,8 @@ def _reader(part: Part) -> _Reader:
         columns = _columns(csv.reader(text, skipinitialspace=True), part)
     if {*columns} >= _MEMBER_COLUMNS:
         return _member_rows
+    if HIDDEN_IDENTIFIER in columns:
+        raise FileError(f"{_name(part)} is of `ops export` without --reveal, so it names nobody")
     if unknown := [str(place) for place, each in enumerate(columns, 1) if each not in COLUMNS]:
         # A misspelt `since` must not mean the time of the file. The first line may be a person.
         raise FileError(

@@ -25,6 +25,9 @@ COLUMNS: Final = (
 )
 """What a row may have. An empty value is the same as none."""
 
+HIDDEN_IDENTIFIER: Final = "identified_by"
+"""A column that only `ops export` without `--reveal` writes: no identifier, but its kind."""
+
 OLDEST_JOIN_S: Final = TOMBSTONE_LIFE_S - 24 * 3600
 """How old the joins are that are sent at most, in seconds. The function ignores older ones; a day
 is left for them to wait on the queue."""
@@ -69,7 +72,7 @@ def read_row(values: Mapping[str, Any], defaults: Defaults) -> Change:
     }
     audience_id = given.get("audience_id", defaults.audience_id)
     if audience_id is None:
-        raise RowError("audience_id: missing")
+        raise RowError("audience_id: missing, and --audience-id is not given")
     action = given.get("action", "entered")
     if not isinstance(action, str) or action not in _ACTIONS:
         raise RowError("action: expected entered or left")

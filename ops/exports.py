@@ -19,10 +19,11 @@ from handler.domain.membership import PersonState, Stamp, is_member
 from handler.domain.update import Identifier, hash_in
 from handler.table.keys import is_in_workspace
 from handler.table.people import Page
+from ops.change_rows import HIDDEN_IDENTIFIER
 
 _COLUMNS: Final = ("person_hash", "audience_id", "audience_name", "action", "since")
 REVEALED: Final = ("customer_id", "email", *_COLUMNS)
-HIDDEN: Final = ("identified_by", *_COLUMNS)
+HIDDEN: Final = (HIDDEN_IDENTIFIER, *_COLUMNS)
 """The columns if people are revealed, and if not; `identified_by` is `id` or `email`."""
 
 Row = Sequence[str | int | None]

@@ -64,6 +64,11 @@ def age(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} seconds"
 
 
+def duration(seconds: float) -> str:
+    """Return how long something takes, by an estimate."""
+    return f"about {age(seconds)}" if round(seconds) > 1 else "a second or less"
+
+
 def since(moment: float, now: float) -> str:
     """Return a moment in UTC, and how long ago it was; both arguments in Unix seconds."""
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC ({age(now - moment)} ago)"
@@ -206,7 +211,7 @@ def estimate(of: Estimate) -> str:
     """Return what reading the whole table takes."""
     return (
         f"The table has about {of.items:,} items, {of.bytes / 1e6:,.0f} MB, as DynamoDB counted "
-        f"in the last six hours. Reading all of it takes about {age(of.seconds)} and "
+        f"in the last six hours. Reading all of it takes {duration(of.seconds)} and "
         f"{of.read_units:,.0f} read units, {dollars(of.dollars)}."
     )
 
@@ -218,7 +223,8 @@ def audiences(listed: Sequence[NamedAudience], now: float) -> Group | Text:
     by_site_id: defaultdict[str, list[NamedAudience]] = defaultdict(list)
     for audience in listed:
         by_site_id[audience.site_id].append(audience)
-    columns = ("audience", "name", "members", "former names", "removed by mParticle")
+    members = ("members",) if any(each.members is not None for each in listed) else ()
+    columns = ("audience", "name", *members, "former names", "removed by mParticle")
     return Group(
         *(
             table(
@@ -235,8 +241,8 @@ def _audience_row(audience: NamedAudience, now: float) -> tuple[object, ...]:
     former = [f"{each.name}, until {since(each.ended_at, now)}" for each in audience.former_names]
     removed = "" if audience.removed_at is None else since(audience.removed_at, now)
     name = audience.name or "not known"
-    members = "not counted" if audience.members is None else f"{audience.members:,}"
-    return audience.audience_id, name, members, "\n".join(former), removed
+    members = () if audience.members is None else (f"{audience.members:,}",)
+    return audience.audience_id, name, *members, "\n".join(former), removed
 
 
 def pretty(value: Any) -> Text:

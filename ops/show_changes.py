@@ -17,12 +17,12 @@ from ops.imports import BadRow
 def bad_rows(count: int, rows: Sequence[BadRow], *, advice: str) -> Group:
     """Return the first bad rows of a file, and what to do about them."""
     shown = show.table(
-        "Bad rows",
+        f"Bad rows: {count:,}",
         "line",
         "reason",
         rows=[(f"{row.part} {row.line}".lstrip(), row.reason) for row in rows],
     )
-    more = [Text(f"and {count - len(rows)} more")] if count > len(rows) else []
+    more = [Text(f"and {count - len(rows):,} more")] if count > len(rows) else []
     return Group(shown, *more, Text(advice))
 
 
@@ -51,4 +51,4 @@ def changes(listed: Sequence[Change], *, more: int) -> Group:
         for each in listed
     ]
     shown = show.table("Who differs", "", "audience", "customer id, email", "MPID", rows=rows)
-    return Group(shown, *([Text(f"and {more} more")] if more > 0 else []))
+    return Group(shown, *([Text(f"and {more:,} more")] if more > 0 else []))

@@ -123,8 +123,8 @@ def _letters(letters: Letters, now: float) -> Iterator[Any]:
         made = show.table("Dead letters that name this person", *columns, rows=rows)
         made.columns[3].no_wrap = True  # so that it can be copied
         yield made
-    named = len(letters.naming) or "None"
-    notes = [f"{named} of the {letters.read} dead letters that were read names this person."]
+    named = len(letters.naming)
+    notes = [f"Dead letters that name this person: {named}, of {letters.read} that were read."]
     if letters.count > letters.read:
         notes.append(f"There are about {letters.count}.")
     if letters.hidden:

@@ -14,8 +14,8 @@ def estimate(estimated: Estimate) -> str:
     """Say what a walk takes at most."""
     return (
         f"The table has about {estimated.people:,} people. If all are delivered, a walk takes "
-        f"about {show.age(estimated.seconds)}, {estimated.read_units:,.0f} read units and "
-        f"{estimated.write_units:,.0f} write units: {estimated.dollars:,.2f} dollars."
+        f"{show.duration(estimated.seconds)}, {estimated.read_units:,.0f} read units and "
+        f"{estimated.write_units:,.0f} write units: {show.dollars(estimated.dollars)}."
     )
 
 

@@ -54,7 +54,7 @@ def export_command(
         exported = exports.export(scanning.pages(context, estimated), selection, write)
     context.output(
         exported,
-        f"Wrote {exported.memberships} rows, of {exported.people} people, to {file}.",
+        f"Wrote {exported.memberships:,} rows, of {exported.people:,} people, to {file}.",
     )
     return scanning.status(exported.unreadable)
 

@@ -42,6 +42,7 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
     read = ChangeInput.of(context, **given)
     fingerprint = read.fingerprint(context.stack.queue_url, skip_bad)
     progress = _begun(read.file, fingerprint)
+    bad: list[BadRow] = []
     if progress is None:
         survey, bad = _survey(context, read)
         if bad and not skip_bad:
@@ -54,19 +55,21 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
         text = "All of it was sent before. To send it again, delete {}."
         context.output(progress, text.format(imports.progress_path(read.file)))
         return OK
+    if bad:
+        context.tell(show_changes.bad_rows(progress.survey.bad, bad, advice=""))
     context.tell("\n".join(_plan(read, progress, rate, context.now)))
     if dry_run:
         context.output(progress, "Nothing was sent.")
         return OK
-    context.confirm(f"Send {progress.left} changes to {context.stack.queue_url}?", yes=yes)
+    context.confirm(f"Send {progress.left:,} changes to {context.stack.queue_url}?", yes=yes)
     imports.save(read.file, progress)
     try:
         _send(context, read, progress, rate)
     finally:
         if not progress.is_done:
-            text = f"Not sent yet: {progress.left}. The same command goes on with them."
+            text = f"Not sent yet: {progress.left:,}. The same command goes on with them."
             click.echo(text, err=True)
-    context.output(progress, f"Sent: {progress.survey.changes}.")
+    context.output(progress, f"Sent: {progress.survey.changes:,}.")
     return OK
 
 
@@ -115,19 +118,19 @@ def _plan(read: ChangeInput, progress: Progress, rate: int, now: float) -> Itera
     account = "" if read.account_id is None else f" for account {read.account_id}"
     cost = prices.of_changes(survey.changes, messages=survey.messages)
     yield (
-        f"{read.file}: rows: {survey.rows}, changes: {survey.changes}, "
-        f"messages: {survey.messages}."
+        f"{read.file}: rows: {survey.rows:,}, changes: {survey.changes:,}, "
+        f"messages: {survey.messages:,}."
     )
     if survey.bad:
-        yield f"Bad rows, which are left out: {survey.bad}."
+        yield f"Bad rows, which are left out: {survey.bad:,}."
     if survey.unaddressed:
-        yield f"People without a customer id and an email, left out: {survey.unaddressed}."
+        yield f"People without a customer id or an email, left out: {survey.unaddressed:,}."
     if survey.unnamed:
-        yield f"Changes without mpid and person_hash: {survey.unnamed}. {_UNNAMED}"
+        yield f"Changes without mpid and person_hash: {survey.unnamed:,}. {_UNNAMED}"
     if progress.sent_changes:
-        yield f"Sent before: {progress.sent_changes}."
+        yield f"Sent before: {progress.sent_changes:,}."
     yield f"Rows without `since` count as of {show.since(progress.as_of_ms / 1000, now)}."
     yield (
-        f"They go to workspace {read.workspace.site_id}{account}, in about "
-        f"{show.age(progress.left / rate)}. Cost: {show.dollars(cost)}."
+        f"The changes go to workspace {read.workspace.site_id}{account}. Sending them takes "
+        f"{show.duration(progress.left / rate)}. Cost: {show.dollars(cost)}."
     )

@@ -64,10 +64,12 @@ def reconcile_command(*, fix: bool, rate: int, reveal: bool, yes: bool, **given:
         context.tell(show_changes.changes(people, more=drift - len(people)))
     sent = 0
     if fix and drift:
-        context.confirm(f"Send {drift} changes to {context.stack.queue_url}?", yes=yes)
+        context.confirm(f"Send {drift:,} changes to {context.stack.queue_url}?", yes=yes)
         sent = _send(context, read, _differences(context, read, comparison, names), drift, rate)
     result = {"audiences": comparison.counts, "drift": drift, "sent": sent}
-    context.output(result | ({"people": people} if reveal else {}), _verdict(drift, sent))
+    context.output(
+        result | ({"people": people} if reveal else {}), _verdict(drift, sent, reveal=reveal)
+    )
     is_unread = scanning.status(unreadable) != OK
     return PROBLEM if is_unread or (drift and not fix) else OK
 
@@ -110,9 +112,10 @@ def _send(
     return counted
 
 
-def _verdict(drift: int, sent: int) -> str:
+def _verdict(drift: int, sent: int, *, reveal: bool) -> str:
     if not drift:
         return "Nothing differs: drift 0."
     if sent:
-        return f"Sent: {sent}. Once the queue is empty, compare again: the drift is then 0."
-    return f"Drift {drift}. `--fix` sends these changes, and `--reveal` shows the people."
+        return f"Sent: {sent:,}. Once the queue is empty, compare again: the drift is then 0."
+    shows = "" if reveal else ", and `--reveal` shows the people"
+    return f"Drift {drift:,}. `--fix` sends these changes{shows}."

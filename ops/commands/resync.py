@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from handler.domain.walk import Walk
-from ops import audiences, people, show_walks, walks
+from ops import audiences, memberships, people, show_walks, walks
 from ops.commands import following, options
 from ops.commands.context import OK, PROBLEM, Context
 
@@ -115,23 +115,23 @@ def _resync_people(
     done = walks.deliver(context.aws, context.stack, keys)
     context.output(
         {"found": len(keys), "delivered": done.delivered, "skipped": done.skipped},
-        f"{done.delivered} delivered, {done.skipped} skipped; the walker's log has the reasons.",
+        f"{done.delivered} delivered, {done.skipped} skipped"
+        + ("; the walker's log has the reasons." if done.skipped else "."),
     )
     return PROBLEM if done.skipped else OK
 
 
 def _audience_id(context: Context, audience: str, site_id: str | None) -> int:
-    """Return the id of an audience by its id or its present name."""
+    """Return the id of an audience by its id or one of its names."""
     if audience.lstrip("-").isdigit():
         return int(audience)
     site_ids = [site_id] if site_id else context.site_ids
     catalogues = audiences.catalogues(context.aws, context.stack, site_ids).values()
-    ids = {
-        audience_id
-        for catalogue in catalogues
-        for audience_id, known in catalogue.audiences.items()
-        if known.name == audience
-    }
-    if len(ids) != 1:
-        raise click.UsageError(f"{len(ids)} audiences have this name; give its id")
-    return ids.pop()
+    try:
+        ids = sorted(memberships.audience_ids(audience, catalogues))
+    except ValueError as error:
+        raise click.UsageError(f"{error}; give its id") from error
+    if len(ids) > 1:
+        known = ", ".join(map(str, ids))
+        raise click.UsageError(f"several audiences have this name; give the id of one: {known}")
+    return ids[0]

@@ -91,7 +91,7 @@ def test_a_bad_row_is_told_by_its_line_and_the_others_are_read(write) -> None:
 
     assert who(write(HEAD + "\n".join(lines))) == [
         (2, {"customer": "42"}),
-        (3, "audience_id: missing"),
+        (3, "audience_id: missing, and --audience-id is not given"),
         (4, "expected 7 values, got 4"),
         (5, "not CSV: ',' expected after '\"'"),
         (6, {"customer": "46"}),
@@ -129,6 +129,7 @@ def test_json_lines_are_objects_with_the_same_names(write) -> None:
         ("  \n\n", "is empty"),
         ("customer_id,audience_id,sinc\n", "unknown columns, number 3 of the first line"),
         ("ann@example.com,42\n", "unknown columns, number 1, 2 of the first line"),
+        ("identified_by,audience_id\n", "is of `ops export` without --reveal"),
         ("email,email\n", "the first line must name each column once"),
         ("e" * 200_000, "the first line must name each column once"),
     ],

@@ -69,7 +69,7 @@ def test_what_a_row_does_not_say_is_as_the_file_says() -> None:
         (row(mpid=str(2**64)), "mpid: expected a 64-bit int"),
         (row(audience_id=SECRET), "audience_id: Expected `int`, got `str`"),
         (row(audience_id=str(2**63)), "audience_id: expected a 64-bit int"),
-        (row(audience_id=""), "audience_id: missing"),
+        (row(audience_id=""), "audience_id: missing, and --audience-id is not given"),
         (row(audience_name=11), "audience_name: Expected `str | null`, got `int`"),
         (row(audience_name=SECRET * 700), "over 10000 bytes"),
         (row(action=SECRET), "action: expected entered or left"),

@@ -19,6 +19,14 @@ def test_an_age_is_shown_in_its_largest_unit(seconds, text) -> None:
     assert show.age(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "a second or less"), (1.4, "a second or less"), (1.6, "about 2 seconds")],
+)
+def test_a_duration_is_never_zero(seconds, text) -> None:
+    assert show.duration(seconds) == text
+
+
 def test_a_moment_is_shown_in_utc() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 

@@ -80,6 +80,7 @@ def test_a_person_at_a_terminal_sees_names_and_when_they_ended(ops, aws) -> None
     assert "VIP, until 1970-01-01 00:00:20 UTC" in shown
     assert "1970-01-01 00:00:30 UTC" in shown
     assert "not known" in shown
+    assert "members" not in shown
     assert "site-b" not in shown
 
 

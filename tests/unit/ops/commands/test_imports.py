@@ -112,6 +112,7 @@ def test_bad_rows_can_be_left_out(ops, file, sent) -> None:
 
     assert ended.status == OK
     assert "Bad rows, which are left out: 1." in ended.out
+    assert "mpid: " in ended.out
     assert [people for _, _, people in sent()] == [["42", "43"]]
 
 
@@ -277,7 +278,7 @@ def test_the_account_decides_which_workspace_it_is_for(ops, file, sent, aws) -> 
 
     assert unclear.status == USAGE
     assert "name the account, with --account; the secret has: 1001, 1002" in unclear.err
-    assert "They go to workspace site-b for account 1002" in clear.out
+    assert "The changes go to workspace site-b for account 1002" in clear.out
     assert [account_id for _, account_id, _ in sent()] == [1002]
 
 
@@ -300,4 +301,4 @@ def test_members_that_nobody_can_address_are_counted(ops, file) -> None:
 
     ended = ops("import", file, "--dry-run", "--audience-id", "11", "--as-of", str(hours_ago(2)))
 
-    assert "People without a customer id and an email, left out: 1." in ended.out
+    assert "People without a customer id or an email, left out: 1." in ended.out

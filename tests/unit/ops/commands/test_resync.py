@@ -15,6 +15,7 @@ from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE, USAGE, Conte
 from tests.builders import state
 from tests.unit.ops.builders import (
     CREDENTIALS,
+    OTHER_CREDENTIALS,
     SECRET,
     STACK,
     StepFunctions,
@@ -48,7 +49,7 @@ def machine(aws, ops, monkeypatch):
     aws.step_functions = EndingAtOnce(MACHINE)
     aws.dynamodb.create_table(TableName=STACK.table_name, **SCHEMA)
     aws.secrets.create_secret(Name=SECRET, SecretString=json.dumps(CREDENTIALS))
-    put_catalogue(aws, "site-a", {11: Audience("VIP", 1), 12: Audience("Gold", 1)})
+    put_catalogue(aws, "site-a", {11: Audience("VIP", 1), 12: Audience("Gold", 1, {"Silver": 1})})
     return aws.step_functions
 
 
@@ -91,6 +92,7 @@ def test_nothing_is_started_without_a_yes(ops, machine, arguments, status) -> No
     [
         (["--audience", "12"], "audience_id", 12),
         (["--audience", "Gold"], "audience_id", 12),
+        (["--audience", "silver"], "audience_id", 12),
         (["--site-id", "site-b"], "site_id", "site-b"),
         (["--since", "1970-01-02"], "since", 86_400),
     ],
@@ -103,11 +105,22 @@ def test_a_resync_can_be_limited(ops, machine, arguments, field, value) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--audience", "Silver"], ["--id", "42", "--since", "2026-01-01"]]
+    "arguments", [["--audience", "Bronze"], ["--id", "42", "--since", "2026-01-01"]]
 )
 def test_what_cannot_be_meant_is_wrong_usage(ops, machine, arguments) -> None:
     assert ops("resync", *arguments, "--yes").status == USAGE
     assert machine.inputs == []
+
+
+def test_a_name_of_several_audiences_needs_the_id_of_one(ops, aws, machine) -> None:
+    put_catalogue(aws, "site-b", {13: Audience("Gold", 1)})
+    two = {"accounts": {"1": CREDENTIALS, "2": OTHER_CREDENTIALS}}
+    aws.secrets.update_secret(SecretId=SECRET, SecretString=json.dumps(two))
+
+    ended = ops("resync", "--audience", "Gold", "--yes")
+
+    assert (ended.status, machine.inputs) == (USAGE, [])
+    assert "give the id of one: 12, 13" in ended.err
 
 
 def test_people_who_were_skipped_are_a_problem(ops, machine) -> None:
@@ -127,7 +140,7 @@ def test_named_people_are_delivered_without_a_walk(ops, aws, machine, walker, tm
 
     assert (ended.status, sorted(walker)) == (OK, ["site-a#1", "site-a#2"])
     assert machine.inputs == []
-    assert "2 delivered" in ended.out
+    assert "2 delivered, 0 skipped.\n" in ended.out
 
 
 @pytest.mark.parametrize(("who", "status"), [("42", OK), ("43", PROBLEM)])
