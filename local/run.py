@@ -136,6 +136,8 @@ def _summary(body: str) -> str:
         content = json.loads(body)
         if "Message" in content:
             return f"SNS notification of: {_summary(content['Message'])}"
+        if "subject_request_type" in content:
+            return f"{content['type']}: {content['subject_request_type']}"
         profiles = content.get("user_profiles") or []
         changes = [
             f"{audience['action']} {audience['audience_id']}"
