@@ -122,11 +122,6 @@ class Stack:
         return self._outputs.dead_letter_queue_url
 
     @property
-    def artifact(self) -> Path:
-        """The folder of the deployed package."""
-        return _build_directory(self.emulator.directory) / "ForwarderFunction"
-
-    @property
     def function_name(self) -> str:
         """The name of the forwarder."""
         return self._outputs.function_name
@@ -298,8 +293,13 @@ class Stack:
 
 
 @contextmanager
-def running(tell: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
-    """Build, deploy and run the stack until the block ends; `tell` gets each step."""
+def running(
+    tell: Callable[[str], None] = lambda _: None, *, template: Path | None = None
+) -> Iterator[Stack]:
+    """Deploy and run the stack until the block ends; `tell` gets each step.
+
+    Without a template that `build` returned, this builds one.
+    """
     emulator.isolate(os.environ)
     # The worker threads come last, so that they are awaited first.
     with (
@@ -309,21 +309,19 @@ def running(tell: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
     ):
         directory = Path(folder)
         tell("Building the function, and starting the embedded AWS")
-        built = threads.submit(build, _build_directory(directory))
+        built = threads.submit(lambda: template or build(directory / "build"))
         with emulator.running(directory) as running_emulator:
-            template = built.result()
+            built.result()
             tell("Deploying template.yaml")
             prepare(running_emulator)
-            yield deploy(running_emulator, template, customerio)
-
-
-def _build_directory(directory: Path) -> Path:
-    return directory / "build"
+            yield deploy(running_emulator, built.result(), customerio)
 
 
 def build(directory: Path) -> Path:
     """Build the functions into a directory, and return the template for the emulator."""
-    return ministack.without_metric_math(sam.build(directory))
+    template = ministack.without_metric_math(sam.build(directory))
+    sam.share_package(template)
+    return template
 
 
 def prepare(running_emulator: Emulator) -> None:

@@ -1,5 +1,6 @@
 """What holds for all tests: markers and processes by folder, nobody's AWS account."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from hypothesis import is_hypothesis_test, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling, Scheduling
 
-from local import emulator
+from local import emulator, stack
 
 emulator.isolate(os.environ)
 
@@ -54,6 +55,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.integration)
             case "e2e":
                 item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, worker_id):
+    """The stack's template, built for the emulator once for all processes of this run."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent
+    template = folder / "template"
+    with (folder / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            template.symlink_to(stack.build(folder / "build"))
+    return template.resolve()
 
 
 class _Scheduling(LoadScopeScheduling):

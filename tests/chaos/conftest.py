@@ -15,6 +15,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def chaos():
-    with stack.running() as running, prepared(running, SMALL) as ready:
+def chaos(built):
+    with stack.running(template=built) as running, prepared(running, SMALL) as ready:
         yield ready

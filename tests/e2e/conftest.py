@@ -9,8 +9,8 @@ from ops.cli import run
 
 
 @pytest.fixture(scope="session")
-def deployed():
-    with stack.running() as running:
+def deployed(built):
+    with stack.running(template=built) as running:
         yield running
 
 

@@ -2,43 +2,64 @@ import subprocess
 import sys
 from itertools import product
 
-from tests.stack_template import PROJECT, TEMPLATE
+import pytest
+
+from tests.stack_template import PROJECT, TEMPLATE, of_type
 from tools import version
 
 
-def test_the_artifact_holds_the_whole_package_and_nothing_else_of_ours(deployed):
-    ours = {path.relative_to(PROJECT) for path in (PROJECT / "handler").rglob("*.py")}
-    shipped = {path.name for path in deployed.artifact.iterdir()}
+@pytest.fixture
+def artifact(built):
+    """The folder of the package that is deployed."""
+    return built.parent / "ForwarderFunction"
 
-    built = (deployed.artifact / "handler").rglob("*.*")
+
+def test_each_function_has_the_same_package(built):
+    folders = [built.parent / name for name in of_type("AWS::Serverless::Function")]
+
+    one, *others = (
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in folders
+    )
+    assert len(others) == 3
+    assert all(other == one for other in others)
+
+
+def test_the_artifact_holds_the_whole_package_and_nothing_else_of_ours(artifact):
+    ours = {path.relative_to(PROJECT) for path in (PROJECT / "handler").rglob("*.py")}
+    shipped = {path.name for path in artifact.iterdir()}
+
+    built = (artifact / "handler").rglob("*.*")
     sources = {path for path in built if path.parent.name != "__pycache__"}
-    assert {path.relative_to(deployed.artifact) for path in sources} == ours
+    assert {path.relative_to(artifact) for path in sources} == ours
     assert not shipped & {"tests", "local", "events", "docs", "bin", "template.yaml", "Makefile"}
 
 
-def test_the_artifact_needs_nothing_that_it_does_not_hold(deployed):
+def test_the_artifact_needs_nothing_that_it_does_not_hold(artifact):
     program = "import sys; sys.path.insert(0, sys.argv[1]); import handler.app, handler.ingress"
 
     # Neither the environment's libraries nor the user's.
-    subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", program, deployed.artifact], check=True
-    )
+    subprocess.run([sys.executable, "-I", "-S", "-B", "-c", program, artifact], check=True)
 
 
-def test_the_artifact_carries_bytecode_as_it_is_for_this_python(deployed):
-    cached = deployed.artifact / "handler/__pycache__"
+def test_the_artifact_carries_bytecode_as_it_is_for_this_python(artifact):
+    cached = artifact / "handler/__pycache__"
 
     assert {path.stem.partition(".")[0] for path in cached.iterdir()} >= {"app", "ingress"}
 
 
-def test_the_artifact_is_small(deployed):
-    size = sum(path.stat().st_size for path in deployed.artifact.rglob("*") if path.is_file())
+def test_the_artifact_is_small(artifact):
+    size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
 
     assert size < 25_000_000
 
 
-def test_the_artifact_runs_on_each_runtime_and_architecture_that_a_stack_may_have(deployed):
-    modules = {path.name for path in (deployed.artifact / "msgspec").glob("*.so")}
+def test_the_artifact_runs_on_each_runtime_and_architecture_that_a_stack_may_have(artifact):
+    modules = {path.name for path in (artifact / "msgspec").glob("*.so")}
 
     expected = {
         f"_core.cpython-{runtime.removeprefix('python').replace('.', '')}-{machine}-linux-gnu.so"

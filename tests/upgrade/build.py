@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-import yaml
 
 from local import ministack, sam
 from local.command import FailedError
@@ -76,11 +75,11 @@ def build(name: str, project: Path, directory: Path) -> Version:
         message = f"{name} cannot be built:\n{done.stdout}{done.stderr}"
         raise FailedError(message)
     template = ministack.without_metric_math(directory / "template.yaml")
-    content = yaml.safe_load(template.read_text())
+    content = json.loads(template.read_text())
     resources = content["Resources"]
     resources["ForwarderRole"]["Properties"]["Policies"].append(_WIDE_POLICY)
     for resource in resources.values():
         if resource["Type"] == "AWS::SQS::Queue":
             resource["Properties"]["VisibilityTimeout"] = _VISIBILITY_TIMEOUT
-    template.write_text(yaml.safe_dump(content))
+    template.write_text(json.dumps(content))
     return Version(name, template, has_retry_queue="RetryQueue" in resources)
