@@ -93,6 +93,9 @@ def _explain(console: Console, running: Stack) -> None:
         "--help",
     ):
         console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
+    console.print("\nImport people, compare the file with the table, and export everybody:\n")
+    for command in _file_commands(running):
+        console.print(Text(command), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
     console.print(Text(_send_command(running)), soft_wrap=True)
     console.print("\nOr send one as mParticle does, to the ingress or to its URL:\n")
@@ -108,6 +111,19 @@ def _explain(console: Console, running: Stack) -> None:
     console.print(Text(f".venv/bin/ops credentials put --site-id {stack.SITE_ID}"), soft_wrap=True)
     console.print("\n`make invoke EVENT=events/join.json` invokes the function of this stack.")
     console.print("Ctrl-C stops everything.")
+
+
+def _file_commands(running: Stack) -> list[str]:
+    # A copy was made now, as an import asks for, and its progress file goes with the stack.
+    folder = running.emulator.directory
+    people = shlex.quote(str(folder / "people.csv"))
+    return [
+        f"cp events/import/people.csv {people}",
+        f".venv/bin/ops import {people}",
+        f".venv/bin/ops reconcile {people}",
+        ".venv/bin/ops audiences --sizes",
+        f".venv/bin/ops export {shlex.quote(str(folder / 'everybody.jsonl'))}",
+    ]
 
 
 def _invoke_command(running: Stack) -> str:

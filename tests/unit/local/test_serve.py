@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from local import serve
+from ops.cli import cli
+from tests.stack_template import PROJECT
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:ingress:live"
 
@@ -57,3 +59,15 @@ def test_the_command_for_the_queue_names_the_emulator(aws):
 
     # In the environment it is not seen by version 1.
     assert arguments[:4] == ["sqs", "send-message", "--endpoint-url", "https://127.0.0.1:4566"]
+
+
+def test_the_commands_for_files_leave_the_project_as_it_is(tmp_path):
+    running: Any = SimpleNamespace(emulator=SimpleNamespace(directory=tmp_path))
+
+    copy, *commands = (line.split() for line in serve._file_commands(running))
+
+    assert (PROJECT / copy[1]).exists()
+    assert {command[1] for command in commands} <= {*cli.commands}
+    files = [word for command in (copy[2:], *commands) for word in command if word[0] == "/"]
+    assert files
+    assert all(file.startswith(str(tmp_path)) for file in files)
