@@ -116,6 +116,8 @@ def _reader(part: Part) -> _Reader:
         raise FileError(f"{_name(part)} is empty")
     if start.startswith(b"{"):
         return _json_rows
+    if start.startswith(b"["):
+        raise FileError(f"{_name(part)} is a JSON array; JSON lines have an object in each line")
     with _text(part) as text:
         columns = _columns(csv.reader(text, skipinitialspace=True), part)
     if {*columns} >= _MEMBER_COLUMNS:
@@ -126,7 +128,7 @@ def _reader(part: Part) -> _Reader:
         # A misspelt `since` must not mean the time of the file. The first line may be a person.
         raise FileError(
             f"{_name(part)} has unknown columns, number {', '.join(unknown)} of the first line; "
-            f"known are {', '.join(COLUMNS)}"
+            f"known are {', '.join(COLUMNS)}, with commas between them"
         )
     return _csv_rows
 

@@ -139,8 +139,8 @@ class Comparison:
         if not isinstance(content, Change):
             return None
         place = self._digest(content) + _bytes(content.audience_id)
-        if self._said[place] != stamp(content.at_ms, removed=not content.is_member):
-            return None  # an older row of the same person
+        if self._said.get(place) != stamp(content.at_ms, removed=not content.is_member):
+            return None  # an older row of the same person, or a row that was added meanwhile
         if place in self._drifted:
             named = content.mpid is not None or content.person_hash is not None
             # Without an MPID, only the table knows the key.

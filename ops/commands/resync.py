@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def _resync_people(
 
 def _audience_id(context: Context, audience: str, site_id: str | None) -> int:
     """Return the id of an audience by its id or one of its names."""
-    if audience.lstrip("-").isdigit():
+    with suppress(ValueError):
         return int(audience)
     site_ids = [site_id] if site_id else context.site_ids
     catalogues = audiences.catalogues(context.aws, context.stack, site_ids).values()

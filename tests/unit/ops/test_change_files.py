@@ -129,6 +129,8 @@ def test_json_lines_are_objects_with_the_same_names(write) -> None:
         ("  \n\n", "is empty"),
         ("customer_id,audience_id,sinc\n", "unknown columns, number 3 of the first line"),
         ("ann@example.com,42\n", "unknown columns, number 1, 2 of the first line"),
+        ('[{"customer_id": "42"}]', "is a JSON array; JSON lines have an object in each line"),
+        ("customer_id;audience_id\n", "number 1 of the first line; .*, with commas between them"),
         ("identified_by,audience_id\n", "is of `ops export` without --reveal"),
         ("email,email\n", "the first line must name each column once"),
         ("e" * 200_000, "the first line must name each column once"),

@@ -185,6 +185,12 @@ def test_the_newer_of_two_rows_of_a_person_counts_and_it_alone_is_sent() -> None
     assert changes(comparison, rows, {}) == [rows[1]]
 
 
+def test_a_row_that_was_added_to_the_file_meanwhile_is_not_sent() -> None:
+    comparison = compared([joined()], {})
+
+    assert comparison.difference(joined(audience_id=12)) is None
+
+
 def test_an_exit_is_not_sent_if_the_person_has_left_or_come_again_meanwhile() -> None:
     key = key_of(mpid=8)
     comparison = compared([joined()], {key: state(11, at_ms=EARLIER)})

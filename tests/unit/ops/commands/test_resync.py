@@ -105,7 +105,8 @@ def test_a_resync_can_be_limited(ops, machine, arguments, field, value) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--audience", "Bronze"], ["--id", "42", "--since", "2026-01-01"]]
+    "arguments",
+    [["--audience", "Bronze"], ["--audience", "²"], ["--id", "42", "--since", "2026-01-01"]],
 )
 def test_what_cannot_be_meant_is_wrong_usage(ops, machine, arguments) -> None:
     assert ops("resync", *arguments, "--yes").status == USAGE
