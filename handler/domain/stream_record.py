@@ -44,7 +44,8 @@ IDENTITY_TYPES: Final[Mapping[str, str]] = {
 class Unreadable:
     """A JSON object that is not a change, or text that is not a JSON object.
 
-    `line`: the line where it begins, counted from 1.
+    `line`: the line where it begins, counted from 1. In `text`, a byte that is not UTF-8 is half a
+    surrogate pair.
     """
 
     text: str = field(repr=False)
@@ -65,13 +66,14 @@ def read_records(data: bytes, *, now: float) -> Iterator[Change | Unreadable]:
             yield _change(text[start:end], parsed, now)
         except MalformedMessageError as error:
             line, counted = line + text.count("\n", counted, start), start
-            yield Unreadable(_NOT_UTF_8.sub("?", text[start:end]), line, error)
+            yield Unreadable(text[start:end], line, error)
 
 
 def letter_body(record: Unreadable, *, at_ms: int, account_id: int | None) -> str:
     """Return a dead letter's body: a message with the record as its profile.
 
     Text that is not a JSON object is returned as it came, except for characters that SQS rejects.
+    Bytes that are not UTF-8 stay unreadable in a JSON object, as they may be part of an identity.
     `at_ms`: when the record arrived.
     """
     try:

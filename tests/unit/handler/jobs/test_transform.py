@@ -122,6 +122,17 @@ def test_what_cannot_be_set_aside_has_failed() -> None:
     assert (report.failed, report.reason) == (1, "")
 
 
+def test_an_identity_that_is_not_utf_8_is_set_aside_again_after_a_redrive() -> None:
+    queues = Queues()
+    transform(queues, of("ann").encode().replace(b"ann", b"\xe4nn"), account_id=1001)
+    (letter,) = queues.letters
+    house = House()
+
+    assert house.process(letter.body) == []
+    assert house.set_aside() == [("m-0", "MalformedProfile", 1)]
+    assert house.customerio.people == {}
+
+
 def test_a_record_that_was_set_aside_is_delivered_after_a_redrive_once_it_can_be_read() -> None:
     queues = Queues()
     tomorrow = int(NOW) + 2 * 86_400
