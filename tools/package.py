@@ -31,6 +31,18 @@ ARCHITECTURES: Final = ("arm64", "x86_64")
 """The Lambda architectures that the template allows."""
 SERVICES: Final = ("dynamodb", "secretsmanager", "sqs", "stepfunctions", "sts")
 """The services that the functions call, by botocore's names."""
+POWERTOOLS: Final = (
+    "exceptions",
+    "logging",
+    "metrics",
+    "shared",
+    "tracing",
+    "utilities",
+    "warnings",
+)
+"""The parts of Powertools that Logger and Metrics import; the others are most of its 7 MB."""
+UTILITIES: Final = ("jmespath_utils", "typing")
+"""The same of Powertools' utilities."""
 
 _PROJECT: Final = Path(__file__).parents[1]
 _CACHE: Final = _PROJECT / ".tools/package"
@@ -82,6 +94,8 @@ def build(target: Path) -> None:
 def _libraries(folder: Path) -> None:
     install(_PROJECT / "requirements.txt", folder, platforms())
     prune(folder / "botocore/data", SERVICES)
+    keep(folder / "aws_lambda_powertools", POWERTOOLS)
+    keep(folder / "aws_lambda_powertools/utilities", UTILITIES)
     _compile(folder)
 
 
@@ -110,15 +124,20 @@ def install(requirements: Path, target: Path, wanted: Sequence[Platform]) -> Non
             _merge(folder, target)
 
 
+def keep(parent: Path, names: Sequence[str]) -> None:
+    """Remove all folders from a folder but those with these names."""
+    for folder in parent.iterdir():
+        if folder.is_dir() and folder.name not in names:
+            shutil.rmtree(folder)
+
+
 def prune(data: Path, services: Sequence[str]) -> None:
     """Remove botocore's data about other services.
 
     This leaves 3 of 19 MB to upload. The endpoints of all services are a megabyte of JSON, which
     every cold start would read.
     """
-    for folder in data.iterdir():
-        if folder.is_dir() and folder.name not in services:
-            shutil.rmtree(folder)
+    keep(data, services)
     path = data / "endpoints.json"
     endpoints = json.loads(path.read_text())
     for partition in endpoints["partitions"]:

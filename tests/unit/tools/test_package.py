@@ -12,6 +12,7 @@ from tests.stack_template import PROJECT
 from tools import package
 from tools.package import PackageError, Platform
 
+REQUIREMENTS = "aws_lambda_powertools==1.0\nbotocore==1.0\n"
 ARM = Platform("3.12", "manylinux2014_aarch64")
 INTEL = Platform("3.13", "manylinux2014_x86_64")
 ARM_TAG = "cp312-cp312-manylinux2014_aarch64"
@@ -133,14 +134,26 @@ def test_botocore_keeps_the_data_of_the_services_that_are_called(tmp_path):
     assert kept == {"partitions": [{"services": {"sqs": {"a": 1}}}, {"services": {}}]}
 
 
+def test_of_a_folder_those_folders_are_kept_that_are_named(tmp_path):
+    for name in ("logging", "event_handler"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    (tmp_path / "__init__.py").write_text("")
+
+    package.keep(tmp_path, ["logging"])
+
+    assert {path.name for path in tmp_path.iterdir()} == {"logging", "__init__.py"}
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch, wheels):
-    """A project with one library and one module, to build without an index."""
+    """A project with two libraries and one module, to build without an index."""
     folder = tmp_path / "project"
     (folder / "handler/__pycache__").mkdir(parents=True)
     (folder / "handler/__pycache__/old.cpython-311.pyc").write_text("")
     (folder / "handler/app.py").write_text("NAME = 'app'\n")
-    (folder / "requirements.txt").write_text("botocore==1.0\n")
+    (folder / "requirements.txt").write_text(REQUIREMENTS)
+    make_wheel(wheels, "aws_lambda_powertools", "py3-none-any", **{"utilities/__init__.py": ""})
     make_wheel(
         wheels,
         "botocore",
@@ -158,6 +171,8 @@ def test_a_build_has_the_sources_the_libraries_and_bytecode_of_this_python(proje
     assert package.main([str(target)]) is None
 
     assert {path.name for path in target.iterdir()} == {
+        "aws_lambda_powertools",
+        "aws_lambda_powertools-1.0.dist-info",
         "botocore",
         "botocore-1.0.dist-info",
         "handler",
@@ -182,7 +197,7 @@ def test_the_next_build_needs_no_index(project, tmp_path, wheels):
 def test_another_requirement_is_installed_by_the_next_build(project, tmp_path, wheels):
     package.build(tmp_path / "first")
     make_wheel(wheels, "plain", "py3-none-any", **{"__init__.py": ""})
-    (project / "requirements.txt").write_text("botocore==1.0\nplain==1.0\n")
+    (project / "requirements.txt").write_text(f"{REQUIREMENTS}plain==1.0\n")
 
     package.build(tmp_path / "second")
 
