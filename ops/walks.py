@@ -86,6 +86,17 @@ def estimate(aws: Aws, stack: Stack, *, concurrency: int) -> Estimate:
     )
 
 
+def estimate_of(people: int) -> Estimate:
+    """Return what it takes to deliver so many people without a walk."""
+    return Estimate(
+        people=people,
+        seconds=people / PEOPLE_PER_S,
+        read_units=1.5 * people,
+        write_units=people,
+        dollars=prices.of_deliveries(people),
+    )
+
+
 def start(aws: Aws, stack: Stack, walk: Walk, name: str) -> None:
     """Start a walk under a name. Raises botocore's ClientError."""
     aws.step_functions.start_execution(

@@ -108,11 +108,11 @@ def _resync_people(
             for person in people.find(context.aws, context.stack, query, site_ids)
         )
     )
-    context.tell(f"The table has {len(keys)} items of these people.")
+    context.tell(show_walks.estimate_of(walks.estimate_of(len(keys))))
     if dry_run or not keys:
         context.output({"found": len(keys)}, "Nobody was delivered.")
         return OK if keys else PROBLEM
-    context.confirm(f"Deliver {len(keys)} people again?", yes=yes)
+    context.confirm(f"Deliver {len(keys):,} people again?", yes=yes)
     done = walks.deliver(context.aws, context.stack, keys)
     context.output(
         {"found": len(keys), "delivered": done.delivered, "skipped": done.skipped},

@@ -151,6 +151,8 @@ def test_a_dry_run_delivers_none_of_the_named_people(ops, aws, walker, who, stat
     ended = ops("resync", "--id", who, "--dry-run")
 
     assert (ended.status, walker) == (status, [])
+    assert "Delivering them takes a second or less" in ended.out
+    assert "dollars" in ended.out
 
 
 def test_walks_are_listed_shown_stopped_and_redriven(ops, machine) -> None:
