@@ -33,10 +33,10 @@ _HELP: Final = """See what is wrong with a deployed audience forwarder, and fix 
 \b
 Exit status
   0  done, and everything is in order
-  1  done, and something is wrong: a check failed, messages are set aside, were not sent or
-     deleted, or are hidden because somebody else has received them, records of the stream cannot
-     be read, or the person is unknown, or did not get through, or people cannot be
-     read or differ from a file, or a walk failed or skipped people
+  1  done, and something is wrong: a check failed; messages are set aside, were not sent or
+     deleted, or are hidden because somebody else has received them; records of the stream cannot
+     be read; the person is unknown, or did not get through; people cannot be read, or differ from
+     a file; a walk failed or skipped people
   2  wrong usage, or an unusable file; nothing was changed
   3  AWS, Customer.io or the stack cannot be reached, or refused; the command stopped there
   4  you said no, or pressed Ctrl-C

@@ -32,7 +32,8 @@ def comparison(compared: Sequence[AudienceCounts], names: Mapping[int, str]) -> 
     rows = [
         (
             *(each.audience_id, names.get(each.audience_id, "")),
-            *(each.in_file, each.in_table, each.missing, each.extra, each.newer),
+            *(f"{each.in_file:,}", f"{each.in_table:,}"),
+            *(f"{each.missing:,}", f"{each.extra:,}", f"{each.newer:,}"),
         )
         for each in compared
     ]
