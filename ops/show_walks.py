@@ -30,7 +30,9 @@ def estimate_of(estimated: Estimate) -> str:
 
 def walk(status: WalkStatus, now: float) -> str:
     """Say how a walk stands."""
-    segments = f"{status.segments_done} of {status.segments} segments are done"
+    segments = "no segment has begun yet"
+    if status.segments:
+        segments = f"{status.segments_done} of {status.segments} segments are done"
     if status.segments_failed:
         segments += f", {status.segments_failed} failed"
     lines = [

@@ -155,6 +155,15 @@ def test_a_dry_run_delivers_none_of_the_named_people(ops, aws, walker, who, stat
     assert "dollars" in ended.out
 
 
+def test_a_walk_that_has_just_started_has_no_segments_to_count(ops, machine, monkeypatch) -> None:
+    monkeypatch.setattr(machine, "end", lambda *_: None)
+
+    ended = ops("resync", "--no-wait", "--yes")
+
+    assert ended.status == OK
+    assert "no segment has begun yet" in ended.out
+
+
 def test_walks_are_listed_shown_stopped_and_redriven(ops, machine) -> None:
     ops("resync", "--yes")
     (name,) = (each["name"] for each in machine.executions.values())
