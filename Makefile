@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run local invoke bench test check format lint types imports template tests chaos \
+.PHONY: help run local invoke bench test check format lint types imports template tests chaos walk \
         upgrade fuzz fmt docs audit \
         build deploy lock clean build-ForwarderFunction build-IngressFunction \
         build-StreamFunction build-WalkerFunction
@@ -73,6 +73,9 @@ tests: tools ## run the tests, with coverage
 
 chaos: tools ## send random changes to a stack while faults are injected, and check the results; SEEDS="1 2" for some
 	$(VENV)/python -m tests.chaos $(SEEDS)
+
+walk: tools ## walk over 20,000 people here, beside fresh changes and killed three times
+	@$(VENV)/python -m tests.chaos.walk
 
 upgrade: tools ## upgrade a deployed stack and roll it back while messages flow: FROM=the version deployed, as `ops status` shows it
 	$(VENV)/python -m tests.upgrade $(FROM)

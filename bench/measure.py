@@ -228,6 +228,7 @@ class Bench:
             "MAXIMUM_CONCURRENCY": "1",
             "RETRY_CONCURRENCY": "1",
             "WALK_CONCURRENCY": "1",
+            "WALK_PEOPLE_PER_SECOND": "9999",  # no pause while it is measured
             "POWERTOOLS_SERVICE_NAME": "bench",
             "POWERTOOLS_METRICS_NAMESPACE": "AudienceForwarder",
             "POWERTOOLS_LOG_LEVEL": "INFO",

@@ -41,6 +41,7 @@ class DeliverySettings:
     maximum_concurrency: int
     retry_concurrency: int
     walk_concurrency: int
+    walk_people_per_second: int
     version: str
 
     @property
@@ -142,6 +143,7 @@ def _delivery(environ: Mapping[str, str]) -> dict[str, Any]:
         "maximum_concurrency": _number(environ, "MAXIMUM_CONCURRENCY"),
         "retry_concurrency": _number(environ, "RETRY_CONCURRENCY"),
         "walk_concurrency": _number(environ, "WALK_CONCURRENCY"),
+        "walk_people_per_second": _number(environ, "WALK_PEOPLE_PER_SECOND"),
         "version": version(environ),
         "delivery_options": DeliveryOptions(
             one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),

@@ -72,14 +72,14 @@ class WalkStatus:
         return self.is_running or (self.status == "SUCCEEDED" and not self.skipped)
 
 
-def estimate(aws: Aws, stack: Stack, *, concurrency: int) -> Estimate:
+def estimate(aws: Aws, stack: Stack, *, concurrency: int, people_per_second: int) -> Estimate:
     """Return what a walk takes if it delivers everybody."""
     table = aws.dynamodb.describe_table(TableName=stack.table_name)["Table"]
     people = table["ItemCount"]
     scanned = table["TableSizeBytes"] / _READ_UNIT_BYTES
     return Estimate(
         people=people,
-        seconds=people / (PEOPLE_PER_S * concurrency),
+        seconds=people / min(people_per_second, PEOPLE_PER_S * concurrency),
         read_units=scanned + 1.5 * people,
         write_units=people,
         dollars=scanned * prices.READ_UNIT + prices.of_deliveries(people),

@@ -241,20 +241,14 @@ class _Phases:
             ]
             late = (LatePost.of_delivery(by_key[key], state) for key, state in states.items())
             again += self._delete_again([each for each in late if each], again)
+        outdated = self._names.outdated(posted, catalogues)
         settled = {*changed, *self.result.failures}
-        outdated = [
-            delivery
-            for delivery in self._names.outdated(posted, catalogues)
-            if delivery.key not in settled
-        ]
-        left = self._after_removals(outdated)
-        keys = {delivery.key for delivery in left}
+        # Of everybody: the catalogue may have been read again between merge and post.
+        left = self._after_removals([each for each in posted if each.key not in settled])
         again += left
+        settled |= {*self.result.failures, *(each.key for each in left)}
         again += [
-            delivery
-            for delivery in outdated
-            if delivery.key not in keys | self.result.failures.keys()
-            and self._has_other_names(delivery)
+            each for each in outdated if each.key not in settled and self._has_other_names(each)
         ]
         return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
 

@@ -45,7 +45,9 @@ class Removals:
             known = self._known[site_id] = catalogue, ever_removed(catalogue)
         if not known[1]:
             return ()
-        one_attribute = self._options.one_attribute_per_audience or any(
-            update.one_attribute_per_audience for update in updates
+        return exits(
+            known[1],
+            memberships,
+            updates,
+            one_attribute_per_audience=self._options.one_attribute_per_audience,
         )
-        return exits(known[1], memberships, updates, one_attribute_per_audience=one_attribute)

@@ -7,14 +7,15 @@ that is done twice does no harm, so a step may die anywhere.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
 
 import msgspec
 
-from handler.clock import Deadline
+from handler.clock import Deadline, Now, Sleep
+from handler.concurrency import slices
 from handler.domain.membership import PersonState
 from handler.domain.update import site_id_in
 from handler.domain.walk import WalkStep
@@ -33,12 +34,19 @@ _States = Mapping[str, PersonState | RetryableError]
 
 @dataclass(frozen=True, slots=True)
 class Walker:
-    """Takes steps of walks. One at a time."""
+    """Takes steps of walks, one at a time.
+
+    `people_per_second`: the most that this walker delivers, so that the table has room for fresh
+    changes.
+    """
 
     deliverer: Deliverer
     credentials: Credentials
     people: Pages
     telemetry: WalkTelemetry
+    now: Now
+    sleep: Sleep
+    people_per_second: float
 
     def take(self, step: WalkStep, *, deadline: Deadline) -> WalkStep:
         """Deliver pages while time is left; return the next step, or this one as done.
@@ -91,22 +99,36 @@ class Walker:
     def _deliver(self, step: WalkStep, page: _States, deadline: Deadline) -> Counter[str]:
         """Deliver those of a page whom the walk concerns. Raises if one is to be retried."""
         people, skipped = self._chosen(step, page, deadline)
-        delivered = self.deliverer.deliver(people, deadline=deadline)
-        for key, failure in (delivered.failures | delivered.events_rejected).items():
-            if isinstance(failure, RetryableError) and not isinstance(
-                failure, UnreadableStateError
-            ):
-                raise failure
-            skipped[key] = failure
+        # One second's worth at a time.
+        for part in slices(people, max(1, int(self.people_per_second))):
+            started = self.now()
+            skipped |= self._deliver_part(part, deadline)
+            # In the last minute, finish the page at full speed.
+            if deadline.allows(PAGE_S):
+                seconds = len(part) / self.people_per_second
+                self.sleep(max(0.0, started + seconds - self.now()))
         for key, failure in skipped.items():
             self.telemetry.walk_person_skipped(key, failure)
-        for key, person in delivered.persons.items():
-            if key not in delivered.failures:
-                self.telemetry.person_delivered(key, person)
         return Counter(
             delivered=len(people) - sum(person.key in skipped for person in people),
             skipped=len(skipped),
         )
+
+    def _deliver_part(
+        self, people: Sequence[PersonUpdates], deadline: Deadline
+    ) -> dict[str, Failure]:
+        """Deliver people; return why some were rejected. Raises if one is to be retried."""
+        delivered = self.deliverer.deliver(people, deadline=deadline)
+        failures = delivered.failures | delivered.events_rejected
+        for failure in failures.values():
+            if isinstance(failure, RetryableError) and not isinstance(
+                failure, UnreadableStateError
+            ):
+                raise failure
+        for key, person in delivered.persons.items():
+            if key not in delivered.failures:
+                self.telemetry.person_delivered(key, person)
+        return dict(failures)
 
     def _chosen(
         self, step: WalkStep, page: _States, deadline: Deadline

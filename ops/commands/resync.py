@@ -63,7 +63,10 @@ def resync(
             raise click.UsageError("--id, --email and --file exclude --audience and --since")
         return _resync_people(context, queries, site_id, dry_run=dry_run, yes=yes)
     estimated = walks.estimate(
-        context.aws, context.stack, concurrency=context.settings.walk_concurrency
+        context.aws,
+        context.stack,
+        concurrency=context.settings.walk_concurrency,
+        people_per_second=context.settings.walk_people_per_second,
     )
     context.tell(show_walks.estimate(estimated))
     audience_id = _audience_id(context, audience, site_id) if audience else None

@@ -63,6 +63,15 @@ CROWD: Final = range(5_000_001, 5_000_301)
 """Audiences of the first account, too many for one value of Customer.io's."""
 
 
+def removed_audience(seed: int) -> int:
+    """Return the audience of the last account that mParticle removes in the middle of a story.
+
+    Each story has another one, as a removal lasts. People only enter it: if somebody also left,
+    the time at which they left would depend on the order of arrival.
+    """
+    return 44_900 + seed
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What somebody goes by from a time on: the id, or the email if there is no id."""
@@ -82,6 +91,11 @@ class Human:
     mailbox: str
     refusal: FaultKind | None = None
     moves: tuple[Identity, ...] = ()
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether mParticle asks to erase them, if they stay."""
+        return self.number % 10 == 3 and not self.refusal
 
     @property
     def aliases(self) -> frozenset[str]:
@@ -139,6 +153,7 @@ class Sent:
     by it.
 
     Its profiles have serial numbers, from `serial`, in a field that the function does not know.
+    `removes`: the audience that it says mParticle removed.
     """
 
     account: Account
@@ -148,6 +163,7 @@ class Sent:
     text: str
     flaw: str = ""
     erases: Human | None = None
+    removes: int = 0
 
 
 @dataclass(slots=True)
@@ -165,8 +181,11 @@ class Story:
         return sum(len(p.words) for one in [*self.sent, *self.news] for p in one.profiles)
 
 
-def story(seed: int, *, people: int, messages: int, now: float) -> Story:
-    """Return the story of a seed: about so many messages, before `now` in Unix seconds."""
+def story(seed: int, *, people: int, messages: int, now: float, removals: int = 0) -> Story:
+    """Return the story of a seed: about so many messages, before `now` in Unix seconds.
+
+    mParticle removes an audience, with so many messages that say so.
+    """
     start = int(now * 1000) - 6 * 3600 * 1000
     teller = _Teller(Random(seed), seed, people, start)
     # Fewer times than messages, so that many messages share a millisecond.
@@ -183,6 +202,8 @@ def story(seed: int, *, people: int, messages: int, now: float) -> Story:
     told += [teller.crowded(at_ms) for at_ms in times[: max(3, people // 50)]]
     told += [teller.message(teller.stranger, at_ms) for at_ms in times[: max(2, messages // 30)]]
     told += [teller.poison(place, at_ms) for place, at_ms in enumerate(times[: 7 + people // 30])]
+    told += [teller.entry(at_ms) for at_ms in times[: max(8, messages // 20)]]
+    told += [teller.removal(start + SPAN_MS // 2)] * removals
     moves = teller.moves(messages)
     told += [teller.regrouped(one) for one in moves[::4]]
     told += [teller.contradiction(one) for one in moves[1::4]]
@@ -219,6 +240,7 @@ class _Teller:
         self.start_ms = start_ms
         self.serials = count(1)
         self.stranger = stranger(seed)
+        self.removed_id = removed_audience(seed)
         self.humans = [self._human(seed, number, people) for number in range(people)]
         self.movers = [self._group(seed, number) for number in range(people // 12)]
 
@@ -360,6 +382,27 @@ class _Teller:
         profile = Profile(human, words, tells_email=False, tells_names=bool(human.moves))
         return self.sent(ACCOUNTS[0], at_ms, [profile])
 
+    def entry(self, at_ms: int) -> Sent:
+        """Return a message of some people who enter the audience that is removed."""
+        staying = [human for human in self.humans if not human.is_erased]
+        humans = self.chance.sample(staying, self.chance.randint(1, 5))
+        words = ((self.removed_id, "add"),)
+        profiles = [Profile(human, words, False, False) for human in humans]  # noqa: FBT003
+        return self.sent(ACCOUNTS[-1], at_ms, profiles)
+
+    def removal(self, at_ms: int) -> Sent:
+        """Return a message that mParticle removed an audience."""
+        account = ACCOUNTS[-1]
+        content = {
+            "type": "audience_subscription_request",
+            "timestamp_ms": at_ms,
+            "account": {"account_id": account.id, "account_settings": _of(account)},
+            "audience_id": self.removed_id,
+            "audience_name": audience_name(self.removed_id),
+            "action": "remove",
+        }
+        return Sent(account, at_ms, (), 0, json.dumps(content), removes=self.removed_id)
+
     def news(self, human: Human, at_ms: int) -> Sent:
         """Return a message that turns one audience of each account's workspace around."""
         account = self.chance.choice(ACCOUNTS)
@@ -371,7 +414,7 @@ class _Teller:
 
         What they say before is all older, and what they say in the news is newer.
         """
-        humans = [human for human in self.humans if human.number % 10 == 3 and not human.refusal]
+        humans = [human for human in self.humans if human.is_erased]
         requests = [self._erasure(human, at_ms) for human in humans]
         return [*requests, *requests[::2]]
 

@@ -36,13 +36,14 @@ def people(sent: Iterable[Sent]) -> dict[Person, dict[str, Any]]:
     A person is who they are by the newest identity that was sent; an id outranks an email.
     """
     expected: dict[Person, dict[str, Any]] = {}
+    sent = list(sent)
     for (site_id, _), told in _by_human(sent).items():
         newest = max(told, key=_rank)
         person = site_id, _name(newest)
         if person in expected:
             message = "two humans with one identifier: the story leaves open what is shown"
             raise ValueError(message)
-        expected[person] = _attributes(told, has_id=_rank(newest)[0])
+        expected[person] = _attributes(told, _removals(sent, site_id), has_id=_rank(newest)[0])
     return expected
 
 
@@ -56,10 +57,11 @@ def former_people(sent: Sequence[Sent]) -> set[Person]:
 
 def memberships(sent: Iterable[Sent]) -> Iterator[tuple[str, Change]]:
     """Yield what was said last of each audience of a person, with the workspace."""
+    sent = list(sent)
     for (site_id, _), told in _by_human(sent).items():
         newest = max(told, key=_rank)
         kind = "customer" if _rank(newest)[0] else "email"
-        for audience, (at_ms, left) in _newest_words(told).items():
+        for audience, (at_ms, left) in _newest_words(told, _removals(sent, site_id)).items():
             yield (
                 site_id,
                 Change(
@@ -89,6 +91,7 @@ def compare_events(
     needed: Counter[tuple[Group, Event]] = Counter()
     allowed: Counter[tuple[Group, Event]] = Counter()
     groups: dict[Person, Group] = {}
+    sent = list(sent)
     after_erasures = _by_human(sent)
     for key, told in _by_human(sent, before_erasures=True).items():
         site_id, human = key[0], told[0][1].human
@@ -96,7 +99,8 @@ def compare_events(
         groups |= {(site_id, alias): group for alias in human.aliases}
         if is_refused(human):
             continue
-        newest_words = _newest_words(after_erasures.get(key, ()))
+        removals = _removals(sent, site_id)
+        newest_words = _newest_words(after_erasures.get(key, ()), removals)
         newest = {(audience, *word) for audience, word in newest_words.items()}
         words = {
             (audience, *word)
@@ -104,8 +108,20 @@ def compare_events(
             for audience, word in _words(each)
             if (audience, *word) in newest or not is_late(each[0], human)
         }
-        needed.update((group, _event(*word)) for word in newest)
-        allowed.update((group, _event(*word)) for word in words)
+        # Whoever entered before a removal may have left by it, and have entered again.
+        exits = {
+            (audience, at_ms, True)
+            for audience, at_ms in removals.items()
+            if any(
+                audience == entered and word <= (at_ms, False)
+                for each in told
+                for entered, word in _words(each)
+            )
+        }
+        # A walk goes on without whom Customer.io refuses, and their exit may be sent by no other.
+        due = newest - exits if human.refusal else newest
+        needed.update((group, _event(*word)) for word in due)
+        allowed.update((group, _event(*word)) for word in words | exits)
     taken = Counter((groups.get(who, (who[0], frozenset({who[1]}))), event) for who, event in seen)
     return needed - taken, taken - allowed
 
@@ -152,9 +168,11 @@ def _tells_names(told: _Told) -> bool:
     return told[1].tells_names
 
 
-def _attributes(told: Sequence[_Told], *, has_id: bool) -> dict[str, Any]:
+def _attributes(
+    told: Sequence[_Told], removals: Mapping[int, int], *, has_id: bool
+) -> dict[str, Any]:
     human = told[0][1].human
-    words = _newest_words(told)
+    words = _newest_words(told, removals)
     shown = {
         audience for each in told for audience, _ in _words(each) if each[0].account.one_attribute
     }
@@ -181,12 +199,25 @@ def _words(told: _Told) -> Iterable[tuple[int, _Word]]:
     return [(audience, (one.at_ms, said == "delete")) for audience, said in last.items()]
 
 
-def _newest_words(told: Iterable[_Told]) -> dict[int, _Word]:
-    """Return the newest word on each audience; of equally new ones, leaving."""
+def _newest_words(told: Iterable[_Told], removals: Mapping[int, int]) -> dict[int, _Word]:
+    """Return the newest word on each audience; of equally new ones, leaving.
+
+    Who entered an audience no later than its removal left it then.
+    """
     newest: dict[int, _Word] = {}
     for audience, word in (pair for each in told for pair in _words(each)):
         newest[audience] = max(word, newest.get(audience, word))
+    for audience, at_ms in removals.items():
+        if audience in newest and newest[audience] <= (at_ms, False):
+            newest[audience] = at_ms, True
     return newest
+
+
+def _removals(sent: Iterable[Sent], site_id: str) -> dict[int, int]:
+    """Return when the audiences of a workspace were removed."""
+    return {
+        one.removes: one.at_ms for one in sent if one.removes and one.account.site_id == site_id
+    }
 
 
 def _event(audience: int, at_ms: int, left: bool) -> Event:  # noqa: FBT001 - a word, unpacked

@@ -100,7 +100,7 @@ class Chaos:
         started = time.monotonic()
         logged = self.stack.emulator.log.stat().st_size
         size, stack = self.size, self.stack
-        told = story(seed, people=size.people, messages=size.messages, now=time.time())
+        told = story(seed, people=size.people, messages=size.messages, now=time.time(), removals=2)
         figures = Figures(seed, changes=told.changes, people=size.people)
         self._faults = figures.faults
         self._restart(seed)
@@ -256,6 +256,7 @@ class Chaos:
 
     def _drain(self) -> None:
         self.stack.wait_until_drained(SECONDS_TO_DRAIN)
+        self.stack.wait_for_walks(SECONDS_TO_DRAIN)
         # A slow request is taken even when nobody waits for it any more.
         fake = self.stack.customerio
         wait_until(lambda: fake.applied()[FaultKind.DELAY] == _count_slow(fake.requests()))
@@ -291,6 +292,7 @@ def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
                 | {"AWS_ENDPOINT_URL_SQS": relayed.url, "MEMBERSHIP_EVENTS": "true"}
             },
         )
+        walker = _with_events(stack)
         # Six times the function's timeout, as the template has it: a message that comes back
         # while it is worked on is set aside twice.
         for url in visibilities:
@@ -305,10 +307,24 @@ def prepared(stack: Stack, size: Size) -> Iterator[Chaos]:
                 Timeout=deployed["Timeout"],
                 Environment={"Variables": variables},
             )
+            functions.update_function_configuration(
+                FunctionName=stack.walker_name, Environment={"Variables": walker}
+            )
             for url, attributes in visibilities.items():
                 stack.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
             stack.customerio.rotate({SITE_ID: API_KEY})
             _keep_secret(stack, SECRET_ENTRIES)
+
+
+def _with_events(stack: Stack) -> Mapping[str, str]:
+    """Have walks send events; return the walker's variables as they were."""
+    deployed = stack.functions.get_function_configuration(FunctionName=stack.walker_name)
+    variables = deployed["Environment"]["Variables"]
+    stack.functions.update_function_configuration(
+        FunctionName=stack.walker_name,
+        Environment={"Variables": variables | {"MEMBERSHIP_EVENTS": "true"}},
+    )
+    return variables
 
 
 def open_up(stack: Stack, api_key: str, accounts: Iterable[Account]) -> None:

@@ -55,6 +55,7 @@ def environ(aws, fake, queues, table, monkeypatch):
         "MAXIMUM_CONCURRENCY": "10",
         "RETRY_CONCURRENCY": "2",
         "WALK_CONCURRENCY": "2",
+        "WALK_PEOPLE_PER_SECOND": "2000",
     }
     for variable, value in made.items():
         monkeypatch.setenv(variable, value)

@@ -167,6 +167,58 @@ def test_in_many_orders_a_renamed_audience_keeps_no_former_attribute(scene, worl
         assert {name: attributes.get(name) for name in wanted} == wanted
 
 
+# --- an audience that is removed ---
+
+
+def removed(*, before_s: int) -> str:
+    """Return a message that mParticle removed audience 11, so long before now."""
+    return body(
+        at_ms=NOW_MS - before_s * 1000,
+        type="audience_subscription_request",
+        audience_id=11,
+        audience_name="VIP",
+        action="remove",
+    )
+
+
+IN_12 = body(profile(audience(12)), at_ms=NOW_MS - 900_000)
+REMOVALS = {
+    "an entry from before that comes late": (
+        [IN_12],
+        [removed(before_s=20), called("VIP", before_s=30)],
+        "'12'",
+    ),
+    "an entry of before, and a change": (
+        [called("VIP", before_s=900)],
+        [removed(before_s=20), body(profile(audience(12)), at_ms=NOW_MS - 10_000)],
+        "'12'",
+    ),
+    "an entry after it": (
+        [called("VIP", before_s=900), IN_12],
+        [removed(before_s=20), called("VIP", before_s=10)],
+        "'11','12'",
+    ),
+    "two removals": (
+        [called("VIP", before_s=900), IN_12],
+        [removed(before_s=20), removed(before_s=10)],
+        "'12'",
+    ),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("scene", REMOVALS)
+def test_in_many_orders_everybody_leaves_a_removed_audience(scene, world) -> None:
+    before, bodies, wanted = REMOVALS[scene]
+    chance = random.Random(20261125)
+    start = play_on(Outside({}, **WORLDS[world], learns_in_a_step=True, clears=True), before)
+
+    for _ in range(60):
+        outside = play_in(deepcopy(start), bodies, chance.choice)
+        assert outside.list_of("42") == wanted
+        assert outside.customerio.people["42"].get("In VIP") is not (wanted == "'12'")
+
+
 # --- identifiers that change ---
 
 OLD, NEW = "old@example.com", "new@example.com"

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from handler.clock import Deadline
 from handler.domain.audience import Catalogue
 from handler.domain.membership import PersonState
 from handler.domain.options import DeliveryOptions
+from handler.domain.walk import Walk, WalkStep
 from handler.errors import RetryableError
 from handler.jobs.forward import Forwarder
+from handler.jobs.ports import Pages
+from handler.jobs.walk import Walker
 from tests.builders import NOW, deadline, message
 from tests.stand_ins.forwarder import forwarder
 from tests.stand_ins.ports import (
@@ -27,6 +32,7 @@ from tests.stand_ins.ports import (
     MemoryPeople,
     MemoryQueue,
     RecordingCustomerIo,
+    RecordingTelemetry,
 )
 
 Choose = Callable[[Sequence[int]], int]
@@ -84,8 +90,9 @@ class Crash(BaseException):
 class Outside:
     """What all invocations share: a table and Customer.io, behind a stage.
 
-    With `erasing`, reading and writing erasures are steps too. Before each step an invocation
-    crashes if `crashes` says so; a post that it has begun arrives some time later.
+    With `erasing`, reading and writing erasures are steps too. With `clears`, everybody leaves an
+    audience that is removed, by a walk of the invocation that has the message. Before each step an
+    invocation crashes if `crashes` says so; a post that it has begun arrives some time later.
     """
 
     def __init__(
@@ -97,6 +104,7 @@ class Outside:
         whole: bool = False,
         learns_in_a_step: bool = False,
         erasing: bool = False,
+        clears: bool = False,
         crashes: Callable[[], bool] = lambda: False,
     ) -> None:
         self.people = MemoryPeople()
@@ -105,6 +113,7 @@ class Outside:
         self.people.items |= known
         self.erasures = MemoryErasures()
         self.erasing = erasing
+        self.clears = clears
         self.crashes = crashes
         self.on_the_way: list[Callable[[], object]] = []
         self.customerio = RecordingCustomerIo()
@@ -147,6 +156,7 @@ class Outside:
             load = staticmethod(staged(people, "load"))
             save = staticmethod(staged(people, "save"))
             versions = staticmethod(staged(people, "versions"))
+            pages = staticmethod(staged(people, "pages"))
             known_as = staticmethod(staged(people, "known_as"))
             learn = staticmethod(staged(audiences, "learn"))
             of = staticmethod(audiences.of)
@@ -156,7 +166,7 @@ class Outside:
             paused = staticmethod(self.customerio.paused)
             needs_probe = staticmethod(self.customerio.needs_probe)
 
-        return forwarder(
+        created = forwarder(
             people=Staged(),
             audiences=Staged() if self.learns_in_a_step else audiences,
             erasures=Staged() if self.erasing else self.erasures,
@@ -164,9 +174,32 @@ class Outside:
             queue=queue,
             now=lambda: self.now,
             options=DeliveryOptions(
-                one_attribute_per_audience=True, membership_events=True, on_erasure="delete"
+                one_attribute_per_audience=True,
+                membership_events=True,
+                on_erasure="delete",
+                clear_removed_audiences=self.clears,
             ),
         )
+        return replace(created, walks=_Walks(created, Staged())) if self.clears else created
+
+
+class _Walks:
+    """Takes the steps of a walk when it is started."""
+
+    def __init__(self, forwarder: Forwarder, people: Pages) -> None:
+        telemetry: Any = RecordingTelemetry()
+        self._walker = Walker(
+            forwarder.deliverer,
+            forwarder.credentials,
+            people,
+            telemetry,
+            now=forwarder.now,
+            sleep=lambda _: None,
+            people_per_second=1000,
+        )
+
+    def start(self, walk: Walk, *, deadline: Deadline) -> None:
+        assert self._walker.take(WalkStep(walk), deadline=Deadline(NOW + 900, lambda: NOW)).done
 
 
 def play(

@@ -131,6 +131,18 @@ def test_with_an_unreadable_catalogue_nobody_is_delivered_without_its_removals()
     assert house.queue.moved == ["m-0"]
 
 
+def test_an_exit_that_was_saved_and_not_posted_is_an_event_with_the_next_delivery(house) -> None:
+    house.process(subscription(20))
+    house.customerio.refuses = lambda _: UnavailableError("down")
+    house.process(changed(30))
+    house.customerio.refuses = lambda _: None
+
+    house.process(changed(30))
+
+    assert [event.name for event in house.customerio.events.values()] == ["Audience Exited"]
+    assert shown(house) == {"SegmentMembership": "", "In Audience 11": None}
+
+
 # --- the walk to everybody else ---
 
 

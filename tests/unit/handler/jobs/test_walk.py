@@ -48,7 +48,13 @@ class Street(House):
     def __init__(self, **options) -> None:
         super().__init__(delivery_options=DeliveryOptions(clear_removed_audiences=True, **options))
         self.walker = Walker(
-            self.forwarder.deliverer, self.credentials, self.people, self.telemetry
+            self.forwarder.deliverer,
+            self.credentials,
+            self.people,
+            self.telemetry,
+            now=lambda: self.now,
+            sleep=self.slept.append,
+            people_per_second=2.5,
         )
 
     def changed(self, number: int, *audience_ids: int, before_s: int = 30, action="add") -> None:
@@ -283,6 +289,39 @@ def test_a_step_does_pages_while_there_is_time_and_the_next_goes_on(street) -> N
 
     assert (first.done, second.done) == (False, True)
     assert 0 < first.read < second.read == second.delivered == 3
+
+
+def test_people_are_delivered_one_seconds_worth_at_a_time(street) -> None:
+    for number in range(5):
+        street.changed(number + 1, 11)
+    street.now += 3600
+    posts = len(street.customerio.credentials)
+
+    street.take(WalkStep(RESYNC))
+
+    assert len(street.customerio.credentials) - posts == 3
+    # Two, two and one, at 2.5 a second.
+    assert street.slept == pytest.approx([0.8, 0.8, 0.4])
+
+
+def test_who_is_only_read_takes_no_pause(street) -> None:
+    street.changed(1, 12)
+
+    street.take(WalkStep(REMOVAL))
+
+    assert street.slept == []
+
+
+def test_in_the_last_minute_there_are_no_pauses(street) -> None:
+    for number in range(5):
+        street.changed(number + 1, 11)
+    street.now += 3600
+    times = iter([PAGE_S + 1] * 3)
+    closing = Deadline(NOW, lambda: NOW - next(times, PAGE_S - 1))
+
+    street.walker.take(WalkStep(RESYNC), deadline=closing)
+
+    assert len(street.slept) < 3
 
 
 def test_without_time_for_a_page_a_step_fails(street) -> None:

@@ -45,7 +45,8 @@ class EndingAtOnce(StepFunctions):
 @pytest.fixture
 def machine(aws, ops, monkeypatch):
     monkeypatch.setattr(Context, "stack", replace(STACK, walks_arn=MACHINE, walker_name="walker"))
-    monkeypatch.setattr(Context.settings, "walk_concurrency", 2, raising=False)
+    for name, value in (("walk_concurrency", 2), ("walk_people_per_second", 2000)):
+        monkeypatch.setattr(Context.settings, name, value, raising=False)
     aws.step_functions = EndingAtOnce(MACHINE)
     aws.dynamodb.create_table(TableName=STACK.table_name, **SCHEMA)
     aws.secrets.create_secret(Name=SECRET, SecretString=json.dumps(CREDENTIALS))
