@@ -170,7 +170,7 @@ class Wait:
         recorded = table.erasures.newest({person: [identifier]}, deadline=NO_DEADLINE)[person]
         if isinstance(recorded, ForwarderError):
             raise recorded
-        if recorded < self.at_ms:
+        if recorded[identifier] < self.at_ms:
             return False
         keys = table.people.known_as([identifier], site_id, deadline=NO_DEADLINE)[identifier]
         if isinstance(keys, ForwarderError):

@@ -5,14 +5,16 @@ Data subject requests come in from message.py; erasures go on to jobs/erase.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from handler.domain.membership import PersonState
 from handler.domain.message import AudienceMessage
 from handler.domain.profile import CUSTOMER_ID_TYPES, MAX_IDENTIFIER_BYTES
 from handler.domain.subject_request import CUSTOMER_ID, ERASURE
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, Update
 from handler.domain.workspace import OnErasure
 from handler.errors import MalformedMessageError
 
@@ -85,6 +87,24 @@ def _raw_value(kind: str, identity: Any) -> str:
 def _identifier(kind: str, value: str, at_ms: int) -> Identifier:
     is_id = kind != "email"
     return Identifier(is_id=is_id, set_at_ms=at_ms, value=value if is_id else value.lower())
+
+
+def erased_until(
+    known: PersonState, updates: Iterable[Update], erased_at_ms: Mapping[Identifier, int]
+) -> int:
+    """Return the time of the newest erasure of a person, in Unix milliseconds; 0: none.
+
+    `erased_at_ms`: the newest erasure by each identifier that is new to the person. It is of
+    somebody else if the person had another identifier at that time.
+    """
+    named = (known.identifier, known.outranked, *(update.identifier for update in updates))
+    newest = 0
+    for identifier, at_ms in erased_at_ms.items():
+        then = max((each for each in named if each and each.set_at_ms <= at_ms), default=None)
+        # Of somebody new, nothing else is known from that time.
+        if identifier.names_the_same(then) if then else known.identifier is None:
+            newest = max(newest, at_ms)
+    return newest
 
 
 class ErasedIn(msgspec.Struct, frozen=True):

@@ -80,8 +80,8 @@ class Erasures(Protocol):
 
     def newest(
         self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
-    ) -> Mapping[str, int | RetryableError]:
-        """Return when each person was last erased, by any of these identifiers; 0: never."""
+    ) -> Mapping[str, Mapping[Identifier, int] | RetryableError]:
+        """Return, for each person, the newest erasure by each of these identifiers; 0: none."""
 
     def record(
         self,

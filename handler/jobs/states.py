@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from handler.domain.erasure import erased_until
 from handler.domain.membership import PersonState, merge, new_version, too_old
 from handler.domain.update import Identifier
 from handler.errors import VersionConflictError
@@ -127,7 +128,10 @@ class States:
     def _erased(
         self, people: Mapping[str, PersonUpdates], states: Mapping[str, PersonState]
     ) -> Mapping[str, int]:
-        """Return when people were erased whose updates name an identifier that is new to them."""
+        """Return when people were erased whose updates name an identifier that is new to them.
+
+        Most people's updates name the identifier that they have: they are not in the result.
+        """
         named: dict[str, list[Identifier]] = {}
         for key, known in states.items():
             current = known.identifier
@@ -143,7 +147,10 @@ class States:
             return {}
         self._save_by = self._run.deadline.within(SAVE_WITHIN_S)
         erased = self._outside.erasures.newest(named, deadline=self._run.deadline)
-        return self._run.successes(erased)
+        return {
+            key: erased_until(states[key], people[key].updates, at_ms)
+            for key, at_ms in self._run.successes(erased).items()
+        }
 
     def entered_before_removal(self, delivery: Delivery) -> bool:
         """Tell whether the person has yet to leave an audience that mParticle removed."""

@@ -50,19 +50,22 @@ class Erasures:
 
     def newest(
         self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
-    ) -> dict[str, int | RetryableError]:
-        """Return the time of the newest erasure of each person, by any of their identifiers.
+    ) -> dict[str, dict[Identifier, int] | RetryableError]:
+        """Return, for each person, the time of the newest erasure by each of their identifiers.
 
         0 without one. The read is eventually consistent: it may miss what was written a second
         ago.
         """
         keys = {
-            person: [erasure_key(site_id_in(person), each) for each in identifiers]
+            person: {each: erasure_key(site_id_in(person), each) for each in identifiers}
             for person, identifiers in people.items()
         }
-        unique = dict.fromkeys(key for each in keys.values() for key in each)
+        unique = dict.fromkeys(key for each in keys.values() for key in each.values())
         records = self._read([*unique], consistent=False, deadline=deadline)
-        return {person: _newest([records[key] for key in each]) for person, each in keys.items()}
+        return {
+            person: _times({each: records[key] for each, key in by_identifier.items()})
+            for person, by_identifier in keys.items()
+        }
 
     def record(
         self,
@@ -113,13 +116,15 @@ class Erasures:
         return {"Statement": self._update, "Parameters": [*fields, {"S": key}, version]}
 
 
-def _newest(records: Collection[_Record | RetryableError]) -> int | RetryableError:
-    newest = 0
-    for record in records:
+def _times(
+    records: Mapping[Identifier, _Record | RetryableError],
+) -> dict[Identifier, int] | RetryableError:
+    times: dict[Identifier, int] = {}
+    for identifier, record in records.items():
         if isinstance(record, RetryableError):
             return record
-        newest = max(newest, record.erased_at_ms)
-    return newest
+        times[identifier] = record.erased_at_ms
+    return times
 
 
 def _parsed(read: Item | RetryableError | None) -> _Record | RetryableError:

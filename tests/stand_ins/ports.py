@@ -132,12 +132,12 @@ class MemoryErasures:
 
     def newest(
         self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
-    ) -> dict[str, int | RetryableError]:
+    ) -> dict[str, dict[Identifier, int] | RetryableError]:
         self.reads += 1
         records = self._before if self.is_lagging else self.records
         return {
             key: self.failing
-            or max(records.get((site_id_in(key), each.text), (0, 0))[0] for each in identifiers)
+            or {each: records.get((site_id_in(key), each.text), (0, 0))[0] for each in identifiers}
             for key, identifiers in people.items()
         }
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 
 from handler.domain.dead_letter import body_of, whole_body
-from handler.domain.erasure import Erasure, read_erasure
+from handler.domain.erasure import Erasure, erased_until, read_erasure
+from handler.domain.membership import PersonState
 from handler.domain.message import read_message
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, Update
 from handler.errors import MalformedMessageError
 from tests.builders import NOW, NOW_MS, body, erasure
 from tests.strategies import JSON
@@ -146,3 +147,34 @@ def test_a_letter_has_no_identities_but_those_that_are_read() -> None:
         assert json.loads(again)["subject_identities"] == {
             "email": {"encoding": "raw", "value": EMAIL}
         }
+
+
+ERASED_AT = 100
+
+
+def known_as(value: str, at_ms: int) -> Identifier:
+    return Identifier(is_id=not value.islower(), set_at_ms=at_ms, value=value)
+
+
+@pytest.mark.parametrize(
+    ("current", "named", "is_of_person"),
+    [
+        (None, [known_as("A", 50)], True),
+        (None, [known_as("A", 150)], True),
+        (known_as("B", 40), [known_as("A", 50)], True),
+        (known_as("B", 150), [known_as("A", 50)], True),
+        (known_as("B", 70), [known_as("A", 50)], False),
+        (known_as("B", 70), [known_as("A", 150)], False),
+        (known_as("B", 120), [known_as("A", 150)], False),
+        (None, [known_as("A", 50), known_as("B", 70)], False),
+        (known_as("B", 40), [known_as("a", 50)], False),
+        (known_as("B", 40), [known_as("A", 50), known_as("B", 60)], False),
+    ],
+)
+def test_an_erasure_is_of_whoever_had_the_identifier_then(current, named, is_of_person) -> None:
+    known = PersonState(version=1 if current else 0, identifier=current)
+    times = {each: ERASED_AT if each.value in "Aa" else 0 for each in named}
+
+    updates = [Update(each.set_at_ms, (), {}, each) for each in named]
+
+    assert erased_until(known, updates, times) == (ERASED_AT if is_of_person else 0)

@@ -33,6 +33,10 @@ def house(on_erasure: Any = "delete", **options: Any) -> House:
     return House(delivery_options=DeliveryOptions(on_erasure=on_erasure, **options))
 
 
+def by_email(email: str, *audiences: Any, mpid: int = -7) -> dict[str, Any]:
+    return profile(*audiences, mpid=mpid, customer_id=None, email=email)
+
+
 def key(mpid: int = -7, site_id: str = "site-a") -> str:
     return person_key(site_id, profile_of(mpid=mpid))
 
@@ -136,6 +140,32 @@ def test_a_profile_that_gets_an_erased_identifier_late_is_erased() -> None:
 
     assert ours.people.items[key()].identifier is None
     assert ours.customerio.people == {}
+
+
+def test_whoever_had_the_identifier_before_somebody_else_is_not_erased_by_a_redelivery() -> None:
+    ours = house()
+    first = body(by_email(EMAIL, mpid=1), at_ms=BEFORE)
+    ours.process(first)
+    ours.process(body(by_email("new@example.com", mpid=1), at_ms=BEFORE + 1))
+    ours.process(body(by_email(EMAIL, mpid=2), at_ms=BEFORE + 2))
+    erase(ours, erasure(customer_id=None, email=EMAIL))
+
+    ours.process(first)
+
+    assert [*ours.people.items[key(1)].memberships] == [11]
+    assert ours.customerio.people == {"new@example.com": {"SegmentMembership": "'11'"}}
+
+
+def test_whoever_gets_the_identifier_of_an_erased_person_loses_nothing() -> None:
+    ours = house()
+    ours.process(body(by_email(EMAIL, mpid=2), at_ms=BEFORE))
+    ours.process(body(by_email("new@example.com", mpid=1), at_ms=BEFORE))
+    erase(ours, erasure(customer_id=None, email=EMAIL))
+
+    ours.process(body(by_email(EMAIL, audience(12), mpid=1), at_ms=AFTER))
+
+    assert {*ours.people.items[key(1)].memberships} == {11, 12}
+    assert ours.customerio.people[EMAIL] == {"SegmentMembership": "'11','12'"}
 
 
 def test_a_change_in_the_batch_of_the_erasure_counts_only_if_it_is_newer() -> None:
