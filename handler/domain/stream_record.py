@@ -127,11 +127,13 @@ def _pieces(text: str) -> Iterator[tuple[int, int, Any]]:
         parsed: Any = "$: expected a JSON object"
         if text[place] == "{":
             try:
-                parsed, end = _DECODER.raw_decode(text, place)
+                # Not the whole text: each error counts all lines before it.
+                parsed, length = _DECODER.raw_decode(text[place : place + MAX_RECORD_CHARS])
+                end = place + length
             except RecursionError:
                 parsed = "$: nested too deeply"
             except ValueError:  # not JSON, or a number with thousands of digits
-                parsed = "$: not JSON"
+                parsed = f"$: not JSON, or over {MAX_RECORD_CHARS} characters"
         if isinstance(parsed, str):
             found = _NEXT_OBJECT.search(text, place)
             end = found.end() if found else len(text)
@@ -147,8 +149,6 @@ def _end_of_space(text: str, place: int) -> int:
 def _change(text: str, parsed: Any, now: float) -> Change:
     if isinstance(parsed, str):
         raise MalformedMessageError(parsed)
-    if len(text) > MAX_RECORD_CHARS:
-        raise MalformedMessageError(f"$: over {MAX_RECORD_CHARS} characters")
     if _NOT_UTF_8.search(text):
         raise MalformedMessageError("$: not valid UTF-8")
     try:

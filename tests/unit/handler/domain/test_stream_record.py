@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -166,7 +167,7 @@ def test_ids_may_be_text_and_names_may_be_missing() -> None:
         ({"UserIdentities": {"Other": True}}, "$.UserIdentities.Other"),
         ({"UserIdentities": {"MPID": "ann"}}, "$.UserIdentities"),
         ({"UserIdentities": {"MPID": 2**64}}, "$.UserIdentities"),
-        ({"AudienceName": "x" * MAX_RECORD_CHARS}, "$: over"),
+        ({"AudienceName": "x" * MAX_RECORD_CHARS}, "or over 100000 characters"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(fields, place) -> None:
@@ -192,6 +193,16 @@ def test_bytes_that_are_not_utf_8_spoil_their_own_object_only() -> None:
 
     assert reason(spoilt) == "$: not valid UTF-8"
     assert isinstance(kept, Change)
+
+
+def test_the_time_for_broken_lines_grows_with_their_number_and_not_with_its_square() -> None:
+    def seconds(lines: int) -> float:
+        data = b"{\n" * lines
+        start = time.process_time()
+        assert len(read(data)) == lines
+        return time.process_time() - start
+
+    assert seconds(80_000) < 30 * seconds(8_000)
 
 
 def test_a_broken_line_ends_where_the_next_line_begins_with_an_object() -> None:
