@@ -25,7 +25,7 @@ def erased(stored: Sequence[StoredPerson], letters: Letters, *, left: int) -> It
         yield (
             f"{letters.removed} of {len(letters.naming)} dead letters removed."
             if letters.removed
-            else "Add --letters to remove these dead letters; a redrive of them harms nobody."
+            else "Add --letters to remove these dead letters; their redrive brings nobody back."
         )
     if letters.unreadable:
         yield f"{letters.unreadable} dead letters cannot be read, and may name them."

@@ -61,8 +61,12 @@ class LatePost:
         cls, person: PersonUpdates, posted: Iterable[Identifier], newest: PersonState
     ) -> LatePost | None:
         by_text = {each.text: each for each in posted}
-        if newest.identifier is not None:
-            by_text.pop(newest.identifier.text, None)
+        current = newest.identifier
+        if current is not None:
+            by_text.pop(current.text, None)
+            if current.is_id and "email" in newest.set_at:
+                # Customer.io may have the person by this email, too.
+                by_text = {text: each for text, each in by_text.items() if each.is_id}
         return cls(person, [*by_text.values()]) if by_text else None
 
     @property

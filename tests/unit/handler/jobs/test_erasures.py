@@ -458,6 +458,22 @@ def test_whoever_gets_the_identifier_while_a_late_post_is_deleted_is_delivered_a
     assert ours.customerio.people["42"]["SegmentMembership"] == "'12'"
 
 
+@pytest.mark.parametrize(("email", "is_deleted"), [(EMAIL, False), (None, True)])
+def test_a_late_post_by_an_email_is_not_deleted_if_the_person_may_have_it(
+    email, is_deleted
+) -> None:
+    ours = house()
+    text = body(by_email(EMAIL), at_ms=BEFORE)
+    ours.process(text)
+    erase(ours, erasure(customer_id=None, email=EMAIL))
+    ours.process(body(profile(customer_id="42", email=email), at_ms=AFTER))
+    ours.customerio.deleted.clear()
+
+    ours.process(text)
+
+    assert ours.customerio.deleted == [EMAIL] * is_deleted
+
+
 def test_a_late_post_that_cannot_be_deleted_keeps_its_message() -> None:
     ours = house()
     text = body(profile(), at_ms=BEFORE)
