@@ -1,12 +1,14 @@
 """What holds for all tests: markers and processes by folder, nobody's AWS account."""
 
 import fcntl
+import functools
 import os
 import shutil
 import tempfile
 from pathlib import Path, PurePath
 
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import is_hypothesis_test, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling, Scheduling
@@ -37,6 +39,18 @@ def _keep_temporary_files_in_memory() -> None:
 
 
 _keep_temporary_files_in_memory()
+
+
+class _ServiceModels(JSONFileLoader):
+    """Reads each file once for all sessions: each command of `ops` has a session of its own."""
+
+    _read = staticmethod(functools.cache(JSONFileLoader().load_file))
+
+    def load_file(self, file_path: str) -> object:
+        return self._read(file_path)
+
+
+Loader.FILE_LOADER_CLASS = _ServiceModels
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
