@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Protocol
 
@@ -83,18 +84,17 @@ class Credentials:
             "the credentials secret has no entry for a workspace"
         )
 
-    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace]:
+    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace | UnusableCredentialsError]:
         """Return each workspace in the secret once, by the name of its first entry.
 
-        Raises as `workspace` does, but for UnknownAccountError: one entry that cannot be used
-        fails all.
+        Of an entry that cannot be used, even when read afresh, return why. Raises as `workspace`
+        does, but for the errors of one account.
         """
-        text = self.secret.text(deadline=deadline)
-        try:
-            return self._all(text)
-        except (MisconfiguredError, UnusableCredentialsError):
-            text = self.secret.text(deadline=deadline, refresh=True)
-        return self._all(text)
+        with suppress(MisconfiguredError):
+            found = self._all(self.secret.text(deadline=deadline))
+            if all(isinstance(each, Workspace) for each in found.values()):
+                return found
+        return self._all(self.secret.text(deadline=deadline, refresh=True))
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again, and return new credentials for this site id.
@@ -112,12 +112,19 @@ class Credentials:
                 return refreshed
         return None
 
-    def _all(self, text: str) -> dict[str, Workspace]:
-        by_site: dict[str, tuple[str, Workspace]] = {}
+    def _all(self, text: str) -> dict[str, Workspace | UnusableCredentialsError]:
+        found: dict[str, Workspace | UnusableCredentialsError] = {}
+        site_ids: set[str] = set()
         for name, entry in self._entries(text).items():
-            workspace = self._workspace(name, entry)
-            by_site.setdefault(workspace.site_id, (name, workspace))
-        return dict(by_site.values())
+            try:
+                workspace = self._workspace(name, entry)
+            except UnusableCredentialsError as error:
+                found[name] = error
+                continue
+            if workspace.site_id not in site_ids:
+                site_ids.add(workspace.site_id)
+                found[name] = workspace
+        return found
 
     def _find(self, text: str, account_id: int | None) -> Workspace:
         entries = self._entries(text)

@@ -19,7 +19,12 @@ from handler.domain.erasure import Deletion, ErasedIn, Erasure
 from handler.domain.membership import PersonState, merge
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
-from handler.errors import RetryableError, VersionConflictError
+from handler.errors import (
+    RetryableError,
+    UnconfirmedErasureError,
+    UnusableCredentialsError,
+    VersionConflictError,
+)
 from handler.jobs.deletions import known_as
 from handler.jobs.deliver import Deliverer
 from handler.jobs.isolation import Failure, attempt
@@ -36,32 +41,48 @@ By then every change that was read before the record is saved and in the index: 
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """What was done in each workspace, and why the erasure is to be retried or set aside."""
+
+    results: Sequence[ErasedIn]
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class Eraser:
     """Erases people."""
 
     deliverer: Deliverer
 
-    def erase(self, erasure: Erasure, *, deadline: Deadline) -> list[ErasedIn]:
-        """Erase a person in all workspaces of the secret; return what was done in each.
+    def erase(self, erasure: Erasure, *, deadline: Deadline) -> Erased:
+        """Erase a person in all workspaces of the secret.
 
-        If one workspace fails, the others are done all the same. Raises a failure of one: one
-        that is to be retried, if there is any.
+        If one workspace fails, the others are done all the same. Of several failures, one that is
+        to be retried counts.
         """
         if not erasure.identifiers:
-            return []
+            return Erased([], None)
         outside = self.deliverer.outside
+        find = partial(outside.credentials.workspaces, deadline=deadline)
+        workspaces = attempt(find, outside.telemetry)
+        if not isinstance(workspaces, Mapping):
+            return Erased([], workspaces)
         results: list[ErasedIn] = []
         failures: list[Failure] = []
-        for entry, workspace in outside.credentials.workspaces(deadline=deadline).items():
+        for entry, workspace in workspaces.items():
+            if isinstance(workspace, UnusableCredentialsError):
+                failures.append(workspace)
+                continue
             erase = partial(self._erase_in, entry, workspace, erasure, deadline)
             done = attempt(erase, outside.telemetry)
             if isinstance(done, ErasedIn):
                 results.append(done)
             else:
                 failures.append(done)
-        if failures:
-            raise max(failures, key=lambda failure: isinstance(failure, RetryableError))
-        return results
+        if not all(each.is_confirmed for each in results):
+            failures.append(UnconfirmedErasureError("an erasure is done twice"))
+        failures.sort(key=lambda failure: isinstance(failure, RetryableError), reverse=True)
+        return Erased(results, failures[0] if failures else None)
 
     def _erase_in(
         self, entry: str, workspace: Workspace, erasure: Erasure, deadline: Deadline

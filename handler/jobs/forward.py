@@ -29,7 +29,6 @@ from handler.errors import (
     RetryableError,
     TooOldError,
     UnavailableError,
-    UnconfirmedErasureError,
 )
 from handler.jobs.deliver import Deliverer
 from handler.jobs.erase import Eraser
@@ -184,14 +183,11 @@ class Forwarder:
             return
         # The changes of the batch need time, too.
         by = deadline.within(deadline.seconds_left() / 2)
-        erase = partial(Eraser(self.deliverer).erase, erasure, deadline=by)
-        done = attempt(erase, self.telemetry)
-        if not isinstance(done, list):
-            outcome.fail(done)
-            return
-        self.telemetry.erasure_done(outcome.message, erasure, done)
-        if not all(each.is_confirmed for each in done):
-            outcome.fail(UnconfirmedErasureError("an erasure is done twice"))
+        erased = Eraser(self.deliverer).erase(erasure, deadline=by)
+        if erased.results or erased.failure is None:
+            self.telemetry.erasure_done(outcome.message, erasure, erased.results)
+        if erased.failure is not None:
+            outcome.fail(erased.failure)
 
     def _group(
         self,
@@ -233,7 +229,10 @@ class Forwarder:
         refused = dict.fromkeys(
             outcome.opened.account_id
             for outcome in outcomes
-            if outcome.opened and isinstance(outcome.retry, CredentialsRefusedError)
+            if outcome.opened
+            # An erasure is in all workspaces, not in that of its account.
+            and outcome.opened.subject_request is None
+            and isinstance(outcome.retry, CredentialsRefusedError)
         )
         account_ids = [account_id for account_id in refused if account_id is not None]
         self.suspensions.suspend(account_ids, now=self.now(), deadline=deadline)

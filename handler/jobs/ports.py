@@ -24,6 +24,7 @@ from handler.errors import (
     PermanentError,
     PersonRejectedError,
     RetryableError,
+    UnusableCredentialsError,
 )
 
 
@@ -116,8 +117,13 @@ class Credentials(Protocol):
     def workspace_of_site(self, site_id: str, *, deadline: Deadline) -> Workspace:
         """Return the workspace with this site id."""
 
-    def workspaces(self, *, deadline: Deadline) -> Mapping[str, Workspace]:
-        """Return all workspaces, each once, by the name of an entry in the secret."""
+    def workspaces(
+        self, *, deadline: Deadline
+    ) -> Mapping[str, Workspace | UnusableCredentialsError]:
+        """Return all workspaces, each once, by the name of an entry in the secret.
+
+        Of an entry that cannot be used, return why.
+        """
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again; return new credentials of this workspace, None if none."""

@@ -24,6 +24,7 @@ from handler.errors import (
     PersonRejectedError,
     RetryableError,
     UnknownAccountError,
+    UnusableCredentialsError,
     VersionConflictError,
 )
 from handler.table.keys import is_in_workspace
@@ -287,6 +288,7 @@ class FixedCredentials:
     def __init__(self, accounts: Mapping[int | None, Workspace] | None = None) -> None:
         self.accounts = accounts or {1001: WORKSPACE, 1002: WORKSPACE}
         self.fresh: dict[int | None, Workspace] = dict(self.accounts)
+        self.unusable: dict[str, UnusableCredentialsError] = {}
         self.reads: list[int | None] = []
         self.refreshes: list[Workspace] = []
 
@@ -302,9 +304,9 @@ class FixedCredentials:
                 return each
         raise UnknownAccountError("the credentials secret has no entry for a workspace")
 
-    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace]:
+    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace | UnusableCredentialsError]:
         by_site = {each.site_id: (str(name), each) for name, each in self.accounts.items()}
-        return dict(by_site.values())
+        return {**self.unusable, **dict(by_site.values())}
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         self.refreshes.append(workspace)

@@ -11,7 +11,13 @@ from handler.clock import AWS_CALL_S, Deadline
 from handler.domain.membership import new_version
 from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
-from handler.errors import PersonRejectedError, UnavailableError, VersionConflictError
+from handler.errors import (
+    CredentialsRefusedError,
+    PersonRejectedError,
+    UnavailableError,
+    UnusableCredentialsError,
+    VersionConflictError,
+)
 from handler.jobs.erase import CONFIRMED_AFTER_S
 from handler.jobs.states import SAVE_WITHIN_S
 from tests.builders import (
@@ -317,6 +323,28 @@ def test_other_workspaces_are_erased_while_one_is_down() -> None:
     assert ours.people.items[key()].identifier is not None
     assert ours.people.items[key(site_id="site-b")].identifier is None
     assert ours.queue.moved == ["m-0"]
+    assert [(each.entry, each.people) for each in done(ours)[0]] == [("2", 1)]
+
+
+def test_workspaces_are_erased_while_another_entry_of_the_secret_cannot_be_used() -> None:
+    ours = house()
+    ours.process(body(profile(), at_ms=BEFORE))
+    ours.credentials.unusable = {"2": UnusableCredentialsError("entry 2: region")}
+
+    ours.process(erasure())
+
+    assert ours.people.items[key()].identifier is None
+    (retried,) = ours.telemetry.named("message_retried")
+    assert isinstance(retried[0].retry, UnusableCredentialsError)
+
+
+def test_no_account_is_suspended_because_another_workspace_refuses_a_deletion() -> None:
+    ours = House(delivery_options=DeliveryOptions(on_erasure="delete"), suspends=True)
+    ours.customerio.refuses = lambda _: CredentialsRefusedError("refused")
+
+    ours.process(erasure(account={"account_id": 1001}))
+
+    assert ours.suspensions.suspended == []
 
 
 def test_a_deletion_that_customerio_rejects_is_set_aside_with_its_reason() -> None:
