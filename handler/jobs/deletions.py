@@ -16,6 +16,7 @@ from handler.domain.membership import PersonState
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
 from handler.errors import RetryableError
+from handler.jobs.isolation import Failure
 from handler.jobs.ports import People
 from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Run
@@ -88,11 +89,13 @@ class Deletions:
         self._run = run
         self._outside = run.outside
         self._poster = poster
+        self._owners_of: dict[str, list[str]] = {}
 
     def repeat(self, late_posts: Iterable[LatePost]) -> list[PersonUpdates]:
-        """Delete people again; return who got one of their identifiers during that.
+        """Delete people again; return who has one of their identifiers now.
 
-        They are to be delivered again, as they may be deleted.
+        They are to be delivered again: whoever got it during this deletion, or an earlier one
+        that was cut short, may be deleted.
         """
         options = self._outside.options
         late = [each for each in late_posts if options.of(each.workspace).on_erasure != "none"]
@@ -110,13 +113,27 @@ class Deletions:
             ]
 
         deleted = self._poster.post(deleting, deletions)
-        return [
-            PersonUpdates(key, each.workspace)
-            for each in deleted
-            for (site_id, text), keys in self._owners([each]).items()
-            for key in keys
-            if not owned[site_id, text]
-        ]
+        owned = self._owners(deleted)
+        again: dict[str, PersonUpdates] = {}
+        for each in deleted:
+            keys = [
+                key
+                for identifier in each.identifiers
+                for key in owned.get((each.workspace.site_id, identifier.text), ())
+            ]
+            self._owners_of[each.key] = keys
+            again |= {key: PersonUpdates(key, each.workspace) for key in keys}
+        return [*again.values()]
+
+    def blocked(self) -> dict[str, Failure]:
+        """Return, of people whose identifiers others have, why one of these is to be retried."""
+        failures = self._run.result.failures
+        return {
+            person: failure
+            for person, owners in self._owners_of.items()
+            for failure in map(failures.get, owners)
+            if isinstance(failure, RetryableError)
+        }
 
     def _owners(self, late: Sequence[LatePost]) -> dict[tuple[str, str], list[str]]:
         """Return who has each identifier now, by site id and the identifier's text."""

@@ -115,7 +115,7 @@ class _Phases:
     def _delete_again(
         self, late_posts: Sequence[LatePost], deliveries: Sequence[Delivery]
     ) -> list[Delivery]:
-        """Delete erased people again; return the deliveries of who started anew meanwhile."""
+        """Delete erased people again; return the deliveries of who has their identifiers now."""
         if not late_posts:
             return []
         keys = {delivery.key for delivery in deliveries}
@@ -144,7 +144,8 @@ class _Phases:
     def _keep_requested(self, keys: set[str]) -> None:
         """Fail people whose successor failed; drop results of people who were not requested."""
         failures = self.result.failures
-        failures |= {k: v for k, v in self._former.blocked().items() if k not in failures}
+        blocked = self._deletions.blocked() | self._former.blocked()
+        failures |= {k: v for k, v in blocked.items() if k not in failures}
         for results in (failures, self.result.persons, self.result.too_old):
             for key in results.keys() - keys:
                 del results[key]

@@ -486,6 +486,29 @@ def test_whoever_gets_the_identifier_while_a_late_post_is_deleted_is_delivered_a
     assert ours.customerio.people["42"]["SegmentMembership"] == "'12'"
 
 
+def test_whoever_gets_the_identifier_meanwhile_is_delivered_again_until_that_succeeds() -> None:
+    ours = house()
+    text = body(profile(mpid=1), at_ms=BEFORE)
+    ours.process(text)
+    erase(ours)
+    ours.queue.moved.clear()
+
+    def start_anew() -> None:
+        ours.customerio.after_post = lambda: None
+        ours.process(body(profile(audience(12), mpid=2), at_ms=AFTER))
+        ours.customerio.people.pop("42")
+        ours.customerio.refuses = lambda _: UnavailableError("down")
+
+    ours.customerio.after_post = start_anew
+    ours.process(text)
+    assert ours.queue.moved == ["m-0"]
+
+    ours.customerio.refuses = lambda _: None
+    ours.process_retried(text)
+
+    assert ours.customerio.people["42"]["SegmentMembership"] == "'12'"
+
+
 @pytest.mark.parametrize(("email", "is_deleted"), [(EMAIL, False), (None, True)])
 def test_a_late_post_by_an_email_is_not_deleted_if_the_person_may_have_it(
     email, is_deleted
