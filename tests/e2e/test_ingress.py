@@ -1,16 +1,18 @@
 """mParticle's own door: a request in at the ingress, attributes out at Customer.io."""
 
 import json
+import time
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from handler.table.keys import account_key
+from handler.domain.update import Identifier
+from handler.table.keys import account_key, erasure_key
 from local import events
 from local.stack import API_KEY, INGRESS_TOKEN, MPARTICLE, SITE_ID
-from tests.builders import record
+from tests.builders import erasure, record
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, memberships, somebody
 from tests.firehose import SHAPES, misfits
@@ -48,6 +50,35 @@ def test_a_large_request_is_delivered_whole(clean):
     assert succeeded
     assert {memberships(clean, one) for one in everybody} == {"'30001'"}
     assert clean.take_set_aside() == []
+
+
+def test_a_request_to_erase_a_person_is_carried_out(clean):
+    customer_id, at_ms = somebody(), int(time.time() * 1000) + 60_000
+    clean.ask(join(customer_id).encode())
+    clean.wait_until_drained()
+    assert memberships(clean, customer_id) == "'30001'"
+    # As a first try would have half a minute ago: so this one confirms it, and nothing waits.
+    record_erasure(clean, customer_id, at_ms=at_ms, recorded_at=int(time.time()) - 30)
+
+    succeeded, answer = clean.ask(erasure(customer_id=customer_id, at_ms=at_ms).encode())
+    clean.wait_until_drained()
+
+    assert succeeded
+    assert misfits(answer, SHAPES["dsr_processing_response"]) == []
+    assert clean.customerio.people() == []
+    assert clean.take_set_aside() == []
+
+
+def record_erasure(stack, customer_id: str, *, at_ms: int, recorded_at: int) -> None:
+    numbers = {"version": 1, "erased_at_ms": at_ms, "recorded_at": recorded_at}
+    identifier = Identifier(is_id=True, set_at_ms=at_ms, value=customer_id)
+    boto3.client("dynamodb", **stack.emulator.client_options).put_item(
+        TableName=stack.physical_name("MembershipsTable"),
+        Item={
+            "pk": {"S": erasure_key(SITE_ID, identifier)},
+            **{name: {"N": str(number)} for name, number in numbers.items()},
+        },
+    )
 
 
 @pytest.mark.parametrize(
