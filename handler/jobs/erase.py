@@ -29,7 +29,7 @@ from handler.jobs.deletions import known_as
 from handler.jobs.deliver import Deliverer
 from handler.jobs.isolation import Failure, attempt
 from handler.jobs.post import PersonUpdates, Poster
-from handler.jobs.run import Run
+from handler.jobs.run import Delivered, Run
 
 MAX_ROUNDS: Final = 5
 """Most rounds in which other invocations write the people first."""
@@ -75,8 +75,9 @@ class Eraser:
                 continue
             erase = partial(self._erase_in, entry, workspace, erasure, deadline)
             done = attempt(erase, outside.telemetry)
-            if isinstance(done, ErasedIn):
-                results.append(done)
+            if isinstance(done, Erased):
+                results += done.results
+                failures += [done.failure] if done.failure else []
             else:
                 failures.append(done)
         if not all(each.is_confirmed for each in results):
@@ -86,7 +87,7 @@ class Eraser:
 
     def _erase_in(
         self, entry: str, workspace: Workspace, erasure: Erasure, deadline: Deadline
-    ) -> ErasedIn:
+    ) -> Erased:
         outside = self.deliverer.outside
         recorded_at = outside.erasures.record(
             erasure.identifiers,
@@ -98,7 +99,8 @@ class Eraser:
         is_confirmed = recorded_at + CONFIRMED_AFTER_S <= outside.now()
         person = _Person(self.deliverer, workspace, erasure, deadline)
         people, deletions = person.erase()
-        return ErasedIn(entry, person.on_erasure, people, deletions, is_confirmed=is_confirmed)
+        done = ErasedIn(entry, person.on_erasure, people, deletions, is_confirmed=is_confirmed)
+        return Erased([done], person.rejected)
 
 
 class _Person:
@@ -113,6 +115,7 @@ class _Person:
         self._erasure = erasure
         self._deadline = deadline
         self.on_erasure = self._outside.options.of(workspace).on_erasure
+        self.rejected: Failure | None = None
 
     def erase(self) -> tuple[int, int]:
         """Erase everybody with the identifiers; return the number of people and deletions."""
@@ -194,8 +197,7 @@ class _Person:
         run = Run(self._outside, self._deadline)
         # The person has no key of one item: there may be several, or none.
         Poster(run).post([PersonUpdates("", self._workspace)], lambda _: deletions)
-        for failure in run.result.failures.values():
-            raise failure
+        self._check(run.result)
 
     def _save(self, states: Mapping[str, PersonState]) -> int:
         """Erase states; return how many. Those that others wrote first stay."""
@@ -214,5 +216,12 @@ class _Person:
         """Deliver who started anew: Customer.io may have deleted them, or have what is erased."""
         people = [PersonUpdates(key, self._workspace) for key in states]
         result = self._deliverer.deliver(people, deadline=self._deadline, consistent=True)
-        for failure in result.failures.values():
-            raise failure
+        self._check(result)
+
+    def _check(self, posted: Delivered) -> None:
+        """Raise a failure that is to be retried, and keep one that is not."""
+        # A rejection is permanent: waiting would only keep the person in the table.
+        for failure in posted.failures.values():
+            if isinstance(failure, RetryableError):
+                raise failure
+            self.rejected = failure

@@ -347,26 +347,30 @@ def test_no_account_is_suspended_because_another_workspace_refuses_a_deletion() 
     assert ours.suspensions.suspended == []
 
 
-def test_a_deletion_that_customerio_rejects_is_set_aside_with_its_reason() -> None:
+def test_a_deletion_that_customerio_rejects_is_set_aside_once_the_rest_is_confirmed() -> None:
     ours = house()
-    ours.customerio.answers["42"] = PersonRejectedError("identifiers: invalid")
+    ours.process(body(profile(), at_ms=BEFORE))
+    ours.customerio.answers["no address"] = PersonRejectedError("identifiers: invalid")
 
-    assert ours.process(erasure()) == []
+    assert erase(ours, erasure(email="no address")) == []
 
     (letter,) = ours.queue.letters
     assert isinstance(letter.error, PersonRejectedError)
-    assert ours.queue.moved == []
+    assert ours.people.items[key()].identifier is None
+    assert ours.customerio.people == {}
+    assert [each.is_confirmed for (each,) in done(ours)] == [False, True]
 
 
 def test_a_request_that_was_set_aside_is_carried_out_when_it_is_redriven() -> None:
     ours = house()
     ours.process(body(profile(), at_ms=BEFORE))
     ours.customerio.answers["42"] = PersonRejectedError("identifiers: invalid")
-    ours.process(erasure(email=EMAIL))
+    erase(ours, erasure(email=EMAIL))
     (letter,) = ours.queue.letters
     ours.customerio.answers.clear()
+    ours.customerio.deleted.clear()
 
-    erase(ours, letter.body)
+    ours.process(letter.body)
 
     assert ours.people.items[key()].identifier is None
     assert {*ours.customerio.deleted} == {"42", EMAIL}
