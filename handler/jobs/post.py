@@ -127,8 +127,11 @@ class Delivery:
 
     @property
     def updates(self) -> Sequence[Update]:
-        """The updates of the person."""
-        return self.person.updates
+        """The updates of the person, but for those from before an erasure."""
+        erased_at_ms = self.state.erased_at_ms
+        if not erased_at_ms:  # most people were never erased
+            return self.person.updates
+        return [update for update in self.person.updates if update.at_ms > erased_at_ms]
 
 
 class Addressee(Protocol):

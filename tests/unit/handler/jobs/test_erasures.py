@@ -137,6 +137,17 @@ def test_a_change_from_after_the_erasure_starts_the_person_anew() -> None:
     assert ours.customerio.people["42"]["SegmentMembership"] == "'12'"
 
 
+def test_a_late_message_leaves_no_attributes_of_audiences_from_before_the_erasure() -> None:
+    ours = house(one_attribute_per_audience=True)
+    erase(ours)
+    ours.process(body(profile(audience(12)), at_ms=AFTER))
+    anew = dict(ours.customerio.people["42"])
+
+    ours.process(body(profile(audience(11)), at_ms=BEFORE))
+
+    assert ours.customerio.people["42"] == anew
+
+
 def test_a_profile_that_gets_an_erased_identifier_late_is_erased() -> None:
     ours = house()
     ours.process(body(profile(customer_id=None, email=EMAIL), at_ms=BEFORE))
