@@ -30,6 +30,10 @@ from handler.jobs.states import States
 PEOPLE_IN_MEMORY: Final = 1000
 """People whose states are loaded at a time."""
 
+MEMBERSHIPS_IN_MEMORY: Final = 250_000
+"""With more than so many in the loaded states, their people are posted before others are loaded.
+Most people are in few audiences, so most batches are posted in one piece."""
+
 MAX_ROUNDS: Final = 5
 """Most posts of a person whom other invocations keep writing, and most probes after a pause."""
 
@@ -97,20 +101,29 @@ class _Phases:
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
+        memberships = 0
         for part in slices(people, PEOPLE_IN_MEMORY):
             updated = self._run.attempt(
                 partial(self._states.update, part, consistent=self._consistent)
             )
-            if isinstance(updated, list):
-                deliveries += updated
-            else:
+            if not isinstance(updated, list):
                 self._fail_the_rest(part, updated)
+                continue
+            deliveries += updated
+            memberships += sum(len(each.state.memberships) for each in updated)
+            if memberships > MEMBERSHIPS_IN_MEMORY:
+                self._post(deliveries)
+                deliveries, memberships = [], 0
+        self._post(deliveries)
+
+    def _post(self, deliveries: list[Delivery]) -> None:
+        """Post saved states, until Customer.io shows the newest ones."""
         deliveries += self._delete_again(self._states.late_posts(), deliveries)
         if deliveries:
             self._names.learn(deliveries)
             failure = self._run.attempt(partial(self._bring_up_to_date, deliveries))
             if failure is not None:
-                self._fail_the_rest(people, failure)
+                self._fail_the_rest([each.person for each in deliveries], failure)
 
     def _delete_again(
         self, late_posts: Sequence[LatePost], deliveries: Sequence[Delivery]
