@@ -3,7 +3,8 @@
 Each file is a complete SQS event, in events/firehose a request of mParticle to the ingress, or in
 events/stream a record that mParticle puts into the audience stream. Two more fields have a
 description and the expected results. Lambda and the functions ignore them, so a file can be passed
-to its function unchanged. In events/import a file names another one, which `ops import` sends.
+to its function unchanged. In events/import a file names another one, which `ops import` sends. In
+events/resync a person of the event is deleted in Customer.io, and `ops resync` brings them back.
 """
 
 from __future__ import annotations
@@ -73,11 +74,18 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
     body: str
 
 
+class Resync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A resync of an audience, after one of its people was deleted in Customer.io."""
+
+    audience_id: int
+    deleted_customer_id: str
+
+
 class SampleEvent(msgspec.Struct, frozen=True):
     """One file of events/: records for the queue, or with a `type` a request for the ingress.
 
-    `file`: the name of a file beside it, which is imported. `is_member`: of a record for the
-    audience stream.
+    `file`: the name of a file beside it, which is imported. `resync`: what is done after the
+    records. `is_member`: of a record for the audience stream.
     """
 
     description: str
@@ -86,6 +94,7 @@ class SampleEvent(msgspec.Struct, frozen=True):
     type: str = ""
     text: str = ""
     file: str = ""
+    resync: Resync | None = None
     is_member: bool | None = msgspec.field(name="IsMember", default=None)
 
     @property
@@ -149,6 +158,11 @@ def all_stream_records() -> list[Path]:
 def all_imports() -> list[Path]:
     """Return the files of all sample imports, by name."""
     return sorted(FOLDER.glob("import/*.json"))
+
+
+def all_resyncs() -> list[Path]:
+    """Return the files of all sample resyncs, by name."""
+    return sorted(FOLDER.glob("resync/*.json"))
 
 
 def updated(before: Sequence[PersonRecord], after: Sequence[PersonRecord]) -> list[PersonRecord]:

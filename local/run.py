@@ -23,7 +23,7 @@ from local import events, stack
 from local.command import run
 from local.events import SampleEvent, SetAside
 from local.fake_customerio.people import PersonRecord
-from local.imports import import_file
+from local.operations import delete_in_customerio, import_file, resync_audience
 from local.stack import Stack
 
 _ALL: Final = [
@@ -31,6 +31,7 @@ _ALL: Final = [
     *events.all_requests(),
     *events.all_stream_records(),
     *events.all_imports(),
+    *events.all_resyncs(),
 ]
 
 
@@ -104,6 +105,10 @@ def _forward(running: Stack, name: str, sample: SampleEvent, folder: Path) -> _O
     is_drained = True
     try:
         running.wait_until_drained()
+        if sample.resync:
+            delete_in_customerio(running, sample.resync.deleted_customer_id)
+            if status := resync_audience(running, sample.resync.audience_id):
+                differences.append(f"ops resync ended with {status}")
         running.wait_for_walks()
     except TimeoutError as error:
         differences.append(str(error))
@@ -128,6 +133,10 @@ def _show_sent(console: Console, name: str, sample: SampleEvent) -> None:
         console.print(Text(f"  → {_summary(record.body)}"), style="cyan")
     if sample.file:
         console.print(Text(f"  → ops import {sample.file}"), style="cyan")
+    if sample.resync:
+        deleted, audience_id = sample.resync.deleted_customer_id, sample.resync.audience_id
+        console.print(Text(f"  → {deleted} is deleted in Customer.io"), style="cyan")
+        console.print(Text(f"  → ops resync --audience {audience_id}"), style="cyan")
 
 
 def _summary(body: str) -> str:

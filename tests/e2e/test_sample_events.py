@@ -3,7 +3,7 @@ import time
 import pytest
 
 from local import events
-from local.imports import import_file
+from local.operations import delete_in_customerio, import_file, resync_audience
 
 FILES = events.all_files()
 
@@ -48,4 +48,20 @@ def test_a_sample_import_ends_as_it_says(clean, path):
 
     people, set_aside = clean.customerio.people(), clean.take_set_aside()
     assert status == 0
+    assert not list(events.differences(sample, people=people, set_aside=set_aside))
+
+
+@pytest.mark.parametrize("path", events.all_resyncs(), ids=name)
+def test_a_sample_resync_ends_as_it_says(clean, path):
+    sample = events.read(path)
+    assert sample.resync is not None
+    clean.send([record.body for record in sample.records])
+    clean.wait_until_drained()
+    delete_in_customerio(clean, sample.resync.deleted_customer_id)
+    deleted = clean.customerio.people()
+
+    status = resync_audience(clean, sample.resync.audience_id)
+
+    people, set_aside = clean.customerio.people(), clean.take_set_aside()
+    assert (status, deleted) == (0, [])
     assert not list(events.differences(sample, people=people, set_aside=set_aside))

@@ -163,8 +163,8 @@ def test_the_costs_are_of_as_many_alarms_and_metrics_as_there_are():
 
 
 def test_the_readme_counts_the_sample_events():
-    folders = ("events", "events/firehose", "events/import", "events/stream")
-    events = [path for folder in folders for path in (PROJECT / folder).glob("*.json")]
+    kinds = ("", "firehose/", "import/", "resync/", "stream/")
+    events = [path for kind in kinds for path in (PROJECT / "events").glob(f"{kind}*.json")]
 
     assert f"# all {len(events)}\n" in page("README.md")
 
