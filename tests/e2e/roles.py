@@ -1,5 +1,8 @@
 """What a role of the stack may do, asked of the emulator with the role's own credentials."""
 
+import time
+from uuid import uuid4
+
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -25,6 +28,30 @@ def credentials(stack, role, **more):
 def perform(client, call, arguments):
     """Make a call by the name that IAM has for it."""
     return client._make_api_call(call, arguments)
+
+
+def write_log(stack, role, log_group):
+    """Write a line to a log group as Lambda does; return the calls that a role may not make.
+
+    The root user makes those.
+    """
+    where = {
+        "logGroupName": stack.physical_name(log_group),
+        "logStreamName": str(uuid4()),
+    }
+    line = {"timestamp": int(time.time() * 1000), "message": "END"}
+    own = boto3.client("logs", **credentials(stack, role))
+    root = boto3.client("logs", **stack.emulator.client_options)
+    refused = set()
+    for call, more in (("CreateLogStream", {}), ("PutLogEvents", {"logEvents": [line]})):
+        try:
+            perform(own, call, where | more)
+        except ClientError as error:
+            if "AccessDenied" not in error.response["Error"]["Code"]:
+                raise
+            refused.add(call)
+            perform(root, call, where | more)
+    return refused
 
 
 def actions(statement):

@@ -7,18 +7,16 @@ same way: it writes the log.
 import json
 import time
 from dataclasses import dataclass
-from uuid import uuid4
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 
 from handler.table.keys import account_key
 from handler.table.suspensions import Suspensions
 from tests.builders import deadline
 from tests.e2e.function import post, start_afresh
 from tests.e2e.messages import connection_check, join, somebody
-from tests.e2e.roles import actions, allowed_calls, credentials, less, perform, resources
+from tests.e2e.roles import actions, allowed_calls, less, resources, write_log
 from tests.stack_template import ingress_statements
 from tests.stand_ins import relay
 
@@ -73,30 +71,13 @@ def suspended(deployed):
 @pytest.fixture
 def act_out(deployed, between, suspended):
     """Have the ingress do all it ever does: enqueue, suspend, let in, and log as Lambda does."""
-    own = credentials(deployed, ROLE)
-    as_root = deployed.emulator.client_options
-    group = deployed.physical_name("IngressLogGroup")
-
-    def log(call, **arguments):
-        where = {"logGroupName": group, **arguments}
-        try:
-            perform(boto3.client("logs", **own), call, where)
-        except ClientError as error:
-            if "AccessDenied" not in error.response["Error"]["Code"]:
-                raise
-            perform(boto3.client("logs", **as_root), call, where)
-            return {call}
-        return set()
 
     def do():
         between.forget()
         enqueued, answer = deployed.ask(join(somebody()).encode())
         _, check = deployed.ask(connection_check(SUSPENDED).encode())
         status, _ = post(deployed, connection_check())
-        stream = str(uuid4())
-        line = {"timestamp": int(time.time() * 1000), "message": "END"}
-        refused = log("CreateLogStream", logStreamName=stream)
-        refused |= log("PutLogEvents", logStreamName=stream, logEvents=[line])
+        refused = write_log(deployed, ROLE, "IngressLogGroup")
         refused |= {call.name for call in between.calls if b"AccessDenied" in call.answer}
         assert enqueued or "AccessDenied" in answer["errorMessage"]
         assert status == 200 or status >= 500

@@ -21,8 +21,8 @@ from tests.e2e.roles import (
     calls_allowed_with,
     credentials,
     less,
-    perform,
     resources,
+    write_log,
 )
 from tests.e2e.test_stream import record
 from tests.stack_template import role_statements
@@ -96,33 +96,12 @@ def test_without_an_action_what_needs_it_fails_and_comes_again(clean, take, sid)
 @pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:PutLogEvents"])
 def test_without_an_action_the_log_is_not_written(deployed, take, action):
     """Lambda's part is acted out: it writes the log in the function's name."""
-    call = functools.partial(log, deployed)
+    call = functools.partial(write_log, deployed, ROLE, "StreamLogGroup")
     assert call() == set()
 
     take("WriteLogs", {action})
 
     assert action.removeprefix("logs:") in call()
-
-
-def log(stack):
-    """Write a line as Lambda does; return the calls that the role may not make."""
-    where = {
-        "logGroupName": stack.physical_name("StreamLogGroup"),
-        "logStreamName": str(uuid4()),
-    }
-    line = {"timestamp": int(time.time() * 1000), "message": "END"}
-    own = boto3.client("logs", **credentials(stack, ROLE))
-    root = boto3.client("logs", **stack.emulator.client_options)
-    refused = set()
-    for call, more in (("CreateLogStream", {}), ("PutLogEvents", {"logEvents": [line]})):
-        try:
-            perform(own, call, where | more)
-        except ClientError as error:
-            if "AccessDenied" not in error.response["Error"]["Code"]:
-                raise
-            refused.add(call)
-            perform(root, call, where | more)
-    return refused
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from ops.stack import NO_DEADLINE
 from ops.table import opened
 from tests.e2e.function import start_afresh
 from tests.e2e.messages import somebody
-from tests.e2e.roles import NOBODY, actions, allowed_calls, credentials, less, perform, resources
+from tests.e2e.roles import NOBODY, actions, allowed_calls, credentials, less, resources, write_log
 from tests.stack_template import role_statements
 from tests.stand_ins import relay
 from tests.stand_ins.relay import LOAD, QUERY, SAVE, SCAN, SECRET, VERSIONS
@@ -56,20 +56,6 @@ def between(deployed):
 @pytest.fixture
 def act_out(deployed, between):
     """Have the walker do all it ever does, and log as Lambda does; return what is refused."""
-    own = credentials(deployed, ROLE)
-    as_root = deployed.emulator.client_options
-    group = deployed.physical_name("WalkerLogGroup")
-
-    def log(call, **arguments):
-        where = {"logGroupName": group, **arguments}
-        try:
-            perform(boto3.client("logs", **own), call, where)
-        except ClientError as error:
-            if "AccessDenied" not in error.response["Error"]["Code"]:
-                raise
-            perform(boto3.client("logs", **as_root), call, where)
-            return {call}
-        return set()
 
     def do():
         between.forget()
@@ -80,10 +66,7 @@ def act_out(deployed, between):
         answer = deployed.functions.invoke(
             FunctionName=deployed.walker_name, Payload=json.dumps({"walk": walk}).encode()
         )
-        stream = str(uuid4())
-        line = {"timestamp": int(time.time() * 1000), "message": "END"}
-        refused = log("CreateLogStream", logStreamName=stream)
-        refused |= log("PutLogEvents", logStreamName=stream, logEvents=[line])
+        refused = write_log(deployed, ROLE, "WalkerLogGroup")
         refused |= {
             LOAD if call.name == VERSIONS else call.name
             for call in between.calls
