@@ -1,7 +1,7 @@
 """Emulator: AWS on this machine, in a process of its own, on loopback only.
 
 It enforces IAM policies, and it speaks TLS, since the stack's queues refuse plain HTTP.
-stack.py deploys to it.
+deployment.py deploys to it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from local import emulator, events, stack
+from local import deployment, emulator, events
 from local.command import run
 from local.serve import running_stack
 from local.stack import Stack
@@ -45,7 +45,7 @@ def main() -> int:
             status.update(step)
             console.print(step, style="dim")
 
-        with stack.running(tell) as running:
+        with deployment.running(tell) as running:
             status.stop()
             console.print("`make local` is not running, so this stack is for this call only.")
             return _invoke(console, running, event, is_request=is_request)

@@ -1,6 +1,6 @@
 """Ministack: how the emulator differs from AWS, and the changes that it needs.
 
-stack.py deploys the changed template and then changes the deployed stack.
+deployment.py deploys the changed template and then changes the deployed stack.
 
 A delivery stream passes on each record at once and alone, and archives it in an object of its own,
 not compressed. A record whose transformation is answered `ProcessingFailed` is gone; if the

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from local import events, stack
+from local import deployment, events
 from local.command import run
 from local.events import SampleEvent, SetAside
 from local.fake_customerio.people import PersonRecord
@@ -61,7 +61,7 @@ def main() -> int:
             status.update(step)
             console.print(f"[dim]{time.monotonic() - started:4.0f} s[/]  {step}")
 
-        with stack.running(tell) as running:
+        with deployment.running(tell) as running:
             tell(f"Sending {len(samples)} sample {'event' if len(samples) == 1 else 'events'}")
             outcomes = []
             for name, (folder, sample) in samples.items():

@@ -1,6 +1,6 @@
 """Sam: builds and deploys the template with the SAM CLI, as `make deploy` does.
 
-stack.py names the emulator and the parameters.
+deployment.py names the emulator and the parameters.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from local import emulator, stack
+from local import deployment, emulator, stack
 from local.command import run
 from local.stack import INGRESS_TOKEN, Address, Stack
 
@@ -35,7 +35,7 @@ def main() -> int:
             status.update(step)
             console.print(step, style="dim")
 
-        with stack.running(tell) as running, _noted(running.address):
+        with deployment.running(tell) as running, _noted(running.address):
             status.stop()
             _explain(console, running)
             threading.Event().wait()

@@ -1,19 +1,13 @@
-"""Stack: the real template, built and deployed to an emulator, beside a fake Customer.io.
+"""Stack: a stack on this machine, and what people and tests do with it.
 
-run.py, serve.py, invoke.py and the end-to-end tests use it. sam.py builds and deploys,
-emulator.py and fake_customerio run AWS and Customer.io. ministack.py makes the changes that the
-emulator needs.
+deployment.py builds and deploys it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 import msgspec
 
-from local import emulator, ministack, sam
 from local.emulator import Emulator
 from local.events import SetAside
 from local.fake_customerio.process import FakeCustomerio
@@ -47,17 +40,8 @@ INGRESS_TOKEN: Final = "local-ingress-token"  # noqa: S105 - of this stack alone
 MPARTICLE: Final = "210987654321"
 """The AWS account that may invoke the ingress; it is fictitious."""
 
-_ATTRIBUTE_MAPPING: Final = {
-    "Loyalty points": "loyalty_points",
-    "Interests": "interests",
-    "Coupon": "coupon",
-}
-"""The user attributes that events/user_attributes.json shows."""
-
-_NAME: Final = "audience-forwarder"
-_BUCKET: Final = "artifacts"
-_SECRET_NAME: Final = "customerio/credentials"  # noqa: S105 - a name, and the template's default
-_URL_SECRET_NAME: Final = "mparticle/token"  # noqa: S105 - a name
+NAME: Final = "audience-forwarder"
+"""The name of the stack."""
 
 
 class _Outputs(msgspec.Struct, frozen=True, rename="pascal"):
@@ -89,7 +73,7 @@ class Stack:
         self.emulator = running_emulator
         self.customerio = customerio
         self._cloudformation = boto3.client("cloudformation", **running_emulator.client_options)
-        described = self._cloudformation.describe_stacks(StackName=_NAME)["Stacks"][0]
+        described = self._cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]
         outputs = {item["OutputKey"]: item["OutputValue"] for item in described["Outputs"]}
         self._outputs = msgspec.convert(outputs, _Outputs)
 
@@ -190,13 +174,13 @@ class Stack:
     def physical_name(self, logical_id: str) -> str:
         """Return the physical name of a resource of the template."""
         answer = self._cloudformation.describe_stack_resource(
-            StackName=_NAME, LogicalResourceId=logical_id
+            StackName=NAME, LogicalResourceId=logical_id
         )
         return answer["StackResourceDetail"]["PhysicalResourceId"]
 
     def roles(self) -> list[str]:
         """Return the names of all roles."""
-        described = self._cloudformation.describe_stack_resources(StackName=_NAME)
+        described = self._cloudformation.describe_stack_resources(StackName=NAME)
         return [
             each["PhysicalResourceId"]
             for each in described["StackResources"]
@@ -300,72 +284,3 @@ def _wait_until(is_over: Callable[[], bool], seconds: float, otherwise: str) -> 
         time.sleep(pause)
         # Each question takes 7 ms of CPU, so ask less often in a wait of half a minute.
         pause = min(1.2 * pause, 0.5)
-
-
-@contextmanager
-def running(
-    tell: Callable[[str], None] = lambda _: None, *, template: Path | None = None
-) -> Iterator[Stack]:
-    """Deploy and run the stack until the block ends; `tell` gets each step.
-
-    Without a template that `build` returned, this builds one.
-    """
-    emulator.isolate(os.environ)
-    # The worker threads come last, so that they are awaited first.
-    with (
-        tempfile.TemporaryDirectory(prefix="forwarder-", ignore_cleanup_errors=True) as folder,
-        FakeCustomerio.start({SITE_ID: API_KEY}) as customerio,
-        ThreadPoolExecutor(1) as threads,
-    ):
-        directory = Path(folder)
-        tell("Building the function, and starting the embedded AWS")
-        built = threads.submit(lambda: template or build(directory / "build"))
-        with emulator.running(directory) as running_emulator:
-            built.result()
-            tell("Deploying template.yaml")
-            prepare(running_emulator)
-            yield deploy(running_emulator, built.result(), customerio)
-
-
-def build(directory: Path) -> Path:
-    """Build the functions into a directory, and return the template for the emulator."""
-    template = ministack.without_metric_math(sam.build(directory))
-    sam.share_package(template)
-    return template
-
-
-def prepare(running_emulator: Emulator) -> None:
-    """Create what a deployment needs: the secrets, and a bucket for packages."""
-    options = running_emulator.client_options
-    secrets = boto3.client("secretsmanager", **options)
-    secrets.create_secret(
-        Name=_SECRET_NAME,
-        SecretString=json.dumps({"accounts": SECRET_ENTRIES}),
-    )
-    secrets.create_secret(Name=_URL_SECRET_NAME, SecretString=INGRESS_TOKEN)
-    boto3.client("s3", **options).create_bucket(Bucket=_BUCKET)
-
-
-def deploy(running_emulator: Emulator, template: Path, customerio: FakeCustomerio) -> Stack:
-    """Deploy a built template, to a new or an existing stack."""
-    sam.deploy(
-        running_emulator,
-        template,
-        stack_name=_NAME,
-        bucket=_BUCKET,
-        parameters={
-            "TrackApiUrl": customerio.url,
-            "MParticlePrincipals": MPARTICLE,
-            "IngressUrlSecretName": _URL_SECRET_NAME,
-            "SuspendOnRefusedCredentials": "true",
-            "OnAudienceRemoved": "clear",
-            "AudienceStream": "true",
-            "AudienceStreamAccount": "1001",
-            "OnErasure": "delete",
-            "AttributeMapping": json.dumps(_ATTRIBUTE_MAPPING),
-        },
-    )
-    stack = Stack(running_emulator, customerio)
-    ministack.widen_policies(stack.iam, stack.roles())
-    ministack.write_concurrency_as_number(stack.functions, stack.function_name)
-    return stack

@@ -13,7 +13,7 @@ from hypothesis import is_hypothesis_test, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling, Scheduling
 
-from local import emulator, stack
+from local import deployment, emulator
 
 emulator.isolate(os.environ)
 
@@ -81,7 +81,7 @@ def built(tmp_path_factory, worker_id):
     with (folder / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not template.exists():
-            template.symlink_to(stack.build(folder / "build"))
+            template.symlink_to(deployment.build(folder / "build"))
     return template.resolve()
 
 

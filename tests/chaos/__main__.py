@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from local import stack
+from local import deployment
 from local.command import run
 from tests.chaos.run import FULL, SMALL, Chaos, Figures, prepared
 
@@ -27,7 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     console = Console(highlight=False, width=160, soft_wrap=True)
     size = SMALL if options.small else FULL
-    with stack.running(console.print) as running, prepared(running, size) as chaos:
+    with deployment.running(console.print) as running, prepared(running, size) as chaos:
         all_figures = [_run(console, chaos, seed) for seed in options.seeds]
     total = _total(all_figures)
     console.print(_table(all_figures, total))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local import stack
+from local import deployment
 from tests.chaos.run import SMALL, prepared
 
 
@@ -16,5 +16,5 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def chaos(built):
-    with stack.running(template=built) as running, prepared(running, SMALL) as ready:
+    with deployment.running(template=built) as running, prepared(running, SMALL) as ready:
         yield ready

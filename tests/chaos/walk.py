@@ -26,7 +26,7 @@ from rich.console import Console
 
 from bench import known
 from bench.events import Shape
-from local import stack
+from local import deployment
 from local.command import run
 from local.stack import SITE_ID, Stack
 from tests.e2e.messages import join, somebody, subscription
@@ -49,7 +49,7 @@ tell: Final = Console(highlight=False, soft_wrap=True).print
 
 def main() -> int:
     """Walk twice, and print what came of it."""
-    with stack.running(tell) as deployed:
+    with deployment.running(tell) as deployed:
         dynamodb = boto3.client("dynamodb", **deployed.emulator.client_options)
         table = deployed.physical_name("MembershipsTable")
         tell(f"Storing {PEOPLE:,} people")

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from local import stack
+from local import deployment
 from ops.cli import run
 
 
 @pytest.fixture(scope="session")
 def deployed(built):
-    with stack.running(template=built) as running:
+    with deployment.running(template=built) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from local import emulator, stack
+from local import deployment, emulator, stack
 from local.command import run
 from local.fake_customerio.process import FakeCustomerio
 from tests.upgrade.build import PROJECT, build, worktree
@@ -39,7 +39,7 @@ def main() -> int:
         tell(f"Building {options.version} and the working copy")
         older = build(options.version, former, Path(folder) / "older")
         newer = build("the working copy", PROJECT, Path(folder) / "newer")
-        stack.prepare(running)
+        deployment.prepare(running)
         drill = Drill(running, customerio, older, newer, has_moves=not options.no_moves)
         return drill.run()
 

@@ -21,7 +21,7 @@ from typing import Final
 import boto3
 from botocore.config import Config
 
-from local import stack
+from local import deployment
 from local.emulator import Emulator
 from local.events import SetAside
 from local.fake_customerio.process import FakeCustomerio
@@ -102,7 +102,7 @@ class Drill:
         return 1 if figures.findings else 0
 
     def _deployed(self, version: Version) -> Stack:
-        deployed = stack.deploy(self._emulator, version.template, self._customerio)
+        deployed = deployment.deploy(self._emulator, version.template, self._customerio)
         # The emulator may answer late while it deploys. A request that is repeated for that would
         # send its messages twice, the first time under ids that nobody knows.
         patient = Config(read_timeout=600, retries={"total_max_attempts": 1})
