@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -59,11 +60,13 @@ def opened(aws, calls, table, clock):
         closing(boto3.client("dynamodb", **aws.client_options)) as dynamodb,
         ThreadPoolExecutor(4) as threads,
     ):
+        counting = Lock()
 
         def count(request, **_):
             name = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
             to_verify = b"ProjectionExpression" in request.body
-            calls[f"{name} to verify" if to_verify else name] += 1
+            with counting:  # calls come from several threads
+                calls[f"{name} to verify" if to_verify else name] += 1
 
         dynamodb.meta.events.register("before-send.dynamodb", count)
         yield open_table(
