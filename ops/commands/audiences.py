@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from ops import audiences, show
-from ops.commands import options, scanning
+from ops.commands import options, scanning, scope
 from ops.commands.context import OK, Context
 
 
@@ -23,7 +23,7 @@ def audiences_command(site_id: Sequence[str], *, sizes: bool, yes: bool) -> int:
     members. With --sizes, it says first what it takes, and asks.
     """
     context = Context.current()
-    site_ids = site_id or context.site_ids
+    site_ids = scope.workspaces(context, site_id)
     counted = None
     if sizes:
         estimated = scanning.estimate(context)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ops import audiences, exports, memberships
-from ops.commands import options, scanning
+from ops import audiences, exports
+from ops.commands import options, scanning, scope
 from ops.commands.context import OK, Context
 from ops.exports import Selection
 from ops.whole_file import whole_file
@@ -62,16 +62,12 @@ def export_command(
 def _selection(
     context: Context, site_id: str | None, audience: str | None, *, reveal: bool
 ) -> Selection:
-    if site_id is None:
-        site_ids = context.site_ids
-        if len(site_ids) > 1:
-            raise click.UsageError(f"choose a workspace with --site-id: {', '.join(site_ids)}")
-        (site_id,) = site_ids
+    site_ids = scope.workspaces(context, [] if site_id is None else [site_id])
+    if len(site_ids) > 1:
+        raise click.UsageError(f"choose a workspace with --site-id: {', '.join(site_ids)}")
+    (site_id,) = site_ids
     catalogue = audiences.catalogues(context.aws, context.stack, [site_id])[site_id]
-    try:
-        chosen = None if audience is None else memberships.audience_ids(audience, [catalogue])
-    except ValueError as error:
-        raise click.UsageError(f"{error}; give its id") from error
+    chosen = None if audience is None else scope.audience_ids(audience, [catalogue])
     return Selection(site_id, catalogue, chosen, reveal)
 
 

@@ -13,7 +13,7 @@ from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.membership import Stamp, is_member
 from handler.domain.workspace import Workspace
 from ops import audiences, credentials_secret, explanation, people, show, show_explanation
-from ops.commands import options
+from ops.commands import options, scope
 from ops.commands.context import OK, PROBLEM, Context
 from ops.commands.person_erase import person_erase
 from ops.masking import masked, masked_entity
@@ -129,13 +129,12 @@ def _find(
 ) -> list[people.StoredPerson]:
     if [query.customer_id, query.email, query.mpid].count(None) != 2:
         raise click.UsageError("give exactly one of --id, --email and --mpid")
-    if not site_id:
-        site_id = context.site_ids
-    stored = people.find(context.aws, context.stack, query, site_id)
+    site_ids = scope.workspaces(context, site_id)
+    stored = people.find(context.aws, context.stack, query, site_ids)
     if stored or query.identifier is None:
         return stored
     click.echo(people.READING_ALL, err=True)
-    return people.find(context.aws, context.stack, query, site_id, former=True)
+    return people.find(context.aws, context.stack, query, site_ids, former=True)
 
 
 def _audience_attributes(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from handler.domain.audience import Audience
-from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE
+from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE, USAGE
 from tests.builders import state
 from tests.unit.ops.builders import (
     CREDENTIALS,
@@ -69,6 +69,13 @@ def test_all_workspaces_of_the_secret_are_listed_or_those_that_are_named(ops, aw
 
     assert [each["site_id"] for each in listed(ops)] == ["site-a", "site-b"]
     assert [each["audience_id"] for each in listed(ops, "--site-id", "site-c")] == [13]
+
+
+def test_a_workspace_that_does_not_exist_is_wrong_usage(ops) -> None:
+    ended = ops("audiences", "--site-id", "site-z")
+
+    assert ended.status == USAGE
+    assert "no workspace site-z, only: site-a, site-b" in ended.err
 
 
 def test_a_person_at_a_terminal_sees_names_and_when_they_ended(ops, aws) -> None:

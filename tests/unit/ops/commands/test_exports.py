@@ -136,6 +136,28 @@ def test_a_file_is_of_one_workspace(ops, aws, tmp_path) -> None:
     assert [row["audience_id"] for row in rows] == ["14"]
 
 
+def test_a_workspace_that_neither_secret_nor_table_has_is_refused_before_the_file_is_written(
+    ops, aws, tmp_path
+) -> None:
+    put_catalogue(aws, "site-c", {11: Audience("Gold", 1)})  # no longer in the secret
+
+    refused = ops("export", tmp_path / "refused.csv", "--site-id", "site-z", "--yes")
+    former = ops("export", tmp_path / "former.csv", "--site-id", "site-c", "--yes")
+
+    assert refused.status == USAGE
+    assert "--site-id: the secret has no workspace site-z, only: site-a" in refused.err
+    assert former.status == OK
+    assert [each.name for each in tmp_path.iterdir()] == ["former.csv"]
+
+
+def test_an_unknown_id_of_an_audience_is_pointed_out(ops, tmp_path) -> None:
+    ended = ops("export", tmp_path / "out.csv", "--audience", "99", "--yes")
+
+    assert ended.status == OK
+    assert "No message has named an audience 99" in ended.err
+    assert "Wrote 0 rows" in ended.out
+
+
 def test_who_was_erased_and_items_that_are_no_people_are_left_out(ops, aws, tmp_path) -> None:
     put_person(aws, key("erased"), state(identifier=None, erased_at_ms=AT_MS))
 

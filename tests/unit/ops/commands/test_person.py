@@ -7,7 +7,7 @@ import pytest
 from handler.domain.audience import Audience
 from handler.domain.state_codec import pack
 from handler.domain.update import Identifier, person_key
-from ops.commands.context import OK, PROBLEM
+from ops.commands.context import OK, PROBLEM, USAGE
 from tests.builders import profile_of, state
 from tests.unit.ops.builders import CREDENTIALS, SECRET, STACK, put_catalogue
 from tools.template import table_schema
@@ -22,6 +22,7 @@ SCHEMA = table_schema()
 def workspaces(aws):
     """Have two workspaces with a person of the id 42."""
     aws.dynamodb.create_table(TableName=STACK.table_name, **SCHEMA)
+    aws.secrets.create_secret(Name=SECRET, SecretString=json.dumps(CREDENTIALS))
     former = Identifier(is_id=False, set_at_ms=1, value="ann@example.com")
     for site_id in ("site-a", "site-b"):
         item = {
@@ -39,6 +40,13 @@ def test_a_person_of_another_workspace_is_not_shown(ops, workspaces) -> None:
 
     assert shown.status == OK
     assert [person["site id"] for person in json.loads(shown.out)] == ["site-a"]
+
+
+def test_a_workspace_that_does_not_exist_is_wrong_usage(ops, workspaces) -> None:
+    ended = ops("person", "show", "--site-id", "site-z", "--id", "42")
+
+    assert ended.status == USAGE
+    assert "no workspace site-z, only: site-a" in ended.err
 
 
 def test_a_person_is_shown_by_a_former_identifier_that_is_not_cleared_yet(ops, workspaces) -> None:
@@ -65,7 +73,7 @@ def test_an_audience_is_shown_by_its_name(ops, workspaces, aws) -> None:
 
 def test_what_would_be_sent_is_as_the_workspace_s_entry_says(ops, workspaces, aws) -> None:
     entry = CREDENTIALS | {"create_people": False}
-    aws.secrets.create_secret(Name=SECRET, SecretString=json.dumps(entry))
+    aws.secrets.put_secret_value(SecretId=SECRET, SecretString=json.dumps(entry))
 
     (person,) = json.loads(ops("person", "show", *OF_SITE_A, "--json").out)
 
