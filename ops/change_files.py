@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -57,11 +57,13 @@ class ChangeFile:
     """A file of changes.
 
     `made_ms` is when it was made, in Unix milliseconds: when mParticle began to write it, or when
-    the file was last written; None if mParticle does not say.
+    the file was last written; None if mParticle does not say. `versions`: of each file that is
+    read, its size and when it was last written.
     """
 
     parts: Sequence[tuple[Part, _Reader]]
     made_ms: int | None
+    versions: Mapping[Path, tuple[int, int]]
 
     @classmethod
     def open(cls, path: Path) -> ChangeFile:
@@ -73,16 +75,29 @@ class ChangeFile:
 
     @classmethod
     def _open(cls, path: Path) -> ChangeFile:
+        if not (path.is_dir() or path.is_file()):
+            raise FileError("is no file, but something that can be read only once")
         if path.is_dir() or zipfile.is_zipfile(path):
             parts = parts_of(path)
             known = [part.made_ms for part in parts if part.made_ms is not None]
             made_ms = min(known) if len(known) == len(parts) else None
-            return cls([(part, _reader(part)) for part in parts], made_ms)
+            files = [path / part.name for part in parts] if path.is_dir() else [path]
+            return cls([(part, _reader(part)) for part in parts], made_ms, _versions(files))
+        versions = _versions([path])
         part = Part("", opener(path), made_ms=None)
         read = _reader(part)
         # A file of a download without its manifest was written long after it was made.
         is_dated = read is not _member_rows
-        return cls([(part, read)], int(path.stat().st_mtime * 1000) if is_dated else None)
+        made_ms = versions[path][1] // 1_000_000 if is_dated else None
+        return cls([(part, read)], made_ms, versions)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Tell whether its files are as they were when it was opened."""
+        try:
+            return _versions(self.versions) == self.versions
+        except OSError:
+            return False
 
     def fingerprint(self) -> str:
         """Return a hash of all that the rows are made of. Raises FileError, or OSError."""
@@ -106,6 +121,11 @@ class ChangeFile:
             if part.audience_name:
                 own = replace(own, audience_name=part.audience_name)
             yield from read(part, own)
+
+
+def _versions(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    stats = {path: path.stat() for path in paths}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 def _reader(part: Part) -> _Reader:

@@ -181,14 +181,17 @@ class Importer:
         rows: Iterable[Row],
         progress: Progress,
         *,
+        check: Callable[[], None],
         on_sent: Callable[[float], None],
     ) -> None:
         """Send what is not sent yet, and keep the progress file up to date.
 
-        `on_sent` gets about the number of changes sent. Raises a RetryableError if SQS does not
-        take all: then, as after a crash, another run goes on.
+        `check` raises an error if the file has changed. `on_sent` gets about the number of changes
+        sent. Raises a RetryableError if SQS does not take all: then, as after a crash, another run
+        goes on.
         """
         for window in windows(islice(rows, progress.sent_rows, None)):
+            check()
             for count in self.send(window.changes, message_id=progress.message_id):
                 on_sent(count)
             progress.sent_rows += window.rows

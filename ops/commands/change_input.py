@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 
 from handler.domain.workspace import Workspace
 from ops import credentials_secret
-from ops.change_files import ChangeFile
+from ops.change_files import ChangeFile, Row
 from ops.change_rows import OLDEST_JOIN_S, Defaults, RowError, unix_ms
 from ops.commands import options
 from ops.commands.context import Context
@@ -100,7 +101,18 @@ class ChangeInput:
             now_ms=now_ms,
         )
 
-    def defaults(self, as_of_ms: int) -> Defaults:
+    def rows(self, as_of_ms: int) -> Iterator[Row]:
+        """Yield all rows, with the time of the file; a file that has changed is wrong usage."""
+        self.require_unchanged()
+        yield from self.content.rows(self._defaults(as_of_ms))
+        self.require_unchanged()
+
+    def require_unchanged(self) -> None:
+        """Refuse a file that is no longer the one that was looked at."""
+        if not self.content.is_unchanged:
+            raise click.UsageError(f"{self.file} has changed since the command started")
+
+    def _defaults(self, as_of_ms: int) -> Defaults:
         """Return what holds for rows that do not say it, with the time of the file."""
         return Defaults(
             as_of_ms, self.now_ms, self.audience_id, self.audience_name, self.customer_id_type

@@ -45,6 +45,8 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
     bad: list[BadRow] = []
     if progress is None:
         survey, bad = _survey(context, read)
+        if not survey.rows:
+            raise click.UsageError(f"{read.file} has no rows")
         if bad and not skip_bad:
             advice = "Nothing was sent. `--skip-bad` leaves them out."
             shown = show_changes.bad_rows(survey.bad, bad, advice=advice)
@@ -62,13 +64,16 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
         context.output(progress, "Nothing was sent.")
         return OK
     context.confirm(f"Send {progress.left:,} changes to {context.stack.queue_url}?", yes=yes)
+    read.require_unchanged()
     imports.save(read.file, progress)
     try:
         _send(context, read, progress, rate)
     finally:
         if not progress.is_done:
-            text = f"Not sent yet: {progress.left:,}. The same command goes on with them."
-            click.echo(text, err=True)
+            advice = f"To begin a new import, delete {imports.progress_path(read.file).name}."
+            if read.content.is_unchanged:
+                advice = "The same command goes on with them."
+            click.echo(f"Not sent yet: {progress.left:,}. {advice}", err=True)
     context.output(progress, f"Sent: {progress.survey.changes:,}.")
     return OK
 
@@ -92,7 +97,7 @@ def _survey(context: Context, read: ChangeInput) -> tuple[Survey, list[BadRow]]:
     with context.progress() as bar:
         task = bar.add_task("Checking, rows", total=None)
         return imports.survey(
-            read.content.rows(read.defaults(read.made_ms)),
+            read.rows(read.made_ms),
             on_rows=lambda count: bar.advance(task, count),
         )
 
@@ -107,8 +112,9 @@ def _send(context: Context, read: ChangeInput, progress: Progress, rate: int) ->
         )
         importer.run(
             read.file,
-            read.content.rows(read.defaults(progress.as_of_ms)),
+            read.rows(progress.as_of_ms),
             progress,
+            check=read.require_unchanged,
             on_sent=lambda count: bar.advance(task, count),
         )
 

@@ -51,6 +51,8 @@ def reconcile_command(*, fix: bool, rate: int, reveal: bool, yes: bool, **given:
         shown = show_changes.bad_rows(count, bad, advice=advice)
         context.output({"bad": count, "rows": bad}, shown)
         return USAGE
+    if not comparison.counts:
+        raise click.UsageError(f"{read.file} has no rows, so it names no audience to compare")
     estimated = scanning.estimate(context)
     context.confirm(f"Compare {read.file} with the table?", yes=yes)
     unreadable = reconcile.compare(comparison, scanning.pages(context, estimated))
@@ -65,6 +67,7 @@ def reconcile_command(*, fix: bool, rate: int, reveal: bool, yes: bool, **given:
     sent = 0
     if fix and drift:
         context.confirm(f"Send {drift:,} changes to {context.stack.queue_url}?", yes=yes)
+        read.require_unchanged()
         sent = _send(context, read, _differences(context, read, comparison, names), drift, rate)
     result = {"audiences": comparison.counts, "drift": drift, "sent": sent}
     context.output(
@@ -75,7 +78,7 @@ def reconcile_command(*, fix: bool, rate: int, reveal: bool, yes: bool, **given:
 
 
 def _rows(read: ChangeInput) -> Iterator[Row]:
-    return read.content.rows(read.defaults(read.made_ms))
+    return read.rows(read.made_ms)
 
 
 def _names(context: Context, read: ChangeInput) -> Mapping[int, str]:

@@ -69,6 +69,35 @@ def who(path, defaults=DEFAULTS):
     ]
 
 
+def test_what_can_be_read_only_once_is_refused(tmp_path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(FileError, match="only once"):
+        ChangeFile.open(pipe)
+
+
+@pytest.mark.parametrize("change", [lambda path: path.write_text(MEMBERS), os.unlink])
+def test_a_file_that_is_written_again_or_deleted_has_changed(write, change) -> None:
+    path = write(HEAD)
+    file = ChangeFile.open(path)
+    before = file.is_unchanged
+
+    change(path)
+
+    assert (before, file.is_unchanged) == (True, False)
+
+
+def test_a_download_that_is_written_again_has_changed(download) -> None:
+    files = {"a_csv": MEMBERS + "7, 1, 42, customer_id\n", "manifest_json": {}}
+    file = ChangeFile.open(download(**files))
+    before = file.is_unchanged
+
+    download(**files | {"a_csv": MEMBERS})
+
+    assert (before, file.is_unchanged) == (True, False)
+
+
 def test_csv_may_begin_with_a_mark_and_quote_values(write) -> None:
     path = write(
         b"\xef\xbb\xbf" + HEAD.encode() + b'42,,7,11,"Spring, ""big"" sale",left,\r\n\r\n'

@@ -106,7 +106,7 @@ def test_everybody_is_sent_for_the_account_in_a_group_of_their_own(file) -> None
     state = progress(all_rows)
     counts: list[float] = []
 
-    importer(sqs).run(file, all_rows, state, on_sent=counts.append)
+    importer(sqs).run(file, all_rows, state, check=lambda: None, on_sent=counts.append)
 
     assert received(sqs) == [str(place) for place in range(25)]
     message = read_message(sqs.bodies[0][0], now=NOW)
@@ -130,7 +130,9 @@ def test_an_import_that_is_stopped_anywhere_sends_everybody_and_few_twice(
         begun = imports.load(file)
         assert begun is not None
         try:
-            importer(sqs, Clock(stop)).run(file, all_rows, begun, on_sent=lambda _: None)
+            importer(sqs, Clock(stop)).run(
+                file, all_rows, begun, check=lambda: None, on_sent=lambda _: None
+            )
         except KeyboardInterrupt:
             continue
 
@@ -148,12 +150,12 @@ def test_what_sqs_does_not_take_is_sent_by_the_next_run(file) -> None:
     state = progress(all_rows)
 
     with pytest.raises(UnavailableError, match="the queue did not take 1 of 1"):
-        importer(sqs).run(file, all_rows, state, on_sent=lambda _: None)
+        importer(sqs).run(file, all_rows, state, check=lambda: None, on_sent=lambda _: None)
     begun = imports.load(file)
     assert begun is not None
     sent_before = begun.sent_changes
     sent = len(received(sqs))
-    importer(sqs).run(file, all_rows, begun, on_sent=lambda _: None)
+    importer(sqs).run(file, all_rows, begun, check=lambda: None, on_sent=lambda _: None)
 
     assert sent_before == 10
     assert received(sqs)[sent:] == [str(place) for place in range(10, 25)]
@@ -163,7 +165,7 @@ def test_no_more_is_sent_than_the_rate(file) -> None:
     clock, all_rows = Clock(), people(60)
 
     importer(ScriptedSqs(), clock, rate=5).run(
-        file, all_rows, progress(all_rows), on_sent=lambda _: None
+        file, all_rows, progress(all_rows), check=lambda: None, on_sent=lambda _: None
     )
 
     # The last ten need not be waited for.
@@ -188,7 +190,9 @@ def test_the_progress_file_is_whole_even_after_a_crash_while_it_is_written(
 
 def test_a_progress_file_holds_nobody(file) -> None:
     all_rows = people(3)
-    importer(ScriptedSqs()).run(file, all_rows, progress(all_rows), on_sent=lambda _: None)
+    importer(ScriptedSqs()).run(
+        file, all_rows, progress(all_rows), check=lambda: None, on_sent=lambda _: None
+    )
 
     content = json.loads(imports.progress_path(file).read_text())
 

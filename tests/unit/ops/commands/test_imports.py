@@ -169,6 +169,56 @@ def test_an_import_that_was_stopped_goes_on_with_the_same_time(
     assert first[0][0] == second[0][0]
 
 
+@pytest.fixture
+def changing_the_file(aws, file):
+    """Write the file again while its first message is sent."""
+
+    def change(**_):
+        file.write_text(GOOD.replace("43", "44"))
+
+    event = "before-call.sqs.SendMessageBatch"
+    aws.sqs.meta.events.register(event, change)
+    yield
+    aws.sqs.meta.events.unregister(event, change)
+
+
+@pytest.mark.usefixtures("changing_the_file")
+def test_of_a_file_that_changes_meanwhile_nothing_more_is_sent(
+    ops, file, sent, monkeypatch
+) -> None:
+    monkeypatch.setattr("ops.imports.WINDOW", 1)
+    os.utime(file, (hours_ago(3), hours_ago(3)))
+
+    ended = ops("import", file, "--yes")
+
+    assert ended.status == USAGE
+    assert "has changed since the command started" in ended.err
+    assert "Not sent yet: 1. To begin a new import, delete people.csv.progress." in ended.err
+    assert [people for _, _, people in sent()] == [["42"]]
+
+
+def test_a_file_that_changed_before_the_answer_is_not_begun(ops, file, sent, monkeypatch) -> None:
+    def change(*_, **__):
+        file.write_text(BAD)
+
+    monkeypatch.setattr("ops.commands.context.Context.confirm", change)
+
+    ended = ops("import", file)
+
+    assert ended.status == USAGE
+    assert sent() == []
+    assert not file.with_name("people.csv.progress").exists()
+
+
+def test_a_file_without_rows_is_refused(ops, file) -> None:
+    file.write_text(HEAD)
+
+    ended = ops("import", file, "--yes")
+
+    assert ended.status == USAGE
+    assert "people.csv has no rows" in ended.err
+
+
 @pytest.mark.usefixtures("stopping_at_second")
 @pytest.mark.parametrize(
     ("content", "arguments"), [(GOOD + "44,,,11,,,\n", []), (GOOD, ["--audience-name", "Other"])]

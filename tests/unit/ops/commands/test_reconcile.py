@@ -116,6 +116,28 @@ def test_a_fix_sends_what_differs_after_a_question(ops, file, sent) -> None:
     assert sent() == {"c-2": False, "c-3": True}
 
 
+def test_a_file_without_rows_is_not_compared(ops, file) -> None:
+    file.write_text(HEAD)
+
+    ended = ops("reconcile", file, "--yes")
+
+    assert ended.status == USAGE
+    assert "has no rows, so it names no audience to compare" in ended.err
+
+
+def test_a_file_that_changes_meanwhile_is_not_sent(ops, aws, file, sent) -> None:
+    def change(**_):
+        file.write_text(HEAD + "c-9,9,11,entered,\n")
+
+    aws.dynamodb.meta.events.register("before-call.dynamodb.Scan", change)
+    ended = ops("reconcile", file, "--fix", "--yes")
+    aws.dynamodb.meta.events.unregister("before-call.dynamodb.Scan", change)
+
+    assert ended.status == USAGE
+    assert "has changed since the command started" in ended.err
+    assert sent() == {}
+
+
 def test_without_a_difference_nothing_is_asked(ops, file, sent) -> None:
     file.write_text(HEAD + "c-1,1,11,entered,\nc-2,2,11,entered,\n")
 
