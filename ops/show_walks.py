@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
@@ -26,6 +26,12 @@ def estimate_of(estimated: Estimate) -> str:
         f"{show.duration(estimated.seconds)}, {estimated.read_units:,.0f} read units and "
         f"{estimated.write_units:,.0f} write units: {show.dollars(estimated.dollars)}."
     )
+
+
+def missing(names: Sequence[str], *, of: int, reveal: bool) -> str:
+    """Say how many of the named people are not in the table, or who they are."""
+    said = f"Not in the table: {len(names):,} of {of:,} named people"
+    return f"{said}: {', '.join(names)}" if reveal else f"{said}. `--reveal` names them."
 
 
 def walk(status: WalkStatus, now: float) -> str:

@@ -31,6 +31,11 @@ _CONFIG: Final = Config(
     connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3}
 )
 
+# A step of a walk may take 15 minutes, and must not be sent again meanwhile.
+_WALKER_CONFIG: Final = Config(
+    connect_timeout=5, read_timeout=910, tcp_keepalive=True, retries={"total_max_attempts": 1}
+)
+
 NO_DEADLINE: Final = clock.Deadline(math.inf, clock.now)
 """For calls that need a deadline: an operator waits, or stops the tool."""
 
@@ -141,6 +146,13 @@ class Aws:
     def functions(self) -> LambdaClient:
         """The functions and the event source mappings."""
         return self._session.client("lambda", config=_CONFIG, endpoint_url=self._endpoint_url)
+
+    @cached_property
+    def walker(self) -> LambdaClient:
+        """The walker, when it is invoked without a walk."""
+        return self._session.client(
+            "lambda", config=_WALKER_CONFIG, endpoint_url=self._endpoint_url
+        )
 
     @cached_property
     def iam(self) -> IAMClient:

@@ -150,7 +150,7 @@ def deliver(aws: Aws, stack: Stack, keys: Sequence[str]) -> WalkStep:
     done = WalkStep(Walk(kind="resync"), done=True)
     for part in slices(keys, KEYS_AT_A_TIME):
         step = WalkStep(done.walk, keys=part)
-        answer = aws.functions.invoke(
+        answer = aws.walker.invoke(
             FunctionName=stack.walker_name, Payload=msgspec.json.encode(step)
         )
         content = json.loads(answer["Payload"].read())

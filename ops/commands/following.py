@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import click
+
 from ops import show_walks, walks
 from ops.commands.context import OK, PROBLEM, Context
 from ops.walks import WalkStatus
@@ -16,9 +18,13 @@ def follow(context: Context, name: str) -> WalkStatus:
     """Show the progress of a walk until it ends, and return how it ended."""
     with context.progress() as bar:
         task = bar.add_task("Walking, segments of the table", total=None)
-        while (status := walks.status(context.aws, context.stack, name)).is_running:
-            bar.update(task, total=status.segments or None, completed=status.segments_done)
-            time.sleep(_POLL_S)
+        try:
+            while (status := walks.status(context.aws, context.stack, name)).is_running:
+                bar.update(task, total=status.segments or None, completed=status.segments_done)
+                time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            click.echo(f"The walk goes on. `ops walk stop {name}` stops it.", err=True)
+            raise
     return status
 
 

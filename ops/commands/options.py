@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,17 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 def content(file: Path, read: Callable[[str], _Content]) -> _Content:
     """Return the content of a file; a file that cannot be read is wrong usage."""
     try:
-        return read(file.read_text("utf-8"))
+        return read(file.read_text("utf-8-sig"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.UsageError(f"{file}: cannot be read: {type(error).__name__}") from error
+
+
+def moment(text: str) -> float:
+    """Return a moment in Unix seconds; it is in UTC if it names no time zone."""
+    try:
+        named = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(
+            f"{text!r} is no time, such as 2026-11-25 or 2026-11-25T13:30"
+        ) from None
+    return (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()

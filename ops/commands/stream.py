@@ -6,7 +6,6 @@ import random
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Final
 
 import click
@@ -69,7 +68,7 @@ def stream_replay(
     audience_stream = context.stack.stream
     if audience_stream is None:
         raise click.UsageError("the stack has no audience stream")
-    start, end = _moment(first), context.now if last is None else _moment(last)
+    start, end = options.moment(first), context.now if last is None else options.moment(last)
     if end < start:
         raise click.UsageError(f"--from is after {'--to' if last else 'now'}")
     folder = Folder.FAILED if is_failed else Folder.RECORDS
@@ -98,14 +97,3 @@ def stream_replay(
             bar.advance(task)
     context.output(replay.counts, *show.replay(replay.counts, is_dry_run=dry_run))
     return PROBLEM if replay.counts.unreadable else OK
-
-
-def _moment(text: str) -> float:
-    """Return a moment in Unix seconds; it is in UTC if it names no time zone."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(
-            f"{text!r} is no time, such as 2026-11-25 or 2026-11-25T13:30"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

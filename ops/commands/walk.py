@@ -37,6 +37,10 @@ def walk_show(*, name: str | None, follow: bool) -> int:
 def walk_stop(name: str, *, yes: bool) -> int:
     """Stop the walk NAME. Whoever was delivered stays delivered; a redrive goes on from there."""
     context = Context.current()
+    status = walks.status(context.aws, context.stack, name)
+    if not status.is_running:
+        context.output(status, f"{name} is not on its way: {status.status}.")
+        return PROBLEM
     context.confirm(f"Stop the walk {name}?", yes=yes)
     walks.stop(context.aws, context.stack, name)
     context.output({"stopped": name}, f"{name} is stopped. `ops walk redrive {name}` goes on.")

@@ -114,7 +114,7 @@ def test_the_operator_resyncs_everybody_or_one_and_sees_the_walk(clean, ops):
     _, everybody = ops("resync", "--yes")
     _, walk = ops("walk", "show", everybody["name"])
 
-    assert (status, one) == (0, {"found": 1, "delivered": 1, "skipped": 0})
+    assert (status, one) == (0, {"found": 1, "not_found": 0, "delivered": 1, "skipped": 0})
     assert shown == ("'30001'", None)
     assert memberships(clean, second) == "'30001'"
     assert (walk["status"], walk["segments"], walk["segments_done"]) == ("SUCCEEDED", 16, 16)

@@ -42,7 +42,7 @@ class Functions:
 
 @pytest.fixture
 def aws() -> Any:
-    return SimpleNamespace(step_functions=StepFunctions(MACHINE), functions=Functions())
+    return SimpleNamespace(step_functions=StepFunctions(MACHINE), walker=Functions())
 
 
 def test_a_walk_is_followed_by_its_name(aws) -> None:
@@ -75,13 +75,13 @@ def test_single_people_are_delivered_some_at_a_time(aws) -> None:
 
     done = walks.deliver(aws, WALKED, keys)
 
-    assert [len(step["keys"]) for _, step in aws.functions.steps] == [walks.KEYS_AT_A_TIME, 2]
-    assert {name for name, _ in aws.functions.steps} == {"walker"}
+    assert [len(step["keys"]) for _, step in aws.walker.steps] == [walks.KEYS_AT_A_TIME, 2]
+    assert {name for name, _ in aws.walker.steps} == {"walker"}
     assert (done.read, done.delivered, done.skipped) == (len(keys), len(keys) - 2, 2)
 
 
 def test_an_error_of_the_walker_has_its_kind(aws) -> None:
-    aws.functions.error = "ThrottledError"
+    aws.walker.error = "ThrottledError"
 
     with pytest.raises(UnavailableError, match="the walker failed: ThrottledError: slow down"):
         walks.deliver(aws, WALKED, ["site-a#1"])

@@ -66,7 +66,7 @@ def walker(aws, machine):
             step |= {"read": len(given), "delivered": len(given), "done": True}
             return {"Payload": io.BytesIO(json.dumps(step).encode())}
 
-    aws.functions = Functions()
+    aws.walker = Functions()
     return given
 
 
@@ -94,8 +94,10 @@ def test_nothing_is_started_without_a_yes(ops, machine, arguments, status) -> No
         (["--audience", "12"], "audience_id", 12),
         (["--audience", "Gold"], "audience_id", 12),
         (["--audience", "silver"], "audience_id", 12),
-        (["--site-id", "site-b"], "site_id", "site-b"),
+        (["--audience", "99"], "audience_id", 99),
+        (["--site-id", "site-a"], "site_id", "site-a"),
         (["--since", "1970-01-02"], "since", 86_400),
+        (["--since", "1970-01-02T01:00+01:00"], "since", 86_400),
     ],
 )
 def test_a_resync_can_be_limited(ops, machine, arguments, field, value) -> None:
@@ -107,11 +109,41 @@ def test_a_resync_can_be_limited(ops, machine, arguments, field, value) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--audience", "Bronze"], ["--audience", "²"], ["--id", "42", "--since", "2026-01-01"]],
+    [
+        ["--audience", "Bronze"],
+        ["--audience", "²"],
+        ["--id", "42", "--since", "2026-01-01"],
+        ["--site-id", "site-z"],
+        ["--site-id", "site-z", "--id", "42"],
+        ["--since", "yesterday"],
+        ["--since", "9999-01-01"],
+    ],
 )
 def test_what_cannot_be_meant_is_wrong_usage(ops, machine, arguments) -> None:
     assert ops("resync", *arguments, "--yes").status == USAGE
     assert machine.inputs == []
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_file_that_names_nobody_delivers_nobody(ops, machine, tmp_path, content) -> None:
+    file = tmp_path / "people.txt"
+    file.write_text(content)
+
+    ended = ops("resync", "--file", file, "--yes")
+
+    assert (ended.status, machine.inputs) == (USAGE, [])
+    assert "people.txt: names nobody" in ended.err
+
+
+def test_a_number_is_the_id_of_an_audience_before_it_is_a_name(ops, aws, machine) -> None:
+    put_catalogue(aws, "site-a", {11: Audience("12", 1), 12: Audience("Gold", 1)})
+
+    assert ops("resync", "--audience", "12", "--yes").status == OK
+    assert machine.inputs[0]["audience_id"] == 12
+
+
+def test_an_unknown_id_of_an_audience_is_pointed_out(ops, machine) -> None:
+    assert "No message has named an audience 99" in ops("resync", "--audience", "99").err
 
 
 def test_a_name_of_several_audiences_needs_the_id_of_one(ops, aws, machine) -> None:
@@ -136,13 +168,39 @@ def test_named_people_are_delivered_without_a_walk(ops, aws, machine, walker, tm
     put_person(aws, "site-a#1", state(11))
     put_person(aws, "site-a#2", state(11, identifier=by_email))
     file = tmp_path / "people.txt"
-    file.write_text("42\nANN@example.com\nnobody\n")
+    file.write_text("42\n ANN@example.com\r\n\n")
 
-    ended = ops("resync", "--file", file, "--id", "42", "--yes")
+    ended = ops("resync", "--file", file, "--id", "42", "--email", "ann@example.com", "--yes")
 
     assert (ended.status, sorted(walker)) == (OK, ["site-a#1", "site-a#2"])
     assert machine.inputs == []
     assert "2 delivered, 0 skipped.\n" in ended.out
+
+
+def test_a_line_is_one_id_whatever_it_has(ops, aws, walker, tmp_path) -> None:
+    put_person(aws, "site-a#1", state(11))
+    file = tmp_path / "people.txt"
+    file.write_text("42 43\n")
+
+    assert ops("resync", "--file", file, "--yes").status == PROBLEM
+    assert walker == []
+
+
+def test_who_is_not_in_the_table_is_counted_and_named_only_on_demand(ops, aws, walker) -> None:
+    put_person(aws, "site-a#1", state(11))
+    arguments = ("resync", "--id", "42", "--id", "43", "--email", "bob@example.com", "--yes")
+
+    hidden = ops(*arguments)
+    revealed = ops(*arguments, "--reveal")
+    as_json = json.loads(ops(*arguments, "--json").out)
+
+    assert (hidden.status, revealed.status) == (PROBLEM, PROBLEM)
+    assert "Not in the table: 2 of 3 named people. `--reveal` names them." in hidden.out
+    assert "bob@" not in hidden.out + hidden.err
+    assert "2 of 3 named people: 43, bob@example.com" in revealed.out
+    assert as_json["not_found"] == 2
+    assert "names_not_found" not in as_json
+    assert walker == ["site-a#1"] * 3
 
 
 @pytest.mark.parametrize(("who", "status"), [("42", OK), ("43", PROBLEM)])
@@ -165,12 +223,29 @@ def test_a_walk_that_has_just_started_has_no_segments_to_count(ops, machine, mon
     assert "no segment has begun yet" in ended.out
 
 
+def test_ctrl_c_stops_the_command_and_not_the_walk(ops, machine, monkeypatch) -> None:
+    monkeypatch.setattr(machine, "end", lambda *_: None)
+
+    def stop(_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", stop)
+
+    ended = ops("resync", "--yes")
+
+    assert ended.status == ABORTED
+    assert "The walk goes on. `ops walk stop resync-" in ended.err
+
+
 def test_walks_are_listed_shown_stopped_and_redriven(ops, machine) -> None:
     ops("resync", "--yes")
     (name,) = (each["name"] for each in machine.executions.values())
 
     assert name in ops("walk", "show").out
     assert "1 of 1 segments are done" in ops("walk", "show", name, "--follow").out
+    ended = ops("walk", "stop", name, "--yes")
+    assert (ended.status, "not on its way: SUCCEEDED" in ended.out) == (PROBLEM, True)
+    assert ops("walk", "redrive", name, "--yes").status == OK
     assert ops("walk", "stop", name, "--yes").status == OK
     stopped = ops("walk", "show", name)
     assert (stopped.status, "StoppedByOperator" in stopped.out) == (PROBLEM, True)
