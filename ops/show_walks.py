@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -39,10 +40,13 @@ def walk(status: WalkStatus, now: float) -> str:
     segments = "no segment has begun yet"
     if status.segments:
         segments = f"{status.segments_done} of {status.segments} segments are done"
+        if status.is_running and status.segments_done == status.segments:
+            segments += ", and the walk is about to end"
     if status.segments_failed:
         segments += f", {status.segments_failed} failed"
     lines = [
         f"{status.name}: {status.status}, started {show.since(status.started_at, now)}",
+        f"  {_purpose(status.walk, now)}",
         f"  {segments}",
     ]
     if status.status == "SUCCEEDED":
@@ -53,6 +57,18 @@ def walk(status: WalkStatus, now: float) -> str:
     if status.reason:
         lines.append(f"  {status.reason}")
     return "\n".join(lines)
+
+
+def _purpose(walk: Mapping[str, Any], now: float) -> str:
+    """Say what a walk is for, and whom it concerns. Its input may be of somebody else."""
+    parts = ["a removed audience" if walk.get("kind") == "removal" else "a resync"]
+    if (audience_id := walk.get("audience_id")) is not None:
+        parts.append(f"audience {audience_id} {walk.get('audience_name', '')}".rstrip())
+    if since := walk.get("since"):
+        parts.append(f"people to whom something was sent since {show.since(since, now)}")
+    site_id = walk.get("site_id")
+    parts.append(f"workspace {site_id}" if site_id else "all workspaces")
+    return ", ".join(parts)
 
 
 def listed(statuses: Iterable[WalkStatus], now: float) -> Table:

@@ -214,6 +214,39 @@ def test_a_dry_run_delivers_none_of_the_named_people(ops, aws, walker, who, stat
     assert "dollars" in ended.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "purpose"),
+    [
+        ([], "a resync, all workspaces\n"),
+        (["--audience", "Gold", "--site-id", "site-a"], "audience 12, workspace site-a\n"),
+        (["--since", "1970-01-02"], "sent since 1970-01-02 00:00:00 UTC"),
+    ],
+)
+def test_a_walk_is_shown_with_whom_it_concerns(ops, machine, arguments, purpose) -> None:
+    assert purpose in ops("resync", *arguments, "--yes").out
+
+
+def test_a_removal_is_shown_with_its_audience(ops, machine) -> None:
+    removal = {"kind": "removal", "site_id": "site-a", "audience_id": 11, "audience_name": "VIP"}
+    machine.start_execution(
+        stateMachineArn=MACHINE, name="removal-11-0", input=json.dumps(removal)
+    )
+
+    shown = ops("walk", "show", "removal-11-0").out
+
+    assert "a removed audience, audience 11 VIP, workspace site-a\n" in shown
+
+
+def test_a_walk_whose_segments_are_all_done_is_about_to_end(ops, machine) -> None:
+    ops("resync", "--yes")
+    (walk,) = machine.executions.values()
+    walk["status"] = "RUNNING"
+
+    shown = ops("walk", "show", walk["name"]).out
+
+    assert "1 of 1 segments are done, and the walk is about to end" in shown
+
+
 def test_a_walk_that_has_just_started_has_no_segments_to_count(ops, machine, monkeypatch) -> None:
     monkeypatch.setattr(machine, "end", lambda *_: None)
 
