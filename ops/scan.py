@@ -24,7 +24,7 @@ SEGMENTS: Final = 4
 """Pages that are read side by side, and how many are in memory. One core decodes no more."""
 
 ITEMS_PER_S: Final = 8_000
-"""About how many people in ten audiences each are exported in a second; docs/cost.md has more."""
+"""How many people in ten audiences each are exported in a second, cautiously; see docs/cost.md."""
 
 _READ_UNIT_BYTES: Final = 8_192  # at half the price, as the reads are eventually consistent
 
