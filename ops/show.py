@@ -112,6 +112,7 @@ def _status_rows(current: Status) -> list[tuple[Text, str, str]]:
             "\n".join(current.firing_alarms) or "none",
         ),
         _invocations("function", "invocations", current.forwarder),
+        _invocations("walker", "steps of walks", current.walker),
     ]
     if current.ingress:
         rows.append(_invocations("ingress", "requests", current.ingress))

@@ -99,6 +99,7 @@ class Stack:
     alarm_names: tuple[str, ...]
     walks_arn: str = ""
     walker_name: str = ""
+    walker_log_group: str = ""
     ingress: Ingress | None = None
     stream: AudienceStream | None = None
 
@@ -222,6 +223,7 @@ def find(aws: Aws, name: str) -> Stack:
         function_name=outputs["FunctionName"],
         walks_arn=outputs["WalksArn"],
         walker_name=outputs["WalkerFunctionName"],
+        walker_log_group=physical_ids["WalkerLogGroup"],
         log_group=physical_ids["ForwarderLogGroup"],
         alarm_names=tuple(
             item.get("PhysicalResourceId", "")

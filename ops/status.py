@@ -20,7 +20,7 @@ from ops.stack import READY
 if TYPE_CHECKING:
     from ops.stack import AudienceStream, Aws, Stack
 
-Function = Literal["forwarder", "ingress", "stream"]
+Function = Literal["forwarder", "walker", "ingress", "stream"]
 
 _LEVELS: Final = ("WARNING", "ERROR")
 # Terms in lines of errors: the functions' own, Lambda's, and the last line of a traceback, as an
@@ -83,6 +83,7 @@ class Status:
     mappings: Mapping[str, str]
     """The state of each queue's event source mapping."""
     forwarder: Invocations
+    walker: Invocations
     ingress: Invocations | None
     stream: StreamStatus | None
     firing_alarms: tuple[str, ...]
@@ -116,7 +117,8 @@ class Status:
     @property
     def failed(self) -> int:
         """Return how many invocations of the functions failed."""
-        functions = (self.forwarder, self.ingress, self.stream and self.stream.function)
+        stream = self.stream and self.stream.function
+        functions = (self.forwarder, self.walker, self.ingress, stream)
         return sum(function.failed for function in functions if function)
 
     @property
@@ -131,6 +133,7 @@ class Status:
     def next_steps(self) -> list[str]:
         """Return what to do now, each with its section of docs/operations.md."""
         events = {error.event for error in self.errors if error.function == "forwarder"}
+        of_walker = {error.event for error in self.errors if error.function == "walker"}
         of_ingress = {error.event for error in self.errors if error.function == "ingress"}
         of_stream = {error.event for error in self.errors if error.function == "stream"}
         steps = {
@@ -148,6 +151,9 @@ class Status:
             ),
             "`ops check` finds the cause; see: The function fails": (
                 "invocation.failed" in events or self.forwarder.failed > 0
+            ),
+            "`ops check` finds why steps fail; see: A walk makes no progress": (
+                "invocation.failed" in of_walker or self.walker.failed > 0
             ),
             "`ops check` checks the ingress too; see: The ingress fails": (
                 "invocation.failed" in of_ingress
@@ -186,7 +192,10 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
     `on_lines` is called with the number of log lines of each page that is read.
     """
     start = (datetime.now(UTC) - since).timestamp()
-    groups: dict[Function, str] = {"forwarder": stack.log_group}
+    groups: dict[Function, str] = {
+        "forwarder": stack.log_group,
+        "walker": stack.walker_log_group,
+    }
     if stack.ingress:
         groups["ingress"] = stack.ingress.log_group
     if stack.stream:
@@ -205,6 +214,7 @@ def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], 
         dead_letters=depth(aws, stack.dead_letter_queue_url),
         mappings=mapping.states(aws, stack),
         forwarder=_invocations(aws, stack.function_name, since),
+        walker=_invocations(aws, stack.walker_name, since),
         ingress=_invocations(aws, stack.ingress.function_name, since) if stack.ingress else None,
         stream=_stream(aws, stack.stream, since) if stack.stream else None,
         firing_alarms=_firing_alarms(aws, stack),

@@ -141,7 +141,7 @@ def _resync_people(
     context.output(
         result | {"delivered": done.delivered, "skipped": done.skipped},
         f"{done.delivered:,} delivered, {done.skipped:,} skipped"
-        + ("; the walker's log has the reasons." if done.skipped else "."),
+        + ("; `ops status` shows the reasons, as `walk.person_skipped`." if done.skipped else "."),
     )
     return PROBLEM if done.skipped or missing else OK
 

@@ -65,6 +65,7 @@ def status(*events, dead=0, function="forwarder", error_type="", **fields) -> St
         "dead_letters": Depth(dead, 0, None),
         "mappings": {"queue": "Enabled", "retry queue": "Enabled"},
         "forwarder": Invocations(9, 0),
+        "walker": Invocations(0, 0),
         "ingress": None,
         "stream": None,
         "firing_alarms": (),
@@ -103,6 +104,8 @@ UNKNOWN_TOKEN = status("firehose.refused", function="ingress", error_type="503")
         (status("invocation.failed", function="ingress"), "The ingress fails"),
         (status(forwarder=FAILED), "The function fails"),
         (status(ingress=FAILED), "The ingress fails"),
+        (status(walker=FAILED), "A walk makes no progress"),
+        (status("invocation.failed", function="walker"), "A walk makes no progress"),
         (UNKNOWN_TOKEN, "was mParticle's token changed?"),
         (status(stack="UPDATE_FAILED"), "make deploy"),
         (status(stream=StreamStatus("ACTIVE", 2, RUNNING)), "To replay the stream"),
@@ -125,6 +128,7 @@ def test_a_problem_has_one_step_and_its_section_is_in_the_document(current, step
         status(),
         status("message.retried"),
         status(ingress=RUNNING),
+        status("walk.person_skipped", function="walker", walker=RUNNING),
         status(stream=StreamStatus("ACTIVE", 2, RUNNING)),  # they may have been replayed
     ],
 )
@@ -141,6 +145,8 @@ def test_a_stack_is_healthy_if_nobody_has_to_act(current) -> None:
         status(ingress=FAILED),
         status(firing_alarms=("RetriesAlarm: why",)),
         status("credentials.refused"),
+        status("credentials.refused", function="walker"),
+        status(walker=FAILED),
         UNUSABLE_ENTRY,
         status("invocation.failed", function="ingress"),
         status("secret.unread", function="ingress"),
@@ -193,6 +199,10 @@ def test_the_stream_is_shown_with_what_it_could_not_pass_on() -> None:
 
     assert "ACTIVE, objects with failed records in the last day: 2" in shown(current)
     assert "5 invocations, 1 of them failed" in shown(current)
+
+
+def test_the_steps_of_walks_are_shown() -> None:
+    assert "5 steps of walks, 1 of them failed" in shown(status(walker=Invocations(5, 1)))
 
 
 def test_a_healthy_stack_has_neither_a_step_nor_a_mark_of_failure() -> None:
