@@ -71,7 +71,14 @@ class Pages(Protocol):
     """Where a walk reads people; see table/people.py."""
 
     def pages(
-        self, segment: int, total: int, *, after: str | None, consistent: bool, deadline: Deadline
+        self,
+        segment: int,
+        total: int,
+        *,
+        after: str | None,
+        at_most: int | None,
+        consistent: bool,
+        deadline: Deadline,
     ) -> Iterator[Page]:
         """Yield one of `total` segments of the table, page by page. Raises RetryableError."""
 

@@ -81,6 +81,8 @@ class Walker:
                     step.segment,
                     step.segments,
                     after=step.start,
+                    # At a low rate, all of a page would not be delivered within a step.
+                    at_most=max(1, int(self.people_per_second * PAGE_S)),
                     consistent=True,
                     deadline=deadline,
                 )

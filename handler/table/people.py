@@ -137,17 +137,21 @@ class People:
         total: int,
         *,
         after: str | None = None,
+        at_most: int | None = None,
         consistent: bool = False,
         deadline: Deadline,
     ) -> Iterator[Page]:
         """Yield one of `total` segments of the table, from 0, page by page.
 
-        `after` is the `last_key` of a page, to go on from there. Raises RetryableError.
+        `after` is the `last_key` of a page, to go on from there. A page has 1 MB, or `at_most` so
+        many items. Raises RetryableError.
         """
 
         def scan(starts: Sequence[str | None]) -> dict[str | None, Page]:
             (start,) = starts
             options: Any = {} if start is None else {"ExclusiveStartKey": {"pk": {"S": start}}}
+            if at_most is not None:
+                options["Limit"] = at_most
             answer = self._items.dynamodb.scan(
                 TableName=self._items.table_name,
                 Segment=segment,

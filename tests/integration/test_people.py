@@ -78,13 +78,15 @@ def test_a_version_that_does_not_follow_is_a_conflict_and_changes_nothing(store,
     assert load(store, "a", "b") == {"a": state(11), "b": state(13)}
 
 
-def test_pages_have_everybody_once_in_whatever_segments(store) -> None:
+@pytest.mark.parametrize("at_most", [None, 3])
+def test_pages_have_everybody_once_in_whatever_segments(store, at_most) -> None:
     known = {f"site#{number:064x}": state(number) for number in range(20)}
     save(store, known)
 
     read: list[str] = []
     for segment in range(3):
-        for page in store.pages(segment, 3, consistent=True, **PLENTY):
+        for page in store.pages(segment, 3, at_most=at_most, consistent=True, **PLENTY):
+            assert at_most is None or page.scanned <= at_most
             assert all(known[key] == person for key, person in page.people.items())
             read += page.people
 

@@ -91,16 +91,18 @@ class MemoryPeople:
         total: int,
         *,
         after: str | None = None,
+        at_most: int | None = None,
         consistent: bool = False,
         deadline: Deadline,
     ) -> Iterator[Page]:
+        size = self.page_size if at_most is None else min(self.page_size, at_most)
         keys = sorted(key for key in self.items if zlib.crc32(key.encode()) % total == segment)
         rest = [key for key in keys if after is None or key > after]
-        for start in range(0, len(rest) or 1, self.page_size):
+        for start in range(0, len(rest) or 1, size):
             self.calls["page"] += 1
-            page = rest[start : start + self.page_size]
+            page = rest[start : start + size]
             people = {key: self.failing.get(key) or self.items[key] for key in page}
-            is_last = start + self.page_size >= len(rest)
+            is_last = start + size >= len(rest)
             yield Page(people, len(page), None if is_last else page[-1])
 
     def known_as(

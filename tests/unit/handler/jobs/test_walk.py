@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -302,6 +303,18 @@ def test_people_are_delivered_one_seconds_worth_at_a_time(street) -> None:
     assert len(street.customerio.credentials) - posts == 3
     # Two, two and one, at 2.5 a second.
     assert street.slept == pytest.approx([0.8, 0.8, 0.4])
+
+
+def test_a_page_has_no_more_people_than_a_minute_delivers(street) -> None:
+    street.walker = replace(street.walker, people_per_second=2 / PAGE_S)
+    for number in range(5):
+        street.changed(number + 1, 11)
+    street.now += 3600
+
+    done = street.take(WalkStep(RESYNC))
+
+    assert (done.done, done.delivered) == (True, 5)
+    assert street.people.calls["page"] == 3
 
 
 def test_who_is_only_read_takes_no_pause(street) -> None:
