@@ -119,5 +119,6 @@ def would_be_sent(state: PersonState, audiences: AudienceAttributes) -> list[Any
         return []
     all_audiences = audiences.options.one_attribute_per_audience
     person = build_person(state, [], audiences, all_audiences=all_audiences)
-    persons = [person, *former_persons(state, state.former, [], audiences)]
+    former = former_persons(state, [], audiences, single_audiences=all_audiences)
+    persons = [person, *former]
     return [msgspec.json.decode(entity.body) for each in persons for entity in wire.entities(each)]

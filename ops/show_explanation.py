@@ -52,7 +52,7 @@ def _who(person: KnownPerson, now: float) -> Any:
         ("workspace", person.site_id),
         ("hash of the key", person.person),
         ("Customer.io knows them by", person.known_as),
-        ("former identifiers, not cleared yet", "\n".join(person.former) or "none"),
+        ("former identifiers", "\n".join(person.former) or "none"),
         ("last written", f"{show.since(person.timestamp, now)}, version {person.version}"),
         ("values last set or cleared", "\n".join(values) or "none"),
     ]

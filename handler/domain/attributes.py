@@ -113,21 +113,25 @@ def introduction(state: PersonState, person: Person) -> Person | None:
 
 def former_persons(
     state: PersonState,
-    former: Mapping[Identifier, int],
     updates: Iterable[Update],
     audiences: AudienceAttributes,
+    *,
+    single_audiences: bool,
 ) -> list[Person]:
     """Return what clears the audiences of people whom Customer.io has under former identifiers.
 
-    `former` has the newest timestamp sent with each. Nobody is created. The timestamp is one
-    second later: newer than the posts before the change of identifier, and older than the posts
-    of the identifier's next owner, or of this person if Customer.io has merged both identifiers.
+    `single_audiences`: attributes of single audiences are cleared, too.
+    Nobody is created. The timestamp is one second after the newest one sent with the identifier:
+    newer than the posts before the change of identifier, and older than the posts of the
+    identifier's next owner, or of this person if Customer.io has merged both identifiers.
     """
     lists = dict(_numbered([""], state.continuations))
-    known = dict.fromkeys(_attributes_ever_sent(state, updates, audiences))
+    known: dict[str, None] = {}
+    if single_audiences:
+        known = dict.fromkeys(_attributes_ever_sent(state, updates, audiences))
     return [
         Person(each, last + 1, {**lists, **known}, update_only=True)
-        for each, last in former.items()
+        for each, last in state.former.items()
     ]
 
 
@@ -172,9 +176,6 @@ def _attributes_ever_sent(
     state: PersonState, updates: Iterable[Update], audiences: AudienceAttributes
 ) -> Iterator[str]:
     """Yield the attributes of audiences that the person may have, for all known names."""
-    updates = list(updates)
-    if not any(update.one_attribute_per_audience for update in updates):
-        return
     changes = _with_attributes(updates)
     for change in changes:
         yield audiences.name(change)

@@ -22,9 +22,14 @@ TOMBSTONE_LIFE_S: Final = 30 * 24 * 3600
 """How long an exit is remembered, in seconds. An older join is ignored if its audience is not in
 the state, as an exit may have undone it."""
 
+FORMER_LIFE_S: Final = 20 * 60
+"""How long after its last timestamp somebody may still post under a former identifier, in seconds.
+A state is posted with a timestamp that was at most a minute old when it was read, by an invocation
+that AWS ends after 15 minutes."""
+
 MAX_FORMER: Final = 8
-"""Most former identifiers in a state. Each is kept until it is cleared in Customer.io, so only a
-person with nine changes of identifier during one outage has more."""
+"""Most former identifiers in a state, so only a person with nine changes of identifier within
+`FORMER_LIFE_S`, or during one outage, has more."""
 
 MAX_VALUES: Final = 300
 """Most attributes whose times a state keeps, the newest ones. Customer.io holds no more for a
@@ -56,8 +61,8 @@ class PersonState(msgspec.Struct, frozen=True):
     `timestamp`: the newest one sent to Customer.io with a change, in Unix seconds.
     `set_at`: the stamps of `email`, `first_name`, `last_name` and mapped attributes.
     `continuations`: how many attributes `SegmentMembership 2`, `… 3` were ever sent.
-    `former`: replaced identifiers that are not yet cleared in Customer.io, oldest first, each with
-    the newest timestamp sent with it.
+    `former`: replaced identifiers under which Customer.io may still have the person, oldest first,
+    each with the newest timestamp sent with it.
     `erased_at_ms`: the time of the newest erasure, 0 without one. Nothing from before it is in the
     state. If nothing came after it, the state is a tombstone, without an identifier.
     `outranked`: the newest email without an id, if the id that outranks it is older. An erasure
@@ -235,12 +240,17 @@ def new_version(known: PersonState, *, now: float) -> PersonState:
     )
 
 
-def without_former(known: PersonState) -> PersonState:
-    """Return the next version, without the former identifiers that are cleared in Customer.io.
+def without_former(known: PersonState, cleared_after: float) -> PersonState:
+    """Return the next version, without the former identifiers that nobody can post under any more.
 
-    The timestamp stays the same, as the post of both versions is the same.
+    They were cleared after a time, in Unix seconds. The timestamp stays the same, as the post of
+    both versions is the same. Returns `known` itself if it keeps all of them.
     """
-    return msgspec.structs.replace(known, version=known.version + 1, former={})
+    newest = cleared_after - FORMER_LIFE_S
+    former = {each: last for each, last in known.former.items() if last > newest}
+    if len(former) == len(known.former):
+        return known
+    return msgspec.structs.replace(known, version=known.version + 1, former=former)
 
 
 def _newest_values(set_at: Mapping[str, Stamp]) -> dict[str, Stamp]:

@@ -8,7 +8,7 @@ It knows no message and no queue: updates come in as PersonUpdates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
 
@@ -169,13 +169,15 @@ class _Phases:
         """Post people until the post of each shows their newest state."""
         waiting = deliveries
         for _ in range(MAX_ROUNDS):
+            started = self._outside.now()
             current = self._former.with_successors(waiting)
             introduced = self._post_changed(current, self._introductions)
             posted = self._poster.post(introduced, self._persons)
             posted = self._clear_former(current, posted)
             waiting = self._overtaken(posted)
             again = {delivery.key for delivery in waiting}
-            self._former.forget([each for each in posted if each.key not in again])
+            settled = [each for each in posted if each.key not in again]
+            self._former.forget(settled, cleared_after=started)
             if not waiting:
                 return
             self.result.overtaken += len(waiting)
@@ -249,7 +251,7 @@ class _Phases:
             loaded = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
             states = self._run.successes(loaded)
             again = [
-                by_key[key].after_post(state)
+                Delivery(by_key[key].person, state)
                 for key, state in states.items()
                 if state.identifier is not None
             ]
@@ -269,12 +271,7 @@ class _Phases:
     def _after_removals(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Update people who entered an audience before its removal, which is known only now."""
         entered = [each for each in deliveries if self._states.entered_before_removal(each)]
-        by_key = {delivery.key: delivery for delivery in entered}
-        updated = self._states.update([delivery.person for delivery in entered]) if entered else []
-        return [
-            replace(by_key[each.key], person=each.person).after_post(each.state)
-            for each in updated
-        ]
+        return self._states.update([delivery.person for delivery in entered]) if entered else []
 
     def _has_other_names(self, delivery: Delivery) -> bool:
         """Tell whether new names of audiences make other attributes than were posted."""

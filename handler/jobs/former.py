@@ -2,8 +2,9 @@
 
 Nobody may stay in an audience under an identifier that mParticle no longer uses. So all audiences
 under a former identifier are cleared. If another person, the successor, has the identifier now,
-they are delivered again instead, after the person who had it before. A state keeps its former
-identifiers until all this is verified.
+they are delivered again instead, after the person who had it before. An invocation that read the
+person before the change may still post under a former identifier. So a state keeps it until nobody
+can, and each delivery does all this once more.
 """
 
 from __future__ import annotations
@@ -132,23 +133,27 @@ class FormerIdentifiers:
                 person
                 for person in former_persons(
                     delivery.state,
-                    delivery.former,
                     delivery.updates,
                     self._attributes(delivery),
+                    single_audiences=delivery.takes_audience_attributes,
                 )
                 if (site_id, person.identifier.text) not in current
             ]
 
         return persons
 
-    def forget(self, done: Sequence[Delivery]) -> None:
-        """Save states without the former identifiers, which are cleared in Customer.io."""
+    def forget(self, done: Sequence[Delivery], *, cleared_after: float) -> None:
+        """Save states without the former identifiers that nobody can post under any more.
+
+        All of them were cleared after a time, in Unix seconds.
+        """
         states = {
-            delivery.key: without_former(delivery.state)
+            delivery.key: state
             for delivery in done
-            if delivery.state.former
+            if delivery.former
             and delivery.key not in self._failures
             and not self._failure_of_successor(delivery.key)
+            and (state := without_former(delivery.state, cleared_after)) is not delivery.state
         }
         if not states:
             return

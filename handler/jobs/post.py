@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -47,53 +46,12 @@ class PersonUpdates:
 class Delivery:
     """One person to deliver: their updates, and the state that includes them.
 
-    `former`: other identifiers under which Customer.io may have the person, each with the newest
-    timestamp sent with it. `predecessors`: updates of those who had the current identifier before.
+    `predecessors`: updates of those who had the current identifier before.
     """
 
     person: PersonUpdates
     state: PersonState
-    former: Mapping[Identifier, int]
     predecessors: tuple[Update, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        person: PersonUpdates,
-        state: PersonState,
-        posted_as: Mapping[Identifier, int] = MappingProxyType({}),
-    ) -> Delivery:
-        """Return the delivery of a state, after posts under `posted_as`.
-
-        Former identifiers come from the state, from `posted_as` and from the updates. The last
-        matter if a late post uses a cleared identifier again: then the message that names it
-        clears it, however often it is delivered.
-        """
-        current = state.identifier
-        # The email of a person with an id does not identify them, and may identify another.
-        named = [
-            update.identifier
-            for update in person.updates
-            if update.identifier is not None
-            and (update.identifier.is_id or current is None or not current.is_id)
-        ]
-        former: dict[Identifier, int] = {}
-        for identifier, last in (
-            *state.former.items(),
-            *posted_as.items(),
-            *((each, state.timestamp - 2) for each in named),
-        ):
-            others = [*former, current] if current else former
-            if not any(map(identifier.names_the_same, others)):
-                former[identifier] = last
-        return cls(person, state, former)
-
-    def after_post(self, newest: PersonState) -> Delivery:
-        """Return the delivery of the newest state, after this one was posted."""
-        posted_as = dict(self.former)
-        if self.state.identifier is not None:
-            posted_as[self.state.identifier] = self.state.timestamp
-        return Delivery.of(self.person, newest, posted_as)
 
     def succeeding(self, other: Delivery) -> Delivery:
         """Return the delivery of a person who has an identifier that another person had.
@@ -114,6 +72,11 @@ class Delivery:
         return self.person.all_audiences or any(
             update.one_attribute_per_audience for update in updates
         )
+
+    @property
+    def former(self) -> Mapping[Identifier, int]:
+        """Other identifiers under which Customer.io may have the person; see PersonState."""
+        return self.state.former
 
     @property
     def key(self) -> str:

@@ -168,7 +168,7 @@ class States:
         # Exits go last: the places of the others are those in `too_old`.
         with_exits = self._removals.with_exits(person, known.memberships)
         state = self._merged_state(with_exits, known, now, floor, erased_at_ms)
-        return Delivery.of(with_exits, state)
+        return Delivery(with_exits, state)
 
     def _merged_state(
         self,
@@ -185,11 +185,10 @@ class States:
         if places := too_old(known, merged, person.updates, now=now):
             self._result.too_old[person.key] = places
         if merged is known and known.identifier is not None:
-            if known.timestamp < floor:
-                # Exactly the floor: two successors of each other would raise each other for ever.
-                return new_version(known, now=floor)
             if known.timestamp < now - NEW_VERSION_AFTER_S:
-                return new_version(known, now=now)
+                return new_version(known, now=max(floor, now))
+            if known.timestamp < floor:
+                return new_version(known, now=floor)
         elif merged.timestamp < floor:
             return msgspec.structs.replace(merged, timestamp=floor)
         return merged

@@ -173,7 +173,7 @@ class People:
                 return
 
     def formerly_known_as(self, identifier: Identifier, *, deadline: Deadline) -> Iterator[str]:
-        """Yield the keys of people with a former identifier that is not cleared yet.
+        """Yield the keys of people whose states keep a former identifier.
 
         Reads the whole table, as no index has former identifiers. Raises RetryableError.
         """

@@ -166,7 +166,7 @@ def _describe(
         "known as": {
             known_as.kind if known_as else "": identifier if reveal else masked(identifier)
         },
-        "known as before, not cleared yet": [
+        "known as before": [
             {former.kind: former.value if reveal else masked(former.value)}
             for former in state.former
         ],

@@ -76,13 +76,13 @@ class Post(NamedTuple):
 class Worker(NamedTuple):
     """How far a worker has got, and the states that it has in memory.
 
-    `former` is the identifier to be cleared. `other` is the state of the other profile while that
-    is delivered again, and `after` the step that follows.
+    `forgets`: the former identifier is dropped once it is cleared. `other` is the state of the
+    other profile while that is delivered again, and `after` the step that follows.
     """
 
     step: str = "read"
     state: Item = Item()
-    former: str = ""
+    forgets: bool = False
     other: Item = Item()
     after: str = ""
     awaited: Post | None = None
@@ -106,8 +106,8 @@ class Rules(NamedTuple):
     """What the protocol does, and what it takes for granted.
 
     `keeps`: a former identifier stays in the item until it was cleared and that was verified.
-    `clears_named`: a worker also clears what its message names and what it posted under, if that
-    is not the current identifier. `asks`: the index is asked who has the identifier now.
+    `waits`: it is dropped only by who began when nobody was left who might still post under it.
+    `asks`: the index is asked who has the identifier now.
     `clears_as`: the clearing post has the timestamp after that of the last version under the
     identifier, or the one before that of the newest version.
 
@@ -117,7 +117,7 @@ class Rules(NamedTuple):
     """
 
     keeps: bool = True
-    clears_named: bool = True
+    waits: bool = True
     asks: bool = True
     clears_as: Literal["last", "newest"] = "last"
     slow_writes: bool = False
@@ -160,7 +160,7 @@ class Protocol:
         state = self._named(known._replace(merged=known.merged | 1 << number))
         # A state delivered again with nothing new is a new version once it is old.
         if state == known and known.timestamp >= world.now - 1:
-            yield put(world, number, self._delivering(worker, number, known))
+            yield put(world, number, self._delivering(world, number, known))
             return
         # A second more for the clearing post, between the last one under the former identifier
         # and the first one under the new.
@@ -169,13 +169,12 @@ class Protocol:
         state = state._replace(version=known.version + 1, timestamp=timestamp)
         yield put(self._stamped(world, state), number, worker._replace(step="save", state=state))
 
-    def _delivering(self, worker: Worker, number: int, state: Item, posted: str = "") -> Worker:
-        """Return the worker about to deliver a state, after a post under an identifier."""
-        names = {state.former}
-        if self.rules.clears_named:
-            names |= {self.messages[number].name, posted}
-        former = max(names - {state.name}, default="")
-        return worker._replace(step="ask", state=state, former=former)
+    def _delivering(self, world: World, number: int, state: Item) -> Worker:
+        """Return the worker about to deliver a state."""
+        forgets = bool(state.former) and not (
+            self.rules.waits and self._is_in_use(world, number, state.former)
+        )
+        return world.workers[number]._replace(step="ask", state=state, forgets=forgets)
 
     def _named(self, state: Item) -> Item:
         """Return the state under the identifier of the newest message that it has merged."""
@@ -200,7 +199,7 @@ class Protocol:
             state = state._replace(timestamp=max(world.now, state.timestamp))
         kept = state._replace(former="", former_timestamp=0)
         world = write(world, profile, state if self.rules.keeps else kept)
-        yield put(world, number, self._delivering(worker, number, state))
+        yield put(world, number, self._delivering(world, number, state))
 
     def _ask(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         yield from self._ask_before(world, number, worker, "post")
@@ -214,7 +213,7 @@ class Protocol:
         other = 1 - self.messages[number].profile
         seen = [world.items[other], *([world.lagging[other]] if self.rules.lagging else [])]
         for item in seen:
-            has_it = worker.former and item.name == worker.former
+            has_it = worker.state.former and item.name == worker.state.former
             if has_it and self.rules.asks:
                 yield put(world, number, worker._replace(step="load_other", after=after))
             else:
@@ -223,15 +222,17 @@ class Protocol:
     def _load_other(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         other = world.items[1 - self.messages[number].profile]
         cleared = self._clearing(worker.state)
-        if other.name != worker.former:
+        if other.name != worker.state.former:
             yield put(world, number, worker._replace(step=worker.after))
             return
         if other.timestamp > cleared:
             # No new version, but a post: whoever wrote this one may have crashed before its post.
             yield put(world, number, worker._replace(step="post_other", other=other))
             return
-        # Exactly so: two who have each other's former identifier would outbid each other for ever.
-        other = other._replace(version=other.version + 1, timestamp=cleared + 1)
+        timestamp = cleared + 1
+        if other.timestamp < world.now - 1:  # A state delivered again is new once it is old.
+            timestamp = max(timestamp, world.now)
+        other = other._replace(version=other.version + 1, timestamp=timestamp)
         worker = worker._replace(step="save_other", other=other)
         yield put(self._stamped(world, other), number, worker)
 
@@ -263,11 +264,11 @@ class Protocol:
 
     def _clear(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         cleared = self._clearing(worker.state)
-        yield send(world, Post(number, worker.former, cleared, profile=-1, merged=0))
+        yield send(world, Post(number, worker.state.former, cleared, profile=-1, merged=0))
 
     def _clearing(self, state: Item) -> int:
         """Return the timestamp of the post that clears the former identifier."""
-        if self.rules.clears_as == "last" and state.former:
+        if self.rules.clears_as == "last":
             return state.former_timestamp + 1
         return state.timestamp - 1
 
@@ -279,7 +280,7 @@ class Protocol:
         if worker.other.version:
             step = "verify_other"
         else:
-            step = "clear" if post.profile >= 0 and worker.former else "verify"
+            step = "clear" if post.profile >= 0 and worker.state.former else "verify"
         return put(world, post.sender, worker._replace(step=step, awaited=None))
 
     def _verify(self, world: World, number: int, worker: Worker) -> Iterator[World]:
@@ -287,16 +288,23 @@ class Protocol:
         if newest.version == worker.state.version:
             yield put(world, number, worker._replace(step="ask_again"))
         else:
-            posted = worker.state.name
-            yield put(world, number, self._delivering(worker, number, newest, posted))
+            yield put(world, number, self._delivering(world, number, newest))
 
     def _drop(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         profile, state = self.messages[number].profile, worker.state
-        if state.former and world.items[profile].version == state.version:
+        if worker.forgets and world.items[profile].version == state.version:
             version = state.version + 1
             dropped = state._replace(version=version, former="", former_timestamp=0)
             world = write(world, profile, dropped)
         yield put(world, number, Worker(step="done"))
+
+    def _is_in_use(self, world: World, number: int, name: str) -> bool:
+        """Return whether a worker may post under an identifier, or its post is on the way."""
+        return any(post.name == name and post.profile >= 0 for post in world.on_the_way) or any(
+            name in {worker.state.name, worker.other.name}
+            for other, worker in enumerate(world.workers)
+            if other != number and worker.step != "done"
+        )
 
 
 def take(world: World, post: Post) -> World:
@@ -423,7 +431,7 @@ def test_three_workers_end_with_the_newest_state_under_the_newest_identifier(sce
 
 
 def test_a_former_identifier_that_is_not_kept_stays_in_its_audiences_after_a_crash() -> None:
-    rules = Rules(keeps=False, clears_named=False)
+    rules = Rules(keeps=False)
 
     assert stale(SCENES["A is known"], rules, crashes=1)
 
@@ -432,9 +440,9 @@ def test_without_the_question_who_has_it_somebody_else_would_be_cleared() -> Non
     assert stale(SCENES["a second profile had A all along"], Rules(asks=False))
 
 
-def test_a_first_post_that_arrives_after_its_identifier_was_dropped_must_be_cleared_too() -> None:
-    """Nobody was there to be cleared before that post."""
-    assert stale(SCENES["A is not known yet"], Rules(clears_named=False))
+def test_an_identifier_is_dropped_only_once_nobody_can_post_under_it_any_more() -> None:
+    """A first post that arrives after the clearing creates a person: nobody was there before."""
+    assert stale(SCENES["A is not known yet"], Rules(waits=False))
 
 
 @pytest.mark.parametrize(

@@ -181,10 +181,10 @@ def test_under_a_former_identifier_all_audiences_of_the_state_are_cleared_by_all
     message = update(change(15, name="Not in the catalogue"), one_attribute=True)
 
     (cleared,) = former_persons(
-        state(11, 13, left=(14,)),
-        {former: 100},
+        state(11, 13, left=(14,), former={former: 100}),
         [message],
         AudienceAttributes(catalogue, DeliveryOptions()),
+        single_audiences=True,
     )
 
     assert cleared.attributes == {
@@ -206,10 +206,10 @@ def test_without_one_attribute_per_audience_none_is_cleared_under_a_former_ident
     former = Identifier(is_id=False, set_at_ms=1, value="old@example.com")
 
     (cleared,) = former_persons(
-        state(11),
-        {former: 100},
+        state(11, former={former: 100}),
         [update(change(11))],
         AudienceAttributes(RENAMED, DeliveryOptions()),
+        single_audiences=False,
     )
 
     assert cleared.attributes == {"SegmentMembership": ""}

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handler.domain.membership import (
+    FORMER_LIFE_S,
     MAX_FORMER,
     MAX_VALUES,
     TOMBSTONE_LIFE_S,
@@ -246,12 +247,11 @@ def test_with_a_former_identifier_there_is_a_second_for_clearing_it() -> None:
 
 
 def test_without_former_identifiers_is_the_next_version_of_the_same_time() -> None:
-    known = folded(
-        [[by_email("old@example.com", NOW_MS - 2)], [by_email("new@example.com", NOW_MS)]]
-    )
+    known = folded([[OLD_EMAIL], [NEW_EMAIL]])
+    (last,) = known.former.values()
 
-    kept = without_former(known)
-
+    assert without_former(known, last + FORMER_LIFE_S - 1) is known
+    kept = without_former(known, last + FORMER_LIFE_S)
     assert (kept.version, kept.timestamp, kept.former) == (known.version + 1, known.timestamp, {})
 
 

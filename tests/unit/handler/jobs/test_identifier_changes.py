@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from handler.domain.membership import FORMER_LIFE_S
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, UnavailableError
-from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, profile
+from handler.jobs.post import PersonUpdates
+from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, deadline, profile
 from tests.stand_ins.forwarder import House
+
+
+def known_as(**who):
+    return {"customer_id": None, **who}
 
 
 @pytest.fixture
@@ -85,22 +91,71 @@ def test_an_email_that_was_swapped_shows_the_audiences_of_who_has_it_now(house) 
     assert house.customerio.people["bo@example.com"]["SegmentMembership"] == ""
 
 
-def known_as(**who):
-    return {"customer_id": None, **who}
-
-
 def kept(house):
     (state,) = house.people.items.values()
     return state
 
 
-def test_a_former_identifier_is_forgotten_once_it_is_cleared(house) -> None:
+def test_a_former_identifier_is_cleared_and_kept_while_somebody_may_still_post_under_it(
+    house,
+) -> None:
     house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    for later in (0, FORMER_LIFE_S - 1):
+        house.now = NOW + later
+        house.customerio.people["old@example.com"] = {"SegmentMembership": "'11'"}
+
+        house.process(body(profile(**known_as(email="new@example.com"))))
+
+        assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
+        assert [former.text for former in kept(house).former] == ["email:old@example.com"]
+
+
+def test_after_that_a_former_identifier_is_cleared_once_more_and_forgotten(house) -> None:
+    house.process(body(profile(**known_as(email="old@example.com")), at_ms=NOW_MS - 10))
+    house.process(body(profile(**known_as(email="new@example.com"))))
+    house.customerio.people["old@example.com"] = {"SegmentMembership": "'11'"}
+    house.now += FORMER_LIFE_S
 
     house.process(body(profile(**known_as(email="new@example.com"))))
 
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
     assert kept(house).former == {}
     assert kept(house).identifier.text == "email:new@example.com"
+
+
+@pytest.mark.parametrize("now", [{"customer_id": "42"}, known_as(email="new@example.com")])
+def test_who_is_created_by_a_slow_post_under_a_former_identifier_is_cleared_by_its_retry(
+    house, now
+) -> None:
+    first = body(profile(audience(11), **known_as(email="old@example.com")), at_ms=NOW_MS - 10)
+    house.customerio.answers["old@example.com"] = UnavailableError("timeout")
+    house.process(first)
+    house.customerio.answers.clear()
+    house.process(body(profile(audience(11), **now)))
+    house.customerio.people["old@example.com"] = {"SegmentMembership": "'11'"}
+
+    assert house.process_retried(first) == []
+
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
+
+
+def test_a_walk_clears_who_is_created_under_a_former_identifier_by_a_step_that_died(house) -> None:
+    house.process(
+        body(profile(audience(11), **known_as(email="old@example.com")), at_ms=NOW_MS - 10)
+    )
+    house.process(body(profile(audience(11), customer_id="42")))
+    house.customerio.people["old@example.com"] = {
+        "SegmentMembership": "'11'",
+        "In Audience 11": True,
+    }
+    (key,) = house.people.items
+
+    house.forwarder.deliverer.deliver(
+        [PersonUpdates(key, WORKSPACE, all_audiences=True)], deadline=deadline()
+    )
+
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
+    assert house.customerio.people["old@example.com"]["In Audience 11"] is None
 
 
 def test_clearing_a_former_identifier_creates_nobody(house) -> None:
@@ -128,7 +183,6 @@ def test_until_a_former_identifier_is_cleared_it_is_kept_and_the_message_retried
     house.customerio.answers.clear()
     assert house.process_retried(change) == []
     assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""
-    assert kept(house).former == {}
 
 
 def test_a_refused_clearing_is_set_aside_with_its_reason(house) -> None:
@@ -230,7 +284,6 @@ def test_an_identifier_that_somebody_else_has_now_is_delivered_as_theirs(house) 
 
     assert house.customerio.people["family@example.com"]["SegmentMembership"] == "'12'"
     assert house.customerio.people["ann@example.com"]["SegmentMembership"] == "'11','13'"
-    assert [state.former for state in house.people.items.values()] == [{}, {}]
 
 
 def test_somebody_in_another_workspace_does_not_own_the_identifier(house) -> None:
