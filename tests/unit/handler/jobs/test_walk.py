@@ -215,6 +215,21 @@ def test_a_resync_delivers_everybody_again_without_events(street) -> None:
     assert street.customerio.events == {}
 
 
+def test_a_resync_of_a_removed_audience_does_what_its_walk_did_not_get_to(street) -> None:
+    street.changed(1, 11, 12)
+    street.changed(2, 11)
+    street.changed(3, 12)
+    street.remove()
+    street.customerio.events.clear()
+
+    done = street.take(WalkStep(Walk(kind="resync", audience_id=11)))
+
+    assert done.delivered == 2
+    assert street.shown() == {"p-1": "'12'", "p-2": "", "p-3": "'12'"}
+    assert street.customerio.people["p-2"]["In VIP"] is None
+    assert [event.name for event in street.customerio.events.values()] == ["Audience Exited"] * 2
+
+
 def test_a_resync_sends_all_attributes_of_audiences_that_have_names(street) -> None:
     street.changed(1, 11, 12)
     street.changed(1, 12, action="delete", before_s=20)
