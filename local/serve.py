@@ -93,7 +93,9 @@ def _explain(console: Console, running: Stack) -> None:
         "--help",
     ):
         console.print(Text(f".venv/bin/ops {command}"), soft_wrap=True)
-    console.print("\nImport people, compare the file with the table, and export everybody:\n")
+    console.print(
+        "\nImport people, compare the file with the table, resync and export everybody:\n"
+    )
     for command in _file_commands(running):
         console.print(Text(command), soft_wrap=True)
     console.print("\nSend a message of your own:\n")
@@ -122,6 +124,7 @@ def _file_commands(running: Stack) -> list[str]:
         f".venv/bin/ops import {people}",
         f".venv/bin/ops reconcile {people}",
         ".venv/bin/ops audiences --sizes",
+        ".venv/bin/ops resync",
         f".venv/bin/ops export {shlex.quote(str(folder / 'everybody.jsonl'))}",
     ]
 
