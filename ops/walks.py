@@ -6,7 +6,7 @@ A walk is an execution of the stack's state machine; its name finds it again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,11 +86,14 @@ def estimate(aws: Aws, stack: Stack, *, concurrency: int, people_per_second: int
     )
 
 
-def estimate_of(people: int) -> Estimate:
-    """Return what it takes to deliver so many people without a walk."""
+def estimate_of(people: int, *, concurrency: int, people_per_second: int) -> Estimate:
+    """Return what it takes to deliver so many people without a walk, by one invocation at a time.
+
+    An invocation has its share of the rate of a walk.
+    """
     return Estimate(
         people=people,
-        seconds=people / PEOPLE_PER_S,
+        seconds=people / min(people_per_second / concurrency, PEOPLE_PER_S),
         read_units=1.5 * people,
         write_units=people,
         dollars=prices.of_deliveries(people),
@@ -142,10 +145,13 @@ def redrive(aws: Aws, stack: Stack, name: str) -> None:
     aws.step_functions.redrive_execution(executionArn=_arn(stack, name))
 
 
-def deliver(aws: Aws, stack: Stack, keys: Sequence[str]) -> WalkStep:
+def deliver(
+    aws: Aws, stack: Stack, keys: Sequence[str], *, on_people: Callable[[int], None]
+) -> WalkStep:
     """Deliver single people again, by the keys of their items; return the counts.
 
-    Raises UnavailableError if some could not be delivered; others may have been.
+    `on_people` gets how many more are done. Raises UnavailableError if some could not be
+    delivered; others may have been.
     """
     done = WalkStep(Walk(kind="resync"), done=True)
     for part in slices(keys, KEYS_AT_A_TIME):
@@ -164,6 +170,7 @@ def deliver(aws: Aws, stack: Stack, keys: Sequence[str]) -> WalkStep:
             delivered=done.delivered + after.delivered,
             skipped=done.skipped + after.skipped,
         )
+        on_people(len(part))
     return done
 
 

@@ -127,7 +127,12 @@ def _resync_people(
     yes: bool,
 ) -> int:
     keys, missing = _find(context, named, site_ids)
-    context.tell(show_walks.estimate_of(walks.estimate_of(len(keys))))
+    estimated = walks.estimate_of(
+        len(keys),
+        concurrency=context.settings.walk_concurrency,
+        people_per_second=context.settings.walk_people_per_second,
+    )
+    context.tell(show_walks.estimate_of(estimated))
     if missing:
         context.tell(show_walks.missing(missing, of=len(named), reveal=reveal))
     result: dict[str, object] = {"found": len(keys), "not_found": len(missing)}
@@ -137,7 +142,11 @@ def _resync_people(
         context.output(result, "Nobody was delivered.")
         return PROBLEM if missing else OK
     context.confirm(f"Deliver {len(keys):,} people again?", yes=yes)
-    done = walks.deliver(context.aws, context.stack, keys)
+    with context.progress() as bar:
+        task = bar.add_task("Delivering, people", total=len(keys))
+        done = walks.deliver(
+            context.aws, context.stack, keys, on_people=lambda count: bar.advance(task, count)
+        )
     context.output(
         result | {"delivered": done.delivered, "skipped": done.skipped},
         f"{done.delivered:,} delivered, {done.skipped:,} skipped"

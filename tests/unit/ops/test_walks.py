@@ -73,9 +73,11 @@ def test_a_stopped_walk_goes_on_after_a_redrive(aws) -> None:
 def test_single_people_are_delivered_some_at_a_time(aws) -> None:
     keys = [f"site-a#{number}" for number in range(walks.KEYS_AT_A_TIME + 2)]
 
-    done = walks.deliver(aws, WALKED, keys)
+    counts: list[int] = []
+    done = walks.deliver(aws, WALKED, keys, on_people=counts.append)
 
     assert [len(step["keys"]) for _, step in aws.walker.steps] == [walks.KEYS_AT_A_TIME, 2]
+    assert counts == [walks.KEYS_AT_A_TIME, 2]
     assert {name for name, _ in aws.walker.steps} == {"walker"}
     assert (done.read, done.delivered, done.skipped) == (len(keys), len(keys) - 2, 2)
 
@@ -84,4 +86,17 @@ def test_an_error_of_the_walker_has_its_kind(aws) -> None:
     aws.walker.error = "ThrottledError"
 
     with pytest.raises(UnavailableError, match="the walker failed: ThrottledError: slow down"):
-        walks.deliver(aws, WALKED, ["site-a#1"])
+        walks.deliver(aws, WALKED, ["site-a#1"], on_people=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "people_per_second", "seconds"), [(2, 2000, 1), (2, 10, 200), (1, 9999, 1)]
+)
+def test_people_delivered_without_a_walk_take_the_rate_of_one_invocation(
+    concurrency, people_per_second, seconds
+) -> None:
+    estimated = walks.estimate_of(
+        1000, concurrency=concurrency, people_per_second=people_per_second
+    )
+
+    assert estimated.seconds == pytest.approx(seconds, abs=0.6)
