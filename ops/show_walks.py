@@ -14,8 +14,9 @@ from ops.walks import Estimate, WalkStatus
 def estimate(estimated: Estimate) -> str:
     """Say what a walk takes at most."""
     return (
-        f"The table has about {estimated.people:,} people. If all are delivered, a walk takes "
-        f"{show.duration(estimated.seconds)}, {estimated.read_units:,.0f} read units and "
+        f"The table has about {estimated.people:,} people, as DynamoDB counted in the last six "
+        f"hours. If all are delivered, a walk takes {show.duration(estimated.seconds)}, "
+        f"{estimated.read_units:,.0f} read units and "
         f"{estimated.write_units:,.0f} write units: {show.dollars(estimated.dollars)}."
     )
 

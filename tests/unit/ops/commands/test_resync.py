@@ -74,6 +74,7 @@ def test_a_resync_says_what_it_takes_asks_and_shows_the_end(ops, machine) -> Non
     ended = ops("resync", answers="y\n")
 
     assert ended.status == OK
+    assert "as DynamoDB counted in the last six hours" in ended.out
     assert "dollars" in ended.out
     assert "Walk over the whole table?" in ended.err
     assert "3 read, 2 delivered, 0 skipped" in ended.out
