@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Final, Protocol
 
 import msgspec
@@ -41,8 +41,7 @@ class _Accounts(msgspec.Struct):
     accounts: dict[str, msgspec.Raw] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True):
     """The workspaces in the credentials secret. Nothing is read before it is needed."""
 
     secret: Secret

@@ -12,6 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Deadline, Draw
@@ -152,8 +153,7 @@ class Queue:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterQueue:
+class DeadLetterQueue(msgspec.Struct, frozen=True):
     """The DLQ, for what sets aside only."""
 
     sqs: SQSClient

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
+import msgspec
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -26,8 +26,7 @@ _ACCOUNT_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SWITCH: Final = {"true": True, "false": False}
 
 
-@dataclass(frozen=True, slots=True)
-class DeliverySettings:
+class DeliverySettings(msgspec.Struct, frozen=True):
     """The settings of every function that delivers people.
 
     `track_api_url` is empty if the region determines the URL.
@@ -60,8 +59,7 @@ class DeliverySettings:
         return cls(**_delivery(environ))
 
 
-@dataclass(frozen=True, slots=True)
-class Settings(DeliverySettings):
+class Settings(DeliverySettings, frozen=True):
     """The forwarder's settings."""
 
     queue_url: str
@@ -85,8 +83,7 @@ class Settings(DeliverySettings):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class IngressSettings:
+class IngressSettings(msgspec.Struct, frozen=True):
     """The ingress's settings. `url_secret_name` is empty if it has no URL."""
 
     queue_url: str
@@ -109,8 +106,7 @@ class IngressSettings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSettings:
+class StreamSettings(msgspec.Struct, frozen=True):
     """The settings of the stream's function. `account_id`: of the messages; None for none."""
 
     queue_url: str

@@ -13,7 +13,6 @@ import threading
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -205,7 +204,7 @@ class Telemetry:
         self._count(MetricName.StreamRecords, report.records)
         self._count(MetricName.StreamRecordsUnreadable, report.unreadable)
         self._count(MetricName.StreamRecordsFailed, report.failed)
-        fields = {**asdict(report), "version": self._version}
+        fields = {**msgspec.structs.asdict(report), "version": self._version}
         if report.failed:
             self._logger.warning("stream.transformed", extra=fields)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +14,7 @@ from handler.domain.walk import Walk
 from handler.errors import OutOfTimeError, UnavailableError
 
 
-@dataclass(frozen=True)
-class Walks:
+class Walks(msgspec.Struct, frozen=True, dict=True):
     """The walks of the stack. `create_client` is called at the first start, as most have none."""
 
     create_client: Callable[[], Any]

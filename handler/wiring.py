@@ -7,8 +7,9 @@ import gc
 import random
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from handler import clock
 from handler.aws.clients import client_factory
@@ -28,8 +29,7 @@ POST_THREADS = 64  # created on demand; several workspaces are posted side by si
 CREDENTIALS_TTL_S = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Wired:
+class Wired(msgspec.Struct, frozen=True):
     """A deliverer, and the parts of it that a function needs too.
 
     `client` creates a client of AWS by the service's name.

@@ -7,8 +7,9 @@ read and write the table and then send five requests. client.py sends.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from handler.clock import Draw, Now
 from handler.domain.workspace import MAX_WORKSPACES, Workspace
@@ -20,8 +21,7 @@ LONGEST_RETRY_AFTER_S: Final = 900.0
 """A longer `Retry-After` is cut: messages are retried every 15 minutes in the end."""
 
 
-@dataclass(slots=True)
-class _Circuit:
+class _Circuit(msgspec.Struct):
     """A workspace to which the last deliveries failed; `failures` is their number."""
 
     error: RetryableError

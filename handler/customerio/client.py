@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
+import msgspec
 import urllib3
 from urllib3.util import make_headers
 
@@ -245,8 +245,7 @@ class TrackApi:
             session.check()
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     """What all requests of one delivery to one workspace share."""
 
     workspace: Workspace

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader, NewConnectionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
@@ -41,8 +41,7 @@ class Telemetry(Protocol):
         """Report a request that is retried, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """An answer; `retry_after` has the seconds that Customer.io asks us to wait, or 0."""
 
     status: int
@@ -50,8 +49,7 @@ class Response:
     retry_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Transport:
+class Transport(msgspec.Struct, frozen=True):
     """Sends requests. Safe to use from several threads."""
 
     pool: urllib3.PoolManager

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+
+import msgspec
 
 from handler.domain.audience import Audience, Catalogue
 from handler.domain.membership import Memberships, is_member
@@ -20,8 +21,7 @@ MAX_NAME_BYTES: Final = 150
 """Customer.io's limit on an attribute's name (Track API, "Person limits")."""
 
 
-@dataclass(frozen=True)
-class AudienceAttributes:
+class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):
     """The attributes of a workspace's audiences."""
 
     catalogue: Catalogue

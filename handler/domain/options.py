@@ -6,8 +6,9 @@ jobs/deliver.py apply them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TypeVar
+
+import msgspec
 
 from handler.domain.attribute_mapping import NO_ATTRIBUTES, AttributeMapping
 from handler.domain.profile import CUSTOMER_ID_TYPES
@@ -16,8 +17,7 @@ from handler.domain.workspace import OnErasure, Workspace
 _Option = TypeVar("_Option")
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryOptions:
+class DeliveryOptions(msgspec.Struct, frozen=True):
     """How people are delivered.
 
     `one_attribute_per_audience`: also send an attribute for each audience, if a message does not
@@ -50,7 +50,7 @@ class DeliveryOptions:
         )
         if own == (None, None, None, None):
             return self  # a copy for each message would cost 3 µs
-        return replace(
+        return msgspec.structs.replace(
             self,
             create_people=_own(workspace.create_people, self.create_people),
             membership_events=_own(workspace.membership_events, self.membership_events),

@@ -12,6 +12,8 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
+import msgspec
+
 from handler.domain.dead_letter import body_of, whole_body
 from handler.domain.message import AudienceMessage
 from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
@@ -52,8 +54,7 @@ class DeadLetter:
     profiles: int
 
 
-@dataclass(slots=True)
-class MessageOutcome:
+class MessageOutcome(msgspec.Struct):
     """The result of one message so far.
 
     `opened`: the message as read. `error`: why the whole message is rejected; `refused`: why
@@ -64,9 +65,9 @@ class MessageOutcome:
     message: ReceivedMessage
     opened: AudienceMessage | None = None
     error: PermanentError | None = None
-    refused: dict[int, PermanentError] = field(default_factory=dict)
+    refused: dict[int, PermanentError] = {}
     retry: RetryableError | None = None
-    unfinished: set[int] = field(default_factory=set)
+    unfinished: set[int] = msgspec.field(default_factory=set)
 
     def fail(self, error: PermanentError | RetryableError) -> None:
         """Record an error of the whole message."""

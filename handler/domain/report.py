@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """What one invocation did.
 
     `unreadable`: messages that could not be read, and so have no profiles to count;
@@ -23,8 +22,7 @@ class Report:
     oldest_change_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReport:
+class StreamReport(msgspec.Struct, frozen=True):
     """What one invocation of the stream's function did.
 
     `unreadable`: what could not be read, and so went to the dead-letter queue. `failed`: records

@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from handler.errors import MisconfiguredError
 
 MAX_ANSWER_BYTES: Final = 6_000_000
@@ -27,8 +29,7 @@ class StreamRecord:
     arrived_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Transformation:
+class Transformation(msgspec.Struct, frozen=True):
     """The records of one event; `id` is that of the invocation."""
 
     id: str

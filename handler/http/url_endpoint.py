@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from aws_lambda_powertools import Logger
 
 from handler.clock import Deadline
@@ -26,8 +26,7 @@ MAX_REGISTRATION_BYTES: Final = 10_000
 """The largest registration, which is parsed without a token. Real ones are smaller."""
 
 
-@dataclass(frozen=True, slots=True)
-class UrlEndpoint:
+class UrlEndpoint(msgspec.Struct, frozen=True):
     """Answers requests with a token, and registration without one."""
 
     receiver: Receiver

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from handler.clock import Deadline
 from handler.domain.erasure import Deletion
@@ -22,8 +23,7 @@ from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Run
 
 
-@dataclass(frozen=True, slots=True)
-class LatePost:
+class LatePost(msgspec.Struct, frozen=True):
     """Identifiers of an erased person under which Customer.io may have them again."""
 
     person: PersonUpdates

@@ -8,9 +8,10 @@ It knows no message and no queue: updates come in as PersonUpdates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
+
+import msgspec
 
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
@@ -41,8 +42,7 @@ VERIFYING_S: Final = AWS_CALL_S + 0.5
 """Reserved for the verifying read, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deliverer:
+class Deliverer(msgspec.Struct, frozen=True):
     """Brings people up to date."""
 
     outside: Outside

@@ -10,9 +10,10 @@ design.md has the reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+import msgspec
 
 from handler.clock import Deadline
 from handler.domain.erasure import Deletion, ErasedIn, Erasure
@@ -40,16 +41,14 @@ CONFIRMED_AFTER_S: Final = 20
 By then every change that was read before the record is saved and in the index: see states.py."""
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
+class Erased(msgspec.Struct, frozen=True):
     """What was done in each workspace, and why the erasure is to be retried or set aside."""
 
     results: Sequence[ErasedIn]
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class Eraser:
+class Eraser(msgspec.Struct, frozen=True):
     """Erases people."""
 
     deliverer: Deliverer

@@ -9,9 +9,10 @@ the retry queue; what is rejected permanently goes to the dead-letter queue with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Final
+
+import msgspec
 
 from handler.clock import AWS_CALL_S, Deadline, Now
 from handler.domain.audience import AudienceUpdate
@@ -43,17 +44,15 @@ SETTLING_S: Final = 3 * AWS_CALL_S + 1
 _TOO_OLD: Final = TooOldError("a join from over 30 days ago, of an audience not in their state")
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(msgspec.Struct):
     """The batch's updates of one person, and the messages and profiles that they come from."""
 
     workspace: Workspace
-    updates: list[Update] = field(default_factory=list)
-    sources: list[tuple[MessageOutcome, int]] = field(default_factory=list)
+    updates: list[Update] = []
+    sources: list[tuple[MessageOutcome, int]] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Forwarder:
+class Forwarder(msgspec.Struct, frozen=True):
     """Forwards batches. One at a time.
 
     What cannot be delivered for `retry_for_s` seconds is set aside. Without `suspensions`

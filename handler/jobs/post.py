@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -29,8 +28,7 @@ SHORTEST_SHARE_S: Final = 5.0
 """The least time that a workspace gets, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class PersonUpdates:
+class PersonUpdates(msgspec.Struct, frozen=True):
     """All that is new about one person; no updates at all means: deliver what is known.
 
     `all_audiences`: send the attributes of all audiences in the state, not only of changed ones.
@@ -42,8 +40,7 @@ class PersonUpdates:
     all_audiences: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One person to deliver: their updates, and the state that includes them.
 
     `predecessors`: updates of those who had the current identifier before.
@@ -59,7 +56,7 @@ class Delivery:
         Customer.io still has the other's lists and attributes under it.
         """
         continuations = max(self.state.continuations, other.state.continuations)
-        return replace(
+        return msgspec.structs.replace(
             self,
             state=msgspec.structs.replace(self.state, continuations=continuations),
             predecessors=(*self.predecessors, *other.updates),

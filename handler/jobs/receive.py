@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from aws_lambda_powertools import Logger
 
 from handler.clock import Deadline, Now
@@ -33,8 +33,7 @@ class Suspensions(Protocol):
         """Return whether an account is suspended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
+class Receiver(msgspec.Struct, frozen=True):
     """Answers requests. Without `suspensions` no account is ever suspended."""
 
     sender: Sender

@@ -7,7 +7,8 @@ is delivered, so that every delivery is right from then on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from handler.domain.audience import Audience, Catalogue
 from handler.domain.membership import Memberships
@@ -34,7 +35,11 @@ class Removals:
         if not self._options.clear_removed_audiences:
             return person
         missing = self._exits(person.workspace.site_id, memberships, person.updates)
-        return replace(person, updates=(*person.updates, *missing)) if missing else person
+        return (
+            msgspec.structs.replace(person, updates=(*person.updates, *missing))
+            if missing
+            else person
+        )
 
     def _exits(
         self, site_id: str, memberships: Memberships, updates: Sequence[Update]

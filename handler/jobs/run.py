@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 from handler.clock import Deadline, Now, Sleep
 from handler.domain.attributes import Person
@@ -24,8 +25,7 @@ from handler.jobs.ports import (
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(msgspec.Struct, frozen=True):
     """What delivering needs from the outside.
 
     `executor` runs workspaces side by side; `backoff` gives the seconds before a round, from 1.
@@ -44,8 +44,7 @@ class Outside:
     options: DeliveryOptions
 
 
-@dataclass(slots=True)
-class Delivered:
+class Delivered(msgspec.Struct):
     """The result of a delivery: everybody is up to date but those in `failures`.
 
     By person: `persons` has the last post, also of those who failed; `too_old` the places of the
@@ -53,22 +52,21 @@ class Delivered:
     person whom it accepted.
     """
 
-    failures: dict[str, Failure] = field(default_factory=dict)
-    persons: dict[str, Person] = field(default_factory=dict)
-    too_old: dict[str, Sequence[int]] = field(default_factory=dict)
-    events_rejected: dict[str, EventRejectedError] = field(default_factory=dict)
+    failures: dict[str, Failure] = {}
+    persons: dict[str, Person] = {}
+    too_old: dict[str, Sequence[int]] = {}
+    events_rejected: dict[str, EventRejectedError] = {}
     changed: int = 0
     overtaken: int = 0
     version_conflicts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """What a run uses, its deadline, and its result so far."""
 
     outside: Outside
     deadline: Deadline
-    result: Delivered = field(default_factory=Delivered)
+    result: Delivered = msgspec.field(default_factory=Delivered)
 
     def fail(self, keys: Iterable[str], failure: Failure) -> None:
         """Record why these people are not up to date."""

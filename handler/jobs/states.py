@@ -6,7 +6,6 @@ This is the first phase of a delivery: deliver.py posts only saved states.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -154,7 +153,7 @@ class States:
 
     def entered_before_removal(self, delivery: Delivery) -> bool:
         """Tell whether the person has yet to leave an audience that mParticle removed."""
-        person = replace(delivery.person, updates=())
+        person = msgspec.structs.replace(delivery.person, updates=())
         return self._removals.with_exits(person, delivery.state.memberships) is not person
 
     def _merged(

@@ -9,8 +9,9 @@ its changes on the queue, and what cannot be read in the dead-letter queue (DLQ)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from handler.clock import AWS_CALL_S, Deadline, Now
 from handler.domain.change_messages import Change, numbered_messages
@@ -49,18 +50,16 @@ class Telemetry(Protocol):
         """Report one invocation."""
 
 
-@dataclass(slots=True)
-class _Read:
+class _Read(msgspec.Struct):
     """What the records say; `change_of` and `letter_of` have the places of their records."""
 
-    changes: list[Change] = field(default_factory=list)
-    change_of: list[int] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-    letter_of: list[int] = field(default_factory=list)
+    changes: list[Change] = []
+    change_of: list[int] = []
+    letters: list[DeadLetter] = []
+    letter_of: list[int] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Transformer:
+class Transformer(msgspec.Struct, frozen=True):
     """Answers events. `account_id`: the mParticle account that the messages name."""
 
     sender: Sender

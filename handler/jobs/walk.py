@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final
 
@@ -32,8 +31,7 @@ PAGE_S: Final = 60.0
 _States = Mapping[str, PersonState | RetryableError]
 
 
-@dataclass(frozen=True, slots=True)
-class Walker:
+class Walker(msgspec.Struct, frozen=True):
     """Takes steps of walks, one at a time.
 
     `people_per_second`: the most that this walker delivers, so that the table has room for fresh

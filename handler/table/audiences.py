@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import msgspec
 
 from handler.clock import Deadline, Now
 from handler.domain.audience import AudienceUpdate, Catalogue, pack_catalogue, unpack_catalogue
@@ -31,8 +32,7 @@ MAX_BYTES: Final = 400_000
 """A full catalogue takes names of its audiences up to this: DynamoDB's limit is 409,600 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     catalogue: Catalogue | RetryableError
     read_at: float
     is_full: bool = False
@@ -134,7 +134,7 @@ class Audiences:
                 return learned
             self._on_full(len(learned.audiences))
             # Until it is read again.
-            self._known[site_id] = replace(self._known[site_id], is_full=True)
+            self._known[site_id] = msgspec.structs.replace(self._known[site_id], is_full=True)
         learned = catalogue.learn(
             update for update in updates if update.audience_id in catalogue.audiences
         )

@@ -6,8 +6,9 @@ people.py and audiences.py define their content. Results are by key: an item, or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from handler.clock import Deadline
 from handler.errors import RetryableError, UnavailableError, VersionConflictError
@@ -25,8 +26,7 @@ Item = Mapping[str, Any]
 _CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(msgspec.Struct, frozen=True):
     """The items of a table. Safe to use from several threads."""
 
     dynamodb: DynamoDBClient

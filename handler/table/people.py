@@ -7,8 +7,9 @@ throttled or unreadable item does not fail the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from handler.clock import Deadline
 from handler.domain.membership import (
@@ -32,8 +33,7 @@ from handler.table.keys import (
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The people on one page of a scan, by key; `scanned` counts the items of any kind.
 
     The next page begins after `last_key`; None: this is the last page.

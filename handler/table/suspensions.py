@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Deadline
@@ -24,8 +24,7 @@ LIFE_S: Final = 25 * 60
 between two tries of a message (19 minutes), so that it lasts while messages are refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspensions:
+class Suspensions(msgspec.Struct, frozen=True):
     """The suspended accounts.
 
     Best effort: AWS errors are ignored. At worst an account is suspended later. No change is

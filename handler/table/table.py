@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from handler.clock import Now, Sleep
 from handler.table.audiences import Audiences
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """The people in a table, the audiences of their workspaces, and who was erased."""
 
     people: People

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
+
+import msgspec
 
 from handler.clock import Deadline
 from handler.domain.audience import Catalogue
@@ -180,7 +181,11 @@ class Outside:
                 clear_removed_audiences=self.clears,
             ),
         )
-        return replace(created, walks=_Walks(created, Staged())) if self.clears else created
+        return (
+            msgspec.structs.replace(created, walks=_Walks(created, Staged()))
+            if self.clears
+            else created
+        )
 
 
 class _Walks:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,7 +165,7 @@ def test_messages_of_an_account_are_a_group_of_the_queue(house, account, group) 
     sender = Sender(sqs, executor, queue_url="q", draw=lambda low, _: low, sleep=lambda _: None)
     profiles = [profile(note="x" * 40_000)] * 3
 
-    replace(house.receiver, sender=sender).receive(
+    msgspec.structs.replace(house.receiver, sender=sender).receive(
         change(*profiles, account=account), deadline=deadline(30.0)
     )
 

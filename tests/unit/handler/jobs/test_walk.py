@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -321,7 +321,7 @@ def test_people_are_delivered_one_seconds_worth_at_a_time(street) -> None:
 
 
 def test_a_page_has_no_more_people_than_a_minute_delivers(street) -> None:
-    street.walker = replace(street.walker, people_per_second=2 / PAGE_S)
+    street.walker = msgspec.structs.replace(street.walker, people_per_second=2 / PAGE_S)
     for number in range(5):
         street.changed(number + 1, 11)
     street.now += 3600
