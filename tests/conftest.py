@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -21,6 +22,10 @@ emulator.isolate(os.environ)
 settings.register_profile("quick", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# What is imported and collected stays to the end. Each search for garbage would go through all of
+# it, and there is no garbage before the first test.
+gc.disable()
 
 _TESTS = Path(__file__).parent
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the fixed name of Linux's file system in memory
@@ -69,6 +74,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.integration)
             case "e2e":
                 item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
