@@ -194,6 +194,8 @@ class _Phases:
 
     def _introductions(self, delivery: Delivery) -> list[Person]:
         """Return what adds the id to the person whom Customer.io has under a former email."""
+        if self._former.has_successor(delivery.key):
+            return []
         first = introduction(delivery.state, self._person(delivery))
         return [] if first is None else [first]
 

@@ -103,6 +103,10 @@ class FormerIdentifiers:
                         keys = {key for key in answer if key != delivery.key}
                         self._successors_of[delivery.key] |= keys
 
+    def has_successor(self, key: str) -> bool:
+        """Tell whether somebody else has a former identifier of a person now."""
+        return bool(self._successors_of.get(key))
+
     def new_successors(self, posted: Sequence[Delivery], again: Collection[str]) -> list[Delivery]:
         """Return new successors, who got an identifier during its clearing, and predecessors."""
         if not any(delivery.former for delivery in posted):

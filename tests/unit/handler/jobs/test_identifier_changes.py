@@ -218,6 +218,20 @@ def test_from_email_to_id_with_another_email_the_former_one_goes_first(house) ->
     assert second.attributes["email"] == "new@example.com"
 
 
+def test_the_former_email_does_not_go_first_if_somebody_else_has_it_now(house) -> None:
+    """Or Customer.io gives the id to the person who shows their audiences."""
+    old = known_as(email="old@example.com")
+    house.process(body(profile(audience(11), mpid=1, **old), at_ms=NOW_MS - 30))
+    house.process(body(profile(audience(12), mpid=2, **old), at_ms=NOW_MS - 20))
+    house.customerio.posted.clear()
+
+    house.process(body(profile(mpid=1, customer_id="42", email="new@example.com")))
+
+    emails = [p.attributes.get("email") for p in house.customerio.posted if p.identifier.is_id]
+    assert emails == ["new@example.com"]
+    assert house.customerio.people["old@example.com"]["SegmentMembership"] == "'12'"
+
+
 def test_the_former_email_goes_first_while_the_message_with_the_newest_is_retried(house) -> None:
     """Or Customer.io makes a second person, and keeps the email from it for ever."""
     old = {"email": "old@example.com"}
