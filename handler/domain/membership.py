@@ -22,14 +22,9 @@ TOMBSTONE_LIFE_S: Final = 30 * 24 * 3600
 """How long an exit is remembered, in seconds. An older join is ignored if its audience is not in
 the state, as an exit may have undone it."""
 
-FORMER_LIFE_S: Final = 20 * 60
-"""How long after its last timestamp somebody may still post under a former identifier, in seconds.
-A state is posted with a timestamp that was at most a minute old when it was read, by an invocation
-that AWS ends after 15 minutes."""
-
 MAX_FORMER: Final = 8
 """Most former identifiers in a state, so only a person with nine changes of identifier within
-`FORMER_LIFE_S`, or during one outage, has more."""
+`versions.FORMER_LIFE_S`, or during one outage, has more."""
 
 MAX_VALUES: Final = 300
 """Most attributes whose times a state keeps, the newest ones. Customer.io holds no more for a
@@ -231,26 +226,6 @@ def newest_change_ms(state: PersonState) -> int:
     identified_at_ms = state.identifier.set_at_ms if state.identifier else 0
     stamps = (*state.memberships.values(), *state.set_at.values())
     return max(identified_at_ms, state.erased_at_ms, *(newest >> 1 for newest in stamps))
-
-
-def new_version(known: PersonState, *, now: float) -> PersonState:
-    """Return a state as a new version, to deliver it again at `now`, in Unix seconds."""
-    return msgspec.structs.replace(
-        known, version=known.version + 1, timestamp=max(int(now), known.timestamp + 1)
-    )
-
-
-def without_former(known: PersonState, cleared_after: float) -> PersonState:
-    """Return the next version, without the former identifiers that nobody can post under any more.
-
-    They were cleared after a time, in Unix seconds. The timestamp stays the same, as the post of
-    both versions is the same. Returns `known` itself if it keeps all of them.
-    """
-    newest = cleared_after - FORMER_LIFE_S
-    former = {each: last for each, last in known.former.items() if last > newest}
-    if len(former) == len(known.former):
-        return known
-    return msgspec.structs.replace(known, version=known.version + 1, former=former)
 
 
 def _newest_values(set_at: Mapping[str, Stamp]) -> dict[str, Stamp]:

@@ -16,7 +16,7 @@ from typing import Final
 
 from handler.domain.attributes import Person, former_persons
 from handler.domain.audience_attributes import AudienceAttributes
-from handler.domain.membership import without_former
+from handler.domain.versions import without_former
 from handler.errors import RetryableError, VersionConflictError
 from handler.jobs.isolation import Failure
 from handler.jobs.post import Delivery, PersonUpdates

@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from handler.domain.erasure import erased_until
-from handler.domain.membership import PersonState, merge, new_version, too_old
+from handler.domain.membership import PersonState, merge, too_old
 from handler.domain.update import Identifier
+from handler.domain.versions import new_version
 from handler.errors import VersionConflictError
 from handler.jobs.deletions import LatePost
 from handler.jobs.post import Delivery, PersonUpdates

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from handler.domain.membership import merge, new_version
+from handler.domain.membership import merge
 from handler.domain.update import Identifier
+from handler.domain.versions import new_version
 from handler.errors import UnavailableError, UnreadableStateError, VersionConflictError
 from handler.table.keys import account_key, catalogue_key
 from handler.table.table import open_table

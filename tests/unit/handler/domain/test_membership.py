@@ -10,7 +10,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handler.domain.membership import (
-    FORMER_LIFE_S,
     MAX_FORMER,
     MAX_VALUES,
     TOMBSTONE_LIFE_S,
@@ -18,12 +17,11 @@ from handler.domain.membership import (
     is_member,
     membership_values,
     merge,
-    new_version,
     stamp,
     too_old,
-    without_former,
 )
 from handler.domain.update import Identifier, Update, person_key
+from handler.domain.versions import FORMER_LIFE_S, new_version, without_former
 from tests.builders import NOW, NOW_MS, change, profile_of, state, update
 from tests.strategies import ALL, CHANGES, RECENT, UPDATES
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from handler.clock import AWS_CALL_S, Deadline
-from handler.domain.membership import new_version
 from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
+from handler.domain.versions import new_version
 from handler.errors import (
     CredentialsRefusedError,
     PersonRejectedError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.domain.membership import FORMER_LIFE_S
+from handler.domain.versions import FORMER_LIFE_S
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, UnavailableError
 from handler.jobs.post import PersonUpdates
