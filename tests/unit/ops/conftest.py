@@ -102,14 +102,25 @@ def bodies(aws):
 
 
 @pytest.fixture
-def taking_last_only(aws):
+def on_sending(aws):
+    """Return what has a function called at each request that sends messages."""
+    event, functions = "before-call.sqs.SendMessageBatch", []
+
+    def register(function):
+        aws.sqs.meta.events.register(event, function)
+        functions.append(function)
+
+    yield register
+    for function in functions:
+        aws.sqs.meta.events.unregister(event, function)
+
+
+@pytest.fixture
+def taking_last_only(on_sending):
     """Have SQS take only the second of the two messages in a batch request."""
     answer = {"Successful": [{"Id": "1", "MessageId": "new"}], "Failed": [{"Id": "0"}]}
 
     def send_message_batch(**_):
         return SimpleNamespace(status_code=200), answer
 
-    event = "before-call.sqs.SendMessageBatch"
-    aws.sqs.meta.events.register(event, send_message_batch)
-    yield
-    aws.sqs.meta.events.unregister(event, send_message_batch)
+    on_sending(send_message_batch)

@@ -134,7 +134,7 @@ def test_a_dry_run_and_a_no_send_nothing_and_begin_nothing(
 
 
 @pytest.fixture
-def stopping_at_second(aws):
+def stopping_at_second(on_sending):
     """Press Ctrl-C at the second request to SQS, once."""
     calls = []
 
@@ -143,10 +143,7 @@ def stopping_at_second(aws):
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    event = "before-call.sqs.SendMessageBatch"
-    aws.sqs.meta.events.register(event, stop)
-    yield
-    aws.sqs.meta.events.unregister(event, stop)
+    on_sending(stop)
 
 
 @pytest.mark.usefixtures("stopping_at_second")
@@ -170,16 +167,13 @@ def test_an_import_that_was_stopped_goes_on_with_the_same_time(
 
 
 @pytest.fixture
-def changing_the_file(aws, file):
+def changing_the_file(on_sending, file):
     """Write the file again while its first message is sent."""
 
     def change(**_):
         file.write_text(GOOD.replace("43", "44"))
 
-    event = "before-call.sqs.SendMessageBatch"
-    aws.sqs.meta.events.register(event, change)
-    yield
-    aws.sqs.meta.events.unregister(event, change)
+    on_sending(change)
 
 
 @pytest.mark.usefixtures("changing_the_file")
