@@ -132,10 +132,8 @@ class Status:
     @property
     def next_steps(self) -> list[str]:
         """Return what to do now, each with its section of docs/operations.md."""
-        events = {error.event for error in self.errors if error.function == "forwarder"}
-        of_walker = {error.event for error in self.errors if error.function == "walker"}
-        of_ingress = {error.event for error in self.errors if error.function == "ingress"}
-        of_stream = {error.event for error in self.errors if error.function == "stream"}
+        events, of_ingress = self._events_of("forwarder"), self._events_of("ingress")
+        of_walker, of_stream = self._events_of("walker"), self._events_of("stream")
         steps = {
             "`make deploy` brings the stack up to date; see: The stack is not ready": (
                 not self.is_ready
@@ -184,6 +182,10 @@ class Status:
             ),
         }
         return [step for step, is_due in steps.items() if is_due]
+
+    def _events_of(self, function: Function) -> set[str]:
+        """Return the names of the log events that tell of errors of a function."""
+        return {error.event for error in self.errors if error.function == function}
 
 
 def look(aws: Aws, stack: Stack, *, since: timedelta, on_lines: Callable[[int], None]) -> Status:
