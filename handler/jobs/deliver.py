@@ -253,7 +253,7 @@ class _Phases:
             loaded = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
             states = self._run.successes(loaded)
             again = [
-                Delivery(by_key[key].person, state)
+                self._states.delivery(by_key[key].person, state)
                 for key, state in states.items()
                 if state.identifier is not None
             ]

@@ -152,6 +152,14 @@ class States:
             for key, at_ms in self._run.successes(erased).items()
         }
 
+    def delivery(self, person: PersonUpdates, newest: PersonState) -> Delivery:
+        """Return a person's delivery with a state that another invocation saved.
+
+        If that also saved an exit from a removed audience, the exit is in the delivery: its event
+        may have no other.
+        """
+        return Delivery(self._removals.with_exits(person, newest.memberships), newest)
+
     def entered_before_removal(self, delivery: Delivery) -> bool:
         """Tell whether the person has yet to leave an audience that mParticle removed."""
         person = msgspec.structs.replace(delivery.person, updates=())

@@ -13,9 +13,18 @@ from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
 from handler.errors import UnavailableError
 from handler.jobs.post import PersonUpdates
-from tests.builders import NOW_MS, WORKSPACE, audience, body, deadline, profile, profile_of
-from tests.stand_ins.forwarder import House
-from tests.stand_ins.ports import MemoryAudiences
+from tests.builders import (
+    NOW_MS,
+    WORKSPACE,
+    audience,
+    body,
+    deadline,
+    message,
+    profile,
+    profile_of,
+)
+from tests.stand_ins.forwarder import House, forwarder
+from tests.stand_ins.ports import MemoryAudiences, RecordingCustomerIo
 
 KEY = person_key(WORKSPACE.site_id, profile_of(mpid=-7))
 
@@ -119,6 +128,33 @@ def test_a_removal_that_another_learned_between_post_and_verifying_read_is_seen(
     assert house.process(changed(30)) == []
 
     assert shown(house) == {"SegmentMembership": ""}
+
+
+def test_an_exit_that_another_saved_during_the_post_and_could_not_post_is_an_event(house) -> None:
+    audiences = MemoryAudiences(house.audiences.kept)
+    down = RecordingCustomerIo()
+    down.refuses = lambda _: UnavailableError("down")
+    elsewhere = forwarder(
+        people=house.people.seen_with(audiences),
+        audiences=audiences,
+        customerio=down,
+        options=house.forwarder.deliverer.outside.options,
+    )
+
+    def remove_elsewhere() -> None:
+        house.customerio.after_post = lambda: None
+        for text in (subscription(20), changed(10, 12)):
+            elsewhere.process([message(text)], deadline=deadline())
+
+    house.customerio.after_post = remove_elsewhere
+
+    assert house.process(changed(30)) == []
+
+    assert [event.name for event in house.customerio.events.values()] == [
+        "Audience Entered",
+        "Audience Exited",
+    ]
+    assert shown(house)["In Audience 11"] is None
 
 
 def test_with_an_unreadable_catalogue_nobody_is_delivered_without_its_removals() -> None:
