@@ -21,12 +21,6 @@ from tools import version
 
 _PROJECT: Final = Path(__file__).parents[1]
 _SAM: Final = _PROJECT / ".tools/sam/bin/sam"
-_IN_PACKAGE: Final = """\
-import sys
-
-sys.path.insert(0, {folder!r})
-__path__ = [sys.path[0] + "/handler"]
-"""
 
 
 def build(directory: Path) -> Path:
@@ -39,11 +33,10 @@ def build(directory: Path) -> Path:
 
 
 def share_package(template: Path) -> None:
-    """Change a built template, in JSON, so that all functions run from the one built package.
+    """Change a built template, in JSON, so that all functions use one archive of their package.
 
-    Only their handlers differ. The functions get an archive of one file, which imports the rest
-    from the folder of the package. With all of the package, each start of a function would unpack
-    1,200 files, and SAM would compress them for each function.
+    Only their handlers differ. SAM would compress the package for each function, and each start
+    of a function would decompress it.
     """
     content = json.loads(template.read_text())
     functions = [
@@ -51,10 +44,11 @@ def share_package(template: Path) -> None:
         for resource in content["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     ]
-    package = (template.parent / functions[0]["CodeUri"]).resolve()
+    package = template.parent / functions[0]["CodeUri"]
     archive = template.with_name("package.zip")
     with ZipFile(archive, "w") as zipped:
-        zipped.writestr("handler/__init__.py", _IN_PACKAGE.format(folder=str(package)))
+        for path in package.rglob("*"):
+            zipped.write(path, path.relative_to(package))
     for function in functions:
         function["CodeUri"] = archive.name
     template.write_text(json.dumps(content))

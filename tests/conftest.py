@@ -33,7 +33,7 @@ _ROOM = 2 * 2**30
 
 
 def _keep_temporary_files_in_memory() -> None:
-    """Each function's package has 1,200 files, which take a disk a second to write."""
+    """Each start of the deployed function unpacks 1,200 files, which takes a disk a second."""
     if (
         "TMPDIR" not in os.environ
         and _MEMORY.is_dir()
