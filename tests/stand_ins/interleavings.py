@@ -1,4 +1,4 @@
-"""Invocations that take turns: real Forwarders, each in a thread of its own.
+"""Invocations that take turns: real Forwarders, each in a greenlet of its own.
 
 Whatever an invocation does outside of itself (read, write, post, verify) waits for its turn.
 `every_order` plays every order of turns: after a run, the last turn at which another invocation
@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 import msgspec
+from greenlet import getcurrent, greenlet
 
 from handler.clock import Deadline
 from handler.domain.audience import Catalogue
@@ -43,45 +42,20 @@ class Stage:
     """Lets one invocation at a time take one step, in the order that `choose` says."""
 
     def __init__(self, count: int, choose: Choose) -> None:
-        # Queues of C: semaphores are written in Python, and turns take much of the time.
-        self._turns: list[SimpleQueue[None]] = [SimpleQueue() for _ in range(count)]
+        self._count = count
         self._choose = choose
-        self._starting: SimpleQueue[None] | None = None
-        self._running = set(range(count))
 
-    def step(self, number: int) -> None:
+    def step(self) -> None:
         """Called by an invocation: wait for the next turn."""
-        if self._starting:
-            self._starting.put(None)
-        # Whose turn it is chooses the next, itself among them: then no thread has to wake up.
-        elif (chosen := self._next()) == number:
-            return
-        else:
-            self._turns[chosen].put(None)
-        self._turns[number].get()
-
-    def end(self, number: int) -> None:
-        """Called by an invocation: it is over."""
-        self._running.discard(number)
-        if self._starting:
-            self._starting.put(None)
-        elif self._running:
-            self._turns[self._next()].put(None)
+        getcurrent().parent.switch()
 
     def play(self, invoke: Callable[[int], None]) -> None:
         """Have each invocation go to its first step, and give turns until all are over."""
-        threads = [Thread(target=invoke, args=(n,)) for n in range(1, len(self._turns))]
-        starting = self._starting = SimpleQueue()
-        for thread in threads:
-            thread.start()
-            starting.get()
-        self._starting = None
-        invoke(0)
-        for thread in threads:
-            thread.join()
-
-    def _next(self) -> int:
-        return self._choose(sorted(self._running))
+        running = {number: greenlet(partial(invoke, number)) for number in range(self._count)}
+        for invocation in running.values():
+            invocation.switch()
+        while running := {number: each for number, each in running.items() if not each.dead}:
+            running[self._choose([*running])].switch()
 
 
 class Crash(BaseException):
@@ -219,11 +193,8 @@ def play_in(outside: Outside, bodies: Sequence[str], choose: Choose) -> Outside:
     delivered: set[int] = set()
 
     def invoke(number: int) -> None:
-        try:
-            if is_delivered(outside, bodies[number], lambda: stage.step(number)):
-                delivered.add(number)
-        finally:
-            stage.end(number)
+        if is_delivered(outside, bodies[number], stage.step):
+            delivered.add(number)
 
     stage.play(invoke)
     left = [text for number, text in enumerate(bodies) if number not in delivered]
