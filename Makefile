@@ -14,8 +14,8 @@ export SAM_CLI_TELEMETRY := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run local invoke bench test check format lint types imports template tests chaos walk \
-        upgrade fuzz fmt docs audit \
+.PHONY: help run local invoke bench test check format lint types imports template collect tests \
+        chaos walk upgrade fuzz fmt docs audit \
         build deploy lock clean build-ForwarderFunction build-IngressFunction \
         build-StreamFunction build-WalkerFunction
 .DELETE_ON_ERROR:
@@ -44,7 +44,7 @@ bench: tools .tools/bench/.done ## compare the function with handlers that peopl
 IN_ONE_PIECE := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 
 test: .venv/.done ## everything that CI checks
-	@$(MAKE) --no-print-directory --jobs $(IN_ONE_PIECE) format lint types imports template tools
+	@$(MAKE) --no-print-directory --jobs $(IN_ONE_PIECE) format lint types imports template collect tools
 	@$(MAKE) --no-print-directory tests
 
 check: test ## the same as test
@@ -64,6 +64,10 @@ imports: .venv/.done ## check that imports run downward
 template: .venv/.done .tools/sam/.done ## check the stack's template
 	$(VENV)/cfn-lint --include-checks I --template template.yaml
 	$(SAM) validate --region us-east-1
+
+# Then the workers of `make tests` find everything compiled. Each would compile it for itself.
+collect: .venv/.done ## import all tests
+	$(VENV)/pytest --collect-only --quiet --quiet
 
 # Two workers more than processors: three have a stack each to test, for which they mostly wait.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
