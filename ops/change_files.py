@@ -77,7 +77,7 @@ class ChangeFile:
     def _open(cls, path: Path) -> ChangeFile:
         if not (path.is_dir() or path.is_file()):
             raise FileError("is no file, but something that can be read only once")
-        if path.is_dir() or zipfile.is_zipfile(path):
+        if path.is_dir() or _is_archive(path):
             parts = parts_of(path)
             known = [part.made_ms for part in parts if part.made_ms is not None]
             made_ms = min(known) if len(known) == len(parts) else None
@@ -121,6 +121,12 @@ class ChangeFile:
             if part.audience_name:
                 own = replace(own, audience_name=part.audience_name)
             yield from read(part, own)
+
+
+def _is_archive(path: Path) -> bool:
+    # An archive whose download broke off lacks its end, by which zipfile knows one.
+    with path.open("rb") as content:
+        return content.read(4) == b"PK\x03\x04" or zipfile.is_zipfile(path)
 
 
 def _versions(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:

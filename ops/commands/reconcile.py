@@ -62,7 +62,7 @@ def reconcile_command(*, fix: bool, rate: int, reveal: bool, yes: bool, **given:
         [*islice(_differences(context, read, comparison, names), _MOST_PEOPLE)] if reveal else []
     )
     context.tell(show_changes.comparison(comparison.counts, names))
-    if reveal:
+    if people:
         context.tell(show_changes.changes(people, more=drift - len(people)))
     sent = 0
     if fix and drift:

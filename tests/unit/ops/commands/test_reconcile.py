@@ -104,6 +104,14 @@ def test_people_are_shown_if_they_are_asked_for(ops, file) -> None:
     ]
 
 
+def test_without_drift_no_people_are_shown(ops, file) -> None:
+    file.write_text(HEAD + "c-1,1,11,entered,\nc-2,2,11,entered,\n")
+
+    shown = ops("reconcile", file, "--reveal", "--yes").out
+
+    assert "Who differs" not in shown
+
+
 def test_a_fix_sends_what_differs_after_a_question(ops, file, sent) -> None:
     refused = ops("reconcile", file, "--fix", answers="y\nn\n")
     assert (refused.status, sent()) == (ABORTED, {})
