@@ -20,6 +20,7 @@ from handler.domain.change_messages import Change, change_messages
 from handler.sender import Sender, batch_requests
 from ops.change_files import Row, Unaddressed
 from ops.change_rows import RowError
+from ops.downloads import FileError
 from ops.stack import NO_DEADLINE
 
 if TYPE_CHECKING:
@@ -156,11 +157,14 @@ def load(file: Path) -> Progress | None:
 
 
 def save(file: Path, progress: Progress) -> None:
-    """Write the progress file, whole or not at all."""
+    """Write the progress file, whole or not at all. Raises FileError."""
     path = progress_path(file)
     new = path.with_name(f"{path.name}.new")
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(progress)))
-    new.replace(path)
+    try:
+        new.write_bytes(msgspec.json.format(msgspec.json.encode(progress)))
+        new.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @dataclass(slots=True)
@@ -187,8 +191,8 @@ class Importer:
         """Send what is not sent yet, and keep the progress file up to date.
 
         `check` raises an error if the file has changed. `on_sent` gets about the number of changes
-        sent. Raises a RetryableError if SQS does not take all: then, as after a crash, another run
-        goes on.
+        sent. Raises a RetryableError if SQS does not take all, and FileError if the progress file
+        cannot be written: then, as after a crash, another run goes on.
         """
         for window in windows(islice(rows, progress.sent_rows, None)):
             check()

@@ -13,6 +13,7 @@ from ops import imports, prices, show, show_changes
 from ops.commands import options
 from ops.commands.change_input import ChangeInput, change_options, rate_option
 from ops.commands.context import OK, USAGE, Context
+from ops.downloads import FileError
 from ops.imports import BadRow, Importer, Progress, Survey
 
 _UNNAMED: Final = (
@@ -65,9 +66,11 @@ def import_command(*, skip_bad: bool, rate: int, dry_run: bool, yes: bool, **giv
         return OK
     context.confirm(f"Send {progress.left:,} changes to {context.stack.queue_url}?", yes=yes)
     read.require_unchanged()
-    imports.save(read.file, progress)
     try:
+        imports.save(read.file, progress)
         _send(context, read, progress, rate)
+    except FileError as error:
+        raise click.UsageError(str(error)) from error
     finally:
         if not progress.is_done:
             advice = f"To begin a new import, delete {imports.progress_path(read.file).name}."

@@ -1,6 +1,8 @@
 """Imports: what is counted, what is sent, and how an import goes on after it was stopped."""
 
+import errno
 import json
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from handler.errors import UnavailableError
 from ops import imports
 from ops.change_files import Row, Unaddressed
 from ops.change_rows import RowError
+from ops.downloads import FileError
 from ops.imports import BadRow, Importer, Progress, Survey, survey
 from tests.builders import NOW, NOW_MS
 from tests.stand_ins.aws import ScriptedSqs, taken
@@ -179,10 +182,10 @@ def test_the_progress_file_is_whole_even_after_a_crash_while_it_is_written(
     imports.save(file, before)
 
     def crash(*_):
-        raise OSError
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("pathlib.Path.replace", crash)
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(FileError, match="cannot be written: No space left"):
         imports.save(file, progress(people(4)))
 
     assert imports.load(file) == before

@@ -245,6 +245,17 @@ def test_an_import_that_has_begun_does_not_go_on_in_another_stack(
     assert "into another stack" in ended.err
 
 
+def test_without_a_progress_file_nothing_is_sent(ops, file, sent) -> None:
+    in_the_way = file.with_name("people.csv.progress.new")
+    in_the_way.mkdir()
+
+    ended = ops("import", file, "--yes")
+
+    assert ended.status == USAGE
+    assert "people.csv.progress: cannot be written: Is a directory" in ended.err
+    assert sent() == []
+
+
 def test_a_damaged_progress_file_is_told(ops, file) -> None:
     file.with_name("people.csv.progress").write_text("{")
 
