@@ -61,7 +61,8 @@ def age(seconds: float) -> str:
     for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
-    return f"{max(0.0, seconds):.0f} seconds"
+    whole = round(max(0.0, seconds))
+    return f"{whole} second{'' if whole == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

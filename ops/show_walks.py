@@ -24,7 +24,7 @@ def estimate(estimated: Estimate) -> str:
 def estimate_of(estimated: Estimate) -> str:
     """Say what it takes to deliver people whom the operator has named."""
     return (
-        f"The table has {estimated.people:,} items of these people. Delivering them takes "
+        f"Items of these people in the table: {estimated.people:,}. Delivering them takes "
         f"{show.duration(estimated.seconds)}, {estimated.read_units:,.0f} read units and "
         f"{estimated.write_units:,.0f} write units: {show.dollars(estimated.dollars)}."
     )

@@ -13,7 +13,13 @@ from tests.stack_template import PROJECT
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0 seconds"), (90, "90 seconds"), (7200, "2 hours"), (1e6, "12 days")],
+    [
+        (-1, "0 seconds"),
+        (1.4, "1 second"),
+        (90, "90 seconds"),
+        (7200, "2 hours"),
+        (1e6, "12 days"),
+    ],
 )
 def test_an_age_is_shown_in_its_largest_unit(seconds, text) -> None:
     assert show.age(seconds) == text
