@@ -61,7 +61,7 @@ Loader.FILE_LOADER_CLASS = _ServiceModels
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
-        # Other tests run each line too, and tracing makes these take half as long again.
+        # Other tests run each line too, and tracing makes these slower.
         if folder in {"chaos", "e2e", "fuzz", "model", "simulation"} or is_hypothesis_test(
             getattr(item, "function", None)
         ):

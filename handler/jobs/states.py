@@ -155,8 +155,8 @@ class States:
     def delivery(self, person: PersonUpdates, newest: PersonState) -> Delivery:
         """Return a person's delivery with a state that another invocation saved.
 
-        If that also saved an exit from a removed audience, the exit is in the delivery: its event
-        may have no other.
+        An exit from a removed audience that the other one saved is in the delivery, too: its event
+        may not have been sent.
         """
         return Delivery(self._removals.with_exits(person, newest.memberships), newest)
 
