@@ -58,6 +58,16 @@ class _ServiceModels(JSONFileLoader):
 Loader.FILE_LOADER_CLASS = _ServiceModels
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """In a worker, pytest-cov 7.1 starts a measurement before it knows that it is in one.
+
+    Nobody reads that one, but `no_cover`, which ends the other, would continue it.
+    """
+    plugin = config.pluginmanager.getplugin("_cov")
+    if plugin and plugin.cov_controller and hasattr(config, "workerinput"):
+        plugin.cov_controller.cov.stop()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
