@@ -30,6 +30,7 @@ gc.disable()
 _TESTS = Path(__file__).parent
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the fixed name of Linux's file system in memory
 _ROOM = 2 * 2**30
+_SECOND_STACK = ("_crashes.py", "_permissions.py", "_sample_events.py")
 
 
 def _keep_temporary_files_in_memory() -> None:
@@ -114,11 +115,18 @@ class _Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path = PurePath(nodeid.partition("::")[0])
         folder = path.parts[1]
-        # All of them would take one process too long. These change the functions and their roles.
-        if folder == "e2e" and path.name.endswith(("_crashes.py", "_permissions.py")):
+        # All of them would take one process too long.
+        if folder == "e2e" and path.name.endswith(_SECOND_STACK):
             return "e2e of a second stack"
-        return folder if folder in {"chaos", "e2e", "integration"} else nodeid
+        match folder:
+            case "chaos" | "e2e" | "integration":
+                return folder
+            case "fuzz" | "unit":
+                return str(path)
+            case _:
+                return nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    config.option.loadscopereorder = False  # The slow folders come first, by their names.
     return _Scheduling(config, log)
