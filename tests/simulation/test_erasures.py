@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -25,10 +24,7 @@ from tests.builders import (
     profile,
     profile_of,
 )
-from tests.stand_ins.interleavings import Outside, play_in, play_on
-
-# The tracing of coverage would double the time that these take.
-pytestmark = pytest.mark.no_cover
+from tests.stand_ins.interleavings import Outside, copies, play_in, play_on
 
 EMAIL = "ann@example.com"
 
@@ -101,8 +97,8 @@ def test_in_many_orders_only_what_came_after_the_erasure_stays(scene, world) -> 
     start = started(before, **WORLDS[world])
     chance = random.Random(20261125)
 
-    for _ in range(100):
-        assert_erased(play_in(deepcopy(start), bodies, chance.choice), lists)
+    for outside in copies(start, 100):
+        assert_erased(play_in(outside, bodies, chance.choice), lists)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -112,8 +108,7 @@ def test_so_it_is_with_invocations_that_crash_anywhere(scene, world) -> None:
     start = started(before, **WORLDS[world])
     chance = random.Random(20261126)
 
-    for _ in range(100):
-        outside = deepcopy(start)
+    for outside in copies(start, 100):
         outside.crashes = lambda: chance.random() < 0.06
         assert_erased(play_in(outside, bodies, chance.choice), lists)
 
@@ -134,8 +129,7 @@ def test_a_post_that_arrives_after_the_last_look_at_the_table_is_deleted_too(sce
     )
     chance = random.Random(20261127)
 
-    for _ in range(100):
-        outside = deepcopy(start)
+    for outside in copies(start, 100):
         outside.crashes = lambda: chance.random() < crash
         assert_erased(play_in(outside, bodies, chance.choice), lists)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from tests.builders import (
     profile_of,
     update,
 )
-from tests.stand_ins.interleavings import Outside, every_order, play, play_in, play_on
+from tests.stand_ins.interleavings import Outside, copies, every_order, play, play_in, play_on
 
 KEY = person_key("site-a", profile_of(mpid=-7))
 
@@ -161,8 +160,8 @@ def test_in_many_orders_a_renamed_audience_keeps_no_former_attribute(scene, worl
     chance = random.Random(20261126)
     start = play_on(Outside({}, **WORLDS[world], learns_in_a_step=True), before)
 
-    for _ in range(150):
-        outside = play_in(deepcopy(start), bodies, chance.choice)
+    for outside in copies(start, 150):
+        play_in(outside, bodies, chance.choice)
         attributes = outside.customerio.people["42"]
         assert {name: attributes.get(name) for name in wanted} == wanted
 
@@ -213,8 +212,8 @@ def test_in_many_orders_everybody_leaves_a_removed_audience(scene, world) -> Non
     chance = random.Random(20261125)
     start = play_on(Outside({}, **WORLDS[world], learns_in_a_step=True, clears=True), before)
 
-    for _ in range(60):
-        outside = play_in(deepcopy(start), bodies, chance.choice)
+    for outside in copies(start, 60):
+        play_in(outside, bodies, chance.choice)
         assert outside.list_of("42") == wanted
         assert outside.customerio.people["42"].get("In VIP") is not (wanted == "'12'")
 
@@ -283,8 +282,8 @@ def test_in_many_orders_a_changed_identifier_leaves_nobody_under_the_former(scen
     play_on(start, before)
     start.now = NOW
 
-    for _ in range(300):
-        outside = play_in(deepcopy(start), bodies, chance.choice)
+    for outside in copies(start, 300):
+        play_in(outside, bodies, chance.choice)
         assert outside.events() == events_of([*before, *bodies])
         lists = {email: outside.list_of(email) for email in wanted}
         assert lists == wanted

@@ -32,6 +32,10 @@ from handler.table.people import Page
 from tests.builders import WORKSPACE
 
 
+def do_nothing(*_: object) -> None:
+    """Stand for whatever a test may do at that point."""
+
+
 class MemoryPeople:
     """A table in memory, with the same compare-and-set as the real one."""
 
@@ -44,7 +48,7 @@ class MemoryPeople:
         self.index_is_lagging = False
         self.page_size = 1000
         self._before: dict[str, PersonState] = {}
-        self.before_save: Callable[[], None] = lambda: None
+        self.before_save: Callable[[], None] = do_nothing
 
     def seen_with(self, audiences: MemoryAudiences) -> MemoryPeople:
         """Return the same table as another environment sees it."""
@@ -224,8 +228,8 @@ class RecordingCustomerIo:
         self.pauses: dict[Workspace, RetryableError] = {}
         self.trials: set[Workspace] = set()
         self.answers: dict[str, PersonRejectedError | RetryableError] = {}
-        self.refuses: Callable[[Workspace], RetryableError | None] = lambda _: None
-        self.after_post: Callable[[], None] = lambda: None
+        self.refuses: Callable[[Workspace], RetryableError | None] = do_nothing
+        self.after_post: Callable[[], None] = do_nothing
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
