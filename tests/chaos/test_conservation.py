@@ -4,9 +4,6 @@ import pytest
 
 from tests.chaos.run import SMALL, called, troubles
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.mark.timeout(300)
 def test_every_change_is_visible_or_set_aside_once_whatever_goes_wrong(chaos):

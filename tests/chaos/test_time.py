@@ -12,9 +12,6 @@ from tests.chaos.changes import ACCOUNTS
 from tests.chaos.run import SMALL, open_up
 from tests.e2e.function import start_afresh
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 SLOW, QUICK = ACCOUNTS[0], ACCOUNTS[-1]
 
 

@@ -30,9 +30,6 @@ from tests.stand_ins.relay import (
     caller,
 )
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 BEFORE, AFTER = Moment.BEFORE, Moment.AFTER
 POINTS = [
     (name, moment)

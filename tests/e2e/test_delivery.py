@@ -9,9 +9,6 @@ from local.stack import API_KEY, SECRET_ENTRIES, SITE_ID
 from tests.e2e.function import start_afresh
 from tests.e2e.messages import address, join, memberships, new_mpid, of_profile, somebody
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 SECRET = "customerio/credentials"
 
 

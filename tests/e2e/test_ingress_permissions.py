@@ -20,9 +20,6 @@ from tests.e2e.roles import actions, allowed_calls, less, resources, write_log
 from tests.stack_template import ingress_statements
 from tests.stand_ins import relay
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 ROLE = "IngressRole"
 SUSPENDED = 4711
 """An account whose credentials are refused. It has no changes, whose success would unmark it."""

@@ -54,9 +54,6 @@ from tests.stand_ins.relay import (
     VERSIONS,
 )
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 ROLE = "ForwarderRole"
 ON_CHANGES, ON_RETRIES = "of changes", "of retries"
 # By statement: what each of its actions is needed for, the call that is refused without it.

@@ -9,9 +9,6 @@ import pytest
 from local import events
 from tests.e2e.messages import memberships, somebody
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 
 def record(customer_id, *, is_member=True, **fields):
     """A record as mParticle writes it."""

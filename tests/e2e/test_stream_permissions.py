@@ -27,9 +27,6 @@ from tests.e2e.roles import (
 from tests.e2e.test_stream import record
 from tests.stack_template import role_statements
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 ROLE = "StreamRole"
 STATEMENTS = {statement["Sid"]: statement for _, statement in role_statements(ROLE)}
 # The results of a readable record and another without a statement.

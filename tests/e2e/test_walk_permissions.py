@@ -26,9 +26,6 @@ from tests.stack_template import role_statements
 from tests.stand_ins import relay
 from tests.stand_ins.relay import LOAD, QUERY, SAVE, SCAN, SECRET, VERSIONS
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 ROLE = "WalkerRole"
 AUDIENCE = 32_000
 # The call that is refused without an action.

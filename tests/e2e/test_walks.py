@@ -17,9 +17,6 @@ from tests.e2e.messages import join, memberships, somebody, subscription
 from tests.stand_ins import relay
 from tests.stand_ins.relay import POST, SAVE, SCAN, VERSIONS, Moment, caller
 
-# The functions run in processes that coverage does not see, and it would slow the waiting.
-pytestmark = pytest.mark.no_cover
-
 AUDIENCES = itertools.count(31_000)
 
 

@@ -13,25 +13,28 @@ two steps, with its post on the way, and its message is then delivered again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Literal
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from tests.model.worlds import ends
+from tests.model.worlds import wrong_end
 
 NAMES = ("A", "B")
 LATEST = 60
 """A time that no world reaches whose workers come to an end."""
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, cache_hash=True):
     """One message, and the identifier that it gives its profile. Later messages are newer."""
 
     profile: int
     name: str
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True, cache_hash=True):
     """What is kept of a profile.
 
     `merged`: which messages, as bits. `former` is the identifier that was replaced, and
@@ -46,7 +49,7 @@ class Item(NamedTuple):
     former_timestamp: int = 0
 
 
-class Shown(NamedTuple):
+class Shown(msgspec.Struct, frozen=True, cache_hash=True):
     """What Customer.io shows under an identifier; `profile` -1 is a person in no audience."""
 
     timestamp: int = -1
@@ -59,7 +62,7 @@ class Shown(NamedTuple):
         return self.profile is not None
 
 
-class Post(NamedTuple):
+class Post(msgspec.Struct, frozen=True, cache_hash=True):
     """An update on its way; `profile` -1 clears the person if there is one.
 
     `carries` is an identifier that is to belong to the same person.
@@ -73,7 +76,7 @@ class Post(NamedTuple):
     carries: str = ""
 
 
-class Worker(NamedTuple):
+class Worker(msgspec.Struct, frozen=True, cache_hash=True):
     """How far a worker has got, and the states that it has in memory.
 
     `forgets`: the former identifier is dropped once it is cleared. `other` is the state of the
@@ -89,7 +92,7 @@ class Worker(NamedTuple):
     crashes: int = 0
 
 
-class World(NamedTuple):
+class World(msgspec.Struct, frozen=True, cache_hash=True):
     """Everything there is."""
 
     workers: tuple[Worker, ...]
@@ -102,7 +105,7 @@ class World(NamedTuple):
     ticks: int = 0
 
 
-class Rules(NamedTuple):
+class Rules(msgspec.Struct, frozen=True, cache_hash=True):
     """What the protocol does, and what it takes for granted.
 
     `keeps`: a former identifier stays in the item until it was cleared and that was verified.
@@ -139,7 +142,7 @@ class Protocol:
     def next(self, world: World) -> Iterator[World]:
         """Return every world that one step leads to."""
         if world.ticks:
-            yield world._replace(now=world.now + 1, ticks=world.ticks - 1)
+            yield replace(world, now=world.now + 1, ticks=world.ticks - 1)
         for post in world.on_the_way:
             yield self._arrive(world, post)
         for number, worker in enumerate(world.workers):
@@ -157,7 +160,7 @@ class Protocol:
 
     def _read(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         known = world.items[self.messages[number].profile]
-        state = self._named(known._replace(merged=known.merged | 1 << number))
+        state = self._named(replace(known, merged=known.merged | 1 << number))
         # A state delivered again with nothing new is a new version once it is old.
         if state == known and known.timestamp >= world.now - 1:
             yield put(world, number, self._delivering(world, number, known))
@@ -166,29 +169,29 @@ class Protocol:
         # and the first one under the new.
         step = 1 if state.name == known.name else 2
         timestamp = max(world.now, known.timestamp + step)
-        state = state._replace(version=known.version + 1, timestamp=timestamp)
-        yield put(self._stamped(world, state), number, worker._replace(step="save", state=state))
+        state = replace(state, version=known.version + 1, timestamp=timestamp)
+        yield put(self._stamped(world, state), number, replace(worker, step="save", state=state))
 
     def _delivering(self, world: World, number: int, state: Item) -> Worker:
         """Return the worker about to deliver a state."""
         forgets = bool(state.former) and not (
             self.rules.waits and self._is_in_use(world, number, state.former)
         )
-        return world.workers[number]._replace(step="ask", state=state, forgets=forgets)
+        return replace(world.workers[number], step="ask", state=state, forgets=forgets)
 
     def _named(self, state: Item) -> Item:
         """Return the state under the identifier of the newest message that it has merged."""
         newest = state.merged.bit_length() - 1
         name = self.messages[newest].name
         if name == state.name or not state.name:
-            return state._replace(name=name)
-        return state._replace(name=name, former=state.name, former_timestamp=state.timestamp)
+            return replace(state, name=name)
+        return replace(state, name=name, former=state.name, former_timestamp=state.timestamp)
 
     def _stamped(self, world: World, state: Item) -> World:
         """Return the world at a time that is not behind the timestamp."""
         if self.rules.runs_ahead:
             return world
-        return world._replace(now=max(world.now, state.timestamp))
+        return replace(world, now=max(world.now, state.timestamp))
 
     def _save(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         profile, state = self.messages[number].profile, worker.state
@@ -196,8 +199,8 @@ class Protocol:
             yield put(world, number, Worker(crashes=worker.crashes))
             return
         if not self.rules.slow_writes:
-            state = state._replace(timestamp=max(world.now, state.timestamp))
-        kept = state._replace(former="", former_timestamp=0)
+            state = replace(state, timestamp=max(world.now, state.timestamp))
+        kept = replace(state, former="", former_timestamp=0)
         world = write(world, profile, state if self.rules.keeps else kept)
         yield put(world, number, self._delivering(world, number, state))
 
@@ -215,34 +218,34 @@ class Protocol:
         for item in seen:
             has_it = worker.state.former and item.name == worker.state.former
             if has_it and self.rules.asks:
-                yield put(world, number, worker._replace(step="load_other", after=after))
+                yield put(world, number, replace(worker, step="load_other", after=after))
             else:
-                yield put(world, number, worker._replace(step=after))
+                yield put(world, number, replace(worker, step=after))
 
     def _load_other(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         other = world.items[1 - self.messages[number].profile]
         cleared = self._clearing(worker.state)
         if other.name != worker.state.former:
-            yield put(world, number, worker._replace(step=worker.after))
+            yield put(world, number, replace(worker, step=worker.after))
             return
         if other.timestamp > cleared:
             # No new version, but a post: whoever wrote this one may have crashed before its post.
-            yield put(world, number, worker._replace(step="post_other", other=other))
+            yield put(world, number, replace(worker, step="post_other", other=other))
             return
         timestamp = cleared + 1
         if other.timestamp < world.now - 1:  # A state delivered again is new once it is old.
             timestamp = max(timestamp, world.now)
-        other = other._replace(version=other.version + 1, timestamp=timestamp)
-        worker = worker._replace(step="save_other", other=other)
+        other = replace(other, version=other.version + 1, timestamp=timestamp)
+        worker = replace(worker, step="save_other", other=other)
         yield put(self._stamped(world, other), number, worker)
 
     def _save_other(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         profile = 1 - self.messages[number].profile
         if world.items[profile].version != worker.other.version - 1:
-            yield put(world, number, worker._replace(step="load_other", other=Item()))
+            yield put(world, number, replace(worker, step="load_other", other=Item()))
         else:
             world = write(world, profile, worker.other)
-            yield put(world, number, worker._replace(step="post_other"))
+            yield put(world, number, replace(worker, step="post_other"))
 
     def _post_other(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         profile, other = 1 - self.messages[number].profile, worker.other
@@ -251,9 +254,9 @@ class Protocol:
     def _verify_other(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         newest = world.items[1 - self.messages[number].profile]
         if newest.version == worker.other.version:
-            yield put(world, number, worker._replace(step=worker.after, other=Item()))
+            yield put(world, number, replace(worker, step=worker.after, other=Item()))
         else:
-            yield put(world, number, worker._replace(step="post_other", other=newest))
+            yield put(world, number, replace(worker, step="post_other", other=newest))
 
     def _post(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         profile, state = self.messages[number].profile, worker.state
@@ -273,7 +276,7 @@ class Protocol:
         return state.timestamp - 1
 
     def _arrive(self, world: World, post: Post) -> World:
-        world = take(world, post)._replace(on_the_way=world.on_the_way - {post})
+        world = replace(take(world, post), on_the_way=world.on_the_way - {post})
         worker = world.workers[post.sender]
         if worker.awaited != post:
             return world
@@ -281,12 +284,12 @@ class Protocol:
             step = "verify_other"
         else:
             step = "clear" if post.profile >= 0 and worker.state.former else "verify"
-        return put(world, post.sender, worker._replace(step=step, awaited=None))
+        return put(world, post.sender, replace(worker, step=step, awaited=None))
 
     def _verify(self, world: World, number: int, worker: Worker) -> Iterator[World]:
         newest = world.items[self.messages[number].profile]
         if newest.version == worker.state.version:
-            yield put(world, number, worker._replace(step="ask_again"))
+            yield put(world, number, replace(worker, step="ask_again"))
         else:
             yield put(world, number, self._delivering(world, number, newest))
 
@@ -294,7 +297,7 @@ class Protocol:
         profile, state = self.messages[number].profile, worker.state
         if worker.forgets and world.items[profile].version == state.version:
             version = state.version + 1
-            dropped = state._replace(version=version, former="", former_timestamp=0)
+            dropped = replace(state, version=version, former="", former_timestamp=0)
             world = write(world, profile, dropped)
         yield put(world, number, Worker(step="done"))
 
@@ -321,34 +324,33 @@ def take(world: World, post: Post) -> World:
         if shown[0].exists and shown[1].exists:
             del places[1]
         else:
-            world = world._replace(is_one_person=True)
+            world = replace(world, is_one_person=True)
     for place in places:
         shown[place] = Shown(post.timestamp, post.profile, post.merged)
-    return world._replace(shown=(shown[0], shown[1]))
+    return replace(world, shown=(shown[0], shown[1]))
 
 
 def put(world: World, number: int, worker: Worker) -> World:
     workers = (*world.workers[:number], worker, *world.workers[number + 1 :])
-    # Twice as fast as _replace, which takes most of the time.
-    return World(workers, *world[1:])
+    return replace(world, workers=workers)
 
 
 def write(world: World, profile: int, item: Item) -> World:
     items, lagging = list(world.items), list(world.lagging)
     items[profile], lagging[profile] = item, world.items[profile]
-    return world._replace(items=(items[0], items[1]), lagging=(lagging[0], lagging[1]))
+    return replace(world, items=(items[0], items[1]), lagging=(lagging[0], lagging[1]))
 
 
 def send(world: World, post: Post) -> World:
-    worker = world.workers[post.sender]._replace(step="waiting", awaited=post)
-    return put(world._replace(on_the_way=world.on_the_way | {post}), post.sender, worker)
+    worker = replace(world.workers[post.sender], step="waiting", awaited=post)
+    return put(replace(world, on_the_way=world.on_the_way | {post}), post.sender, worker)
 
 
 def is_end(world: World) -> bool:
     return not world.on_the_way and all(worker.step == "done" for worker in world.workers)
 
 
-class Scene(NamedTuple):
+class Scene(msgspec.Struct, frozen=True, cache_hash=True):
     """Messages, and the identifiers that the profiles have before them.
 
     Of two profiles with one identifier, Customer.io shows the first.
@@ -379,8 +381,8 @@ CROWDED = {
 }
 
 
-def stale(scene: Scene, rules: Rules, *, ticks: int = 0, crashes: int = 0) -> set[World]:
-    """Return the end worlds in which Customer.io does not show what it should."""
+def stale(scene: Scene, rules: Rules, *, ticks: int = 0, crashes: int = 0) -> World | None:
+    """Return an end world in which Customer.io does not show what it should."""
     known = scene.known
     items = [Item(1, 5, 0, name) if name else Item() for name in known]
     shown = [Shown(5, known.index(name)) if name in known else Shown() for name in NAMES]
@@ -396,9 +398,7 @@ def stale(scene: Scene, rules: Rules, *, ticks: int = 0, crashes: int = 0) -> se
         assert world.now < LATEST, "workers drive each other's timestamps up without end"
         return protocol.next(world)
 
-    ended, _ = ends(start, steps=steps, is_end=is_end)
-    assert ended
-    return {world for world in ended if not is_right(scene, world)}
+    return wrong_end(start, steps=steps, is_end=is_end, is_right=partial(is_right, scene))
 
 
 def is_right(scene: Scene, world: World) -> bool:
@@ -463,5 +463,5 @@ def test_each_assumption_of_the_protocol_is_needed(scene, rules) -> None:
 def test_a_clearing_post_as_new_as_the_move_would_hide_who_takes_the_identifier_over() -> None:
     scene, rules = SCENES["a second profile takes A over"], Rules(slow_writes=True)
 
-    assert stale(scene, rules._replace(clears_as="newest"), ticks=3)
+    assert stale(scene, replace(rules, clears_as="newest"), ticks=3)
     assert not stale(scene, rules, ticks=3, crashes=1)

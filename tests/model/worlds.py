@@ -12,36 +12,44 @@ from typing import TypeVar
 World = TypeVar("World", bound=Hashable)
 
 
-def ends(
+def wrong_end(
     start: World,
     *,
     steps: Callable[[World], Iterable[World]],
     is_end: Callable[[World], bool],
-) -> tuple[set[World], int]:
-    """Return every reachable world in which all is done, and how many worlds were visited."""
+    is_right: Callable[[World], bool],
+) -> World | None:
+    """Return a reachable world in which all is done and something is wrong; None if there is none.
+
+    Raises AssertionError if there is no reachable world in which all is done.
+    """
     # Worlds have no cycles, and each collection would go through all of them: half of the time.
     gc.disable()
     try:
-        return _ends(start, steps, is_end)
+        return _wrong_end(start, steps, is_end, is_right)
     finally:
         gc.enable()
 
 
-def _ends(
+def _wrong_end(
     start: World,
     steps: Callable[[World], Iterable[World]],
     is_end: Callable[[World], bool],
-) -> tuple[set[World], int]:
+    is_right: Callable[[World], bool],
+) -> World | None:
     seen = {start}
-    ended: set[World] = set()
     to_visit = [start]
+    has_ended = False
     while to_visit:
         world = to_visit.pop()
         if is_end(world):
-            ended.add(world)
+            if not is_right(world):
+                return world
+            has_ended = True
             continue
         for reached in steps(world):
             if reached not in seen:
                 seen.add(reached)
                 to_visit.append(reached)
-    return ended, len(seen)
+    assert has_ended
+    return None
