@@ -125,9 +125,9 @@ build-ForwarderFunction build-IngressFunction build-StreamFunction build-WalkerF
 
 # --- environments ---------------------------------------------------------------------------------
 
-# Each tool that pins its own libraries has an environment of its own, without a pip, which takes
-# seconds to set up. uv installs in a tenth of the time of pip. If uv fails, use the pip of .venv,
-# whose settings may name another mirror.
+# Each tool that pins its own libraries has an environment of its own. It has no pip, as that takes
+# seconds to set up. uv installs in a tenth of the time. If uv fails, the pip of .venv installs: its
+# settings may name another mirror.
 define INSTALL
 	@echo "Installing into $(1): $(2)"
 	@$(VENV)/uv pip install --quiet --python $(1) $(2) || \

@@ -60,9 +60,9 @@ Loader.FILE_LOADER_CLASS = _ServiceModels
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In a worker, pytest-cov 7.1 starts a measurement before it knows that it is in one.
+    """End the measurement that pytest-cov 7.1 starts in a worker before it knows that it is one.
 
-    Nobody reads that one, but `no_cover`, which ends the other, would continue it.
+    Nobody reads it. But while `no_cover` pauses the worker's own, coverage would go on with this.
     """
     plugin = config.pluginmanager.getplugin("_cov")
     if plugin and plugin.cov_controller and hasattr(config, "workerinput"):
@@ -115,14 +115,15 @@ class _Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path = PurePath(nodeid.partition("::")[0])
         folder = path.parts[1]
-        # All of them would take one process too long.
+        # All of them would take one process too long. So those that change the functions and
+        # their roles have a second stack, and the sample events too, to make the halves even.
         if folder == "e2e" and path.name.endswith(_SECOND_STACK):
             return "e2e of a second stack"
         match folder:
             case "chaos" | "e2e" | "integration":
                 return folder
-            case "fuzz" | "unit":
-                return str(path)
+            case "unit":
+                return str(path)  # Each is over in a moment, and would cost a message to a worker.
             case _:
                 return nodeid
 

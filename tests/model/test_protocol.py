@@ -202,7 +202,7 @@ def stale(protocol: Protocol, workers: int, *, ticks: int, crashes: int = 0) -> 
     return wrong_end(start, steps=protocol.next, is_end=is_end, is_right=is_right)
 
 
-# Each of these visits every world there is: up to 120,000 for three workers that may all crash.
+# Each of these visits every world there is, up to 123,000.
 @pytest.mark.parametrize(
     ("workers", "ticks", "crashes", "lagging"),
     [(2, 3, 0, False), (2, 3, 2, True), (3, 3, 0, False), (3, 3, 0, True), (3, 0, 1, True)],

@@ -1,4 +1,4 @@
-"""Worlds: visits every state that a model of concurrent workers can reach.
+"""Worlds: visits every state that a model of concurrent workers can reach, until one ends wrong.
 
 A model says what one step leads to. Nothing here knows what a step is.
 """
@@ -51,5 +51,5 @@ def _wrong_end(
             if reached not in seen:
                 seen.add(reached)
                 to_visit.append(reached)
-    assert has_ended
+    assert has_ended, "no world comes to an end"
     return None

@@ -33,7 +33,7 @@ from tests.builders import WORKSPACE
 
 
 def do_nothing(*_: object) -> None:
-    """Stand for whatever a test may do at that point."""
+    """Stand for whatever a test may do at that point; pickle takes no lambda."""
 
 
 class MemoryPeople:
