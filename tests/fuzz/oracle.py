@@ -19,6 +19,7 @@ from tests.stand_ins.customerio import Refusal
 
 ERROR_TYPES: Final = {error.error_type for error in PermanentError.__subclasses__()}
 LONGEST_REASON: Final = 400
+DONE_TWICE: Final = "UnconfirmedErasureError: an erasure is done twice"
 
 GOOD: Final = [
     body(profile(audience(21), mpid=9001, customer_id="before")),
@@ -103,8 +104,11 @@ def _check(walk: Walk, text: str, left: list[str]) -> None:
     assert people["before"]["SegmentMembership"] == "'21'"
     assert people["after"]["SegmentMembership"] == "'22'"
     if NOT_FOR_SQS.search(text) is None:
-        # Nothing out there was in trouble, so nothing is to be tried again.
+        # Nothing out there was in trouble, so nothing is to be tried again, but an erasure.
         assert (left, walk.sqs.refused, walk.sqs.delayed) == ([], [], [])
+        for message in walk.sqs.retried:
+            assert message["MessageBody"] == text
+            assert _attributes(message)["RetryReason"] == DONE_TWICE
     for letter in walk.sqs.letters:
         check_letter(letter)
     assert '"message":"unexpected_error"' not in walk.written

@@ -14,10 +14,11 @@ NOT_FOR_SQS: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U00
 
 
 class Sqs:
-    """A dead-letter queue and its limits, and what the source queue was told."""
+    """A dead-letter queue and a retry queue, their limits, and what the source queue was told."""
 
     def __init__(self) -> None:
         self.letters: list[dict[str, Any]] = []
+        self.retried: list[dict[str, Any]] = []
         self.refused: list[str] = []
         self.delayed: list[str] = []
 
@@ -29,7 +30,8 @@ class Sqs:
         failed = [entry for entry in Entries if any(map(NOT_FOR_SQS.search, _texts(entry)))]
         self.refused += ["characters"] * len(failed)
         taken = [entry for entry in Entries if entry not in failed]
-        self.letters += taken
+        queue = self.letters if QueueUrl == "dead" else self.retried
+        queue += taken
         return {
             "Successful": [{"Id": entry["Id"]} for entry in taken],
             "Failed": [{"Id": entry["Id"], "Code": "InvalidMessageContents"} for entry in failed],
