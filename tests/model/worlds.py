@@ -5,7 +5,6 @@ A model says what one step leads to. Nothing here knows what a step is.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
 
@@ -23,20 +22,6 @@ def wrong_end(
 
     Raises AssertionError if there is no reachable world in which all is done.
     """
-    # Worlds have no cycles, and each collection would go through all of them: half of the time.
-    gc.disable()
-    try:
-        return _wrong_end(start, steps, is_end, is_right)
-    finally:
-        gc.enable()
-
-
-def _wrong_end(
-    start: World,
-    steps: Callable[[World], Iterable[World]],
-    is_end: Callable[[World], bool],
-    is_right: Callable[[World], bool],
-) -> World | None:
     seen = {start}
     to_visit = [start]
     has_ended = False
