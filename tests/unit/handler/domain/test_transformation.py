@@ -58,7 +58,7 @@ def test_a_record_that_failed_comes_back_as_such_with_its_data() -> None:
     assert b64decode(results[1]["data"]) == b"b\n"
 
 
-@given(st.lists(st.sampled_from([0, 1, 200, 500_000, 1_000_000, 3_000_000]), max_size=6))
+@given(st.lists(st.sampled_from([0, 1, 200, 500_000, 1_000_000, 3_000_000]), max_size=12))
 def test_an_answer_stays_within_lambdas_limit_and_has_each_record(sizes: list[int]) -> None:
     sent = records(*(b"x" * size for size in sizes))
 
