@@ -248,14 +248,15 @@ def reason_of(error: PermanentError | RetryableError) -> dict[str, str]:
     return {"error_type": kind, "reason": str(error)}
 
 
-# mParticle's ids are UUIDs. Anything else may be personal, and is not logged.
-_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+# mParticle's ids are UUIDs, and `ops` names its own. Any other may be personal: it is not logged.
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_OF_OPS: Final = re.compile(r"(import|reconcile|replay|smoke)-[0-9a-f]{12}")
 
 
 def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, str]:
     """Return the message's ids in SQS and in mParticle."""
     ids = {"message_id": message.source_id}
-    if opened and _PLAIN_ID.fullmatch(opened.message_id):
-        ids["mparticle_message_id"] = opened.message_id
+    named = opened.message_id if opened else ""
+    if _UUID.fullmatch(named) or _OF_OPS.fullmatch(named):
+        ids["mparticle_message_id"] = named
     return ids

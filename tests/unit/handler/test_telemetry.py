@@ -31,6 +31,7 @@ from handler.telemetry import Telemetry
 from tests.builders import NOW, NOW_MS, body, erasure, message, profile
 
 VERSION = "v1.2.0-3-gabc1234"
+MESSAGE_ID = "5ff2b1c8-0000-4000-8000-000000000001"
 
 
 class Told:
@@ -87,7 +88,7 @@ def test_what_is_set_aside_is_logged_and_counted_by_type(told) -> None:
 
     (line,) = told.lines()
     assert line["message"] == "message.set_aside"
-    assert line["mparticle_message_id"] == "5ff2b1c8-0000-4000-8000-000000000001"
+    assert line["mparticle_message_id"] == MESSAGE_ID
     assert (line["message_id"], line["profiles"]) == ("m-1", 3)
     assert (line["error_type"], line["reason"]) == ("NoIdentity", "$.user_identities: none")
     metrics = told.metrics()
@@ -100,9 +101,10 @@ def test_every_error_type_has_its_metric() -> None:
     assert {f"SetAside{name}" for name in types} <= set(MetricName.__members__)
 
 
-def retried(error: RetryableError, **fields) -> MessageOutcome:
+def retried(error: RetryableError, sent_with_id=MESSAGE_ID, **fields) -> MessageOutcome:
     received = message("x", receive_count=4, **fields)
-    return MessageOutcome(received, opened=read_message(body(), now=NOW), retry=error)
+    opened = read_message(body(id=sent_with_id), now=NOW)
+    return MessageOutcome(received, opened=opened, retry=error)
 
 
 @pytest.mark.parametrize(("since", "is_there"), [(None, False), (NOW, True)])
@@ -116,10 +118,28 @@ def test_a_retry_is_logged_with_its_reason_its_queue_and_both_ids(told, since, i
     assert (line["error_type"], line["reason"]) == ("UnavailableError", "503")
     assert line["on_retry_queue"] is is_there
     assert line["message_id"] == "m-1"
-    assert line["mparticle_message_id"] == json.loads(body())["id"]
+    assert line["mparticle_message_id"] == MESSAGE_ID
     metrics = told.metrics()
     assert metrics["RecordsRetried"] == [1.0]
     assert "CredentialsRefused" not in metrics
+
+
+@pytest.mark.parametrize("word", ["import", "reconcile", "replay", "smoke"])
+def test_the_id_that_ops_gives_a_message_is_logged(told, word) -> None:
+    named = f"{word}-{uuid.uuid4().hex[:12]}"
+
+    told.telemetry.message_retried(retried(UnavailableError("503"), sent_with_id=named))
+
+    (line,) = told.lines()
+    assert line["mparticle_message_id"] == named
+
+
+@pytest.mark.parametrize("personal", ["ann@example.com", "customer-7", "smoke-ann", "4" * 16])
+def test_an_id_that_could_be_a_persons_is_not_logged(told, personal) -> None:
+    told.telemetry.message_retried(retried(UnavailableError("503"), sent_with_id=personal))
+
+    (line,) = told.lines()
+    assert personal not in json.dumps(line)
 
 
 def test_an_erasure_is_a_line_with_its_id_and_what_was_done_and_no_identity(told) -> None:
