@@ -50,8 +50,7 @@ def forwarder() -> Forwarder:
     """Create the forwarder and all that it needs, once per execution environment."""
     wired = wire(settings(), telemetry())
     created = Forwarder(
-        deliverer=wired.deliverer,
-        credentials=wired.credentials,
+        wired.outside,
         queue=queue.Queue(
             wired.client("sqs"),
             wired.aws_threads,
@@ -61,7 +60,6 @@ def forwarder() -> Forwarder:
             draw=random.uniform,
         ),
         telemetry=telemetry(),
-        now=clock.now,
         retry_for_s=settings().retry_for_s,
         suspensions=(
             Suspensions(wired.dynamodb, settings().table_name) if settings().suspends else None

@@ -142,5 +142,9 @@ class RetriesExhaustedError(PermanentError):
     error_type = "RetriesExhausted"
 
 
+Failure = PermanentError | RetryableError
+"""Why something failed: set it aside, or retry it."""
+
+
 class MisconfiguredError(ForwarderError):
     """A setting or the credentials secret is missing or unreadable: a human must act."""

@@ -51,12 +51,8 @@ def walker() -> Walker:
     """Create the walker and all that it needs, once per execution environment."""
     wired = wire(settings(), telemetry())
     created = Walker(
-        wired.deliverer,
-        wired.credentials,
-        wired.table.people,
+        wired.outside,
         telemetry(),
-        now=clock.now,
-        sleep=clock.sleep,
         people_per_second=settings().walk_people_per_second / settings().walk_concurrency,
     )
     settle_memory()

@@ -16,12 +16,11 @@ from handler.aws.clients import client_factory
 from handler.aws.transport import connection_pool
 from handler.credentials import Credentials
 from handler.customerio.client import TrackApi, full_jitter
-from handler.jobs.deliver import Deliverer
 from handler.jobs.post import WORKSPACES_AT_A_TIME
 from handler.jobs.run import Outside
 from handler.secret import Secret
 from handler.settings import DeliverySettings
-from handler.table.table import Table, open_table
+from handler.table.table import open_table
 from handler.telemetry import Telemetry
 
 AWS_THREADS = 12
@@ -30,35 +29,24 @@ CREDENTIALS_TTL_S = 300
 
 
 class Wired(msgspec.Struct, frozen=True):
-    """A deliverer, and the parts of it that a function needs too.
+    """What delivering needs, and the parts of it that a function needs too.
 
     `client` creates a client of AWS by the service's name.
     """
 
-    deliverer: Deliverer
-    credentials: Credentials
-    table: Table
+    outside: Outside
     client: Callable[[str], Any]
     dynamodb: Any
     aws_threads: Executor
 
 
 def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
-    """Create a deliverer and all that it needs, once per execution environment."""
+    """Create what delivering needs, once per execution environment."""
     pool = connection_pool(POST_THREADS)
     client = client_factory(pool)
     dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)
-    credentials = Credentials(
-        Secret(
-            client("secretsmanager"),
-            settings.credentials_secret_name,
-            ttl_s=CREDENTIALS_TTL_S,
-            now=clock.now,
-            on_failure=telemetry.secret_unread,
-        )
-    )
     table = open_table(
         dynamodb,
         settings.table_name,
@@ -68,31 +56,37 @@ def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
         sleep=clock.sleep,
         on_full=telemetry.catalogue_full,
     )
-    deliverer = Deliverer(
-        Outside(
-            people=table.people,
-            audiences=table.audiences,
-            erasures=table.erasures,
-            credentials=credentials,
-            customerio=TrackApi(
-                pool,
-                ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
-                telemetry,
-                draw=random.uniform,
-                sleep=clock.sleep,
+    outside = Outside(
+        people=table.people,
+        audiences=table.audiences,
+        erasures=table.erasures,
+        credentials=Credentials(
+            Secret(
+                client("secretsmanager"),
+                settings.credentials_secret_name,
+                ttl_s=CREDENTIALS_TTL_S,
                 now=clock.now,
-                requests_per_second=settings.share_of_requests_per_second,
-                url=settings.track_api_url,
-            ),
-            telemetry=telemetry,
-            executor=ThreadPoolExecutor(WORKSPACES_AT_A_TIME, thread_name_prefix="workspaces"),
-            now=clock.now,
+                on_failure=telemetry.secret_unread,
+            )
+        ),
+        customerio=TrackApi(
+            pool,
+            ThreadPoolExecutor(POST_THREADS, thread_name_prefix="customerio"),
+            telemetry,
+            draw=random.uniform,
             sleep=clock.sleep,
-            backoff=backoff,
-            options=settings.delivery_options,
-        )
+            now=clock.now,
+            requests_per_second=settings.share_of_requests_per_second,
+            url=settings.track_api_url,
+        ),
+        telemetry=telemetry,
+        executor=ThreadPoolExecutor(WORKSPACES_AT_A_TIME, thread_name_prefix="workspaces"),
+        now=clock.now,
+        sleep=clock.sleep,
+        backoff=backoff,
+        options=settings.delivery_options,
     )
-    return Wired(deliverer, credentials, table, client, dynamodb, aws_threads)
+    return Wired(outside, client, dynamodb, aws_threads)
 
 
 def settle_memory() -> None:

@@ -16,8 +16,7 @@ from handler.domain.erasure import Deletion
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
-from handler.errors import RetryableError
-from handler.jobs.isolation import Failure
+from handler.errors import Failure, RetryableError
 from handler.jobs.ports import People
 from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Run

@@ -8,21 +8,16 @@ It knows no message and no queue: updates come in as PersonUpdates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Final
-
-import msgspec
 
 from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
-from handler.domain.audience import AudienceUpdate
 from handler.domain.events import events
-from handler.domain.workspace import Workspace
-from handler.errors import PersonRejectedError, VersionConflictError
+from handler.errors import Failure, PersonRejectedError, VersionConflictError
 from handler.jobs.deletions import Deletions, LatePost
 from handler.jobs.former import FormerIdentifiers
-from handler.jobs.isolation import Failure
 from handler.jobs.names import AudienceNames
 from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Delivered, Outside, Run
@@ -42,26 +37,20 @@ VERIFYING_S: Final = AWS_CALL_S + 0.5
 """Reserved for the verifying read, in seconds."""
 
 
-class Deliverer(msgspec.Struct, frozen=True):
-    """Brings people up to date."""
+def deliver(
+    outside: Outside,
+    people: Sequence[PersonUpdates],
+    *,
+    deadline: Deadline,
+    consistent: bool = False,
+) -> Delivered:
+    """Return once Customer.io shows the newest state of everybody but those who failed.
 
-    outside: Outside
-
-    def learn(self, workspace: Workspace, update: AudienceUpdate, *, deadline: Deadline) -> None:
-        """Store what is new about an audience. Raises a RetryableError if that fails."""
-        self.outside.audiences.learn(workspace.site_id, [update], deadline=deadline)
-
-    def deliver(
-        self, people: Sequence[PersonUpdates], *, deadline: Deadline, consistent: bool = False
-    ) -> Delivered:
-        """Return once Customer.io shows the newest state of everybody but those who failed.
-
-        `consistent`: people are read consistently from the start; see states.py.
-        """
-        run = Run(self.outside, deadline.keeping(VERIFYING_S))
-        delivery = _Phases(run, verify_by=deadline, consistent=consistent)
-        delivery.deliver(people)
-        return delivery.result
+    `consistent`: people are read consistently from the start; see states.py.
+    """
+    run = Run(outside, deadline.keeping(VERIFYING_S))
+    _Phases(run, verify_by=deadline, consistent=consistent).deliver(people)
+    return run.result
 
 
 class _Phases:
@@ -103,9 +92,7 @@ class _Phases:
         deliveries: list[Delivery] = []
         memberships = 0
         for part in slices(people, PEOPLE_IN_MEMORY):
-            updated = self._run.attempt(
-                partial(self._states.update, part, consistent=self._consistent)
-            )
+            updated = self._outside.attempt(self._states.update, part, consistent=self._consistent)
             if not isinstance(updated, list):
                 self._fail_the_rest(part, updated)
                 continue
@@ -121,7 +108,7 @@ class _Phases:
         deliveries += self._delete_again(self._states.late_posts(), deliveries)
         if deliveries:
             self._names.learn(deliveries)
-            failure = self._run.attempt(partial(self._bring_up_to_date, deliveries))
+            failure = self._outside.attempt(self._bring_up_to_date, deliveries)
             if failure is not None:
                 self._fail_the_rest([each.person for each in deliveries], failure)
 
@@ -132,7 +119,7 @@ class _Phases:
         if not late_posts:
             return []
         keys = {delivery.key for delivery in deliveries}
-        anew = self._run.attempt(lambda: self._deletions.repeat(late_posts))
+        anew = self._outside.attempt(self._deletions.repeat, late_posts)
         if not isinstance(anew, list):
             self._run.fail([each.key for each in late_posts], anew)
             return []

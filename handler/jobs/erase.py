@@ -10,7 +10,6 @@ design.md has the reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,16 +20,16 @@ from handler.domain.membership import PersonState, merge
 from handler.domain.update import Identifier
 from handler.domain.workspace import Workspace
 from handler.errors import (
+    Failure,
     RetryableError,
     UnconfirmedErasureError,
     UnusableCredentialsError,
     VersionConflictError,
 )
 from handler.jobs.deletions import known_as
-from handler.jobs.deliver import Deliverer
-from handler.jobs.isolation import Failure, attempt
+from handler.jobs.deliver import deliver
 from handler.jobs.post import PersonUpdates, Poster
-from handler.jobs.run import Delivered, Run
+from handler.jobs.run import Delivered, Outside, Run
 
 MAX_ROUNDS: Final = 5
 """Most rounds in which other invocations write the people first."""
@@ -48,68 +47,59 @@ class Erased(msgspec.Struct, frozen=True):
     failure: Failure | None
 
 
-class Eraser(msgspec.Struct, frozen=True):
-    """Erases people."""
+def erase(outside: Outside, erasure: Erasure, *, deadline: Deadline) -> Erased:
+    """Erase a person in all workspaces of the secret.
 
-    deliverer: Deliverer
+    If one workspace fails, the others are done all the same. Of several failures, one that is to
+    be retried counts.
+    """
+    if not erasure.identifiers:
+        return Erased([], None)
+    workspaces = outside.attempt(outside.credentials.workspaces, deadline=deadline)
+    if not isinstance(workspaces, Mapping):
+        return Erased([], workspaces)
+    results: list[ErasedIn] = []
+    failures: list[Failure] = []
+    for entry, workspace in workspaces.items():
+        if isinstance(workspace, UnusableCredentialsError):
+            failures.append(workspace)
+            continue
+        done = outside.attempt(_erase_in, outside, entry, workspace, erasure, deadline)
+        if isinstance(done, Erased):
+            results += done.results
+            failures += [done.failure] if done.failure else []
+        else:
+            failures.append(done)
+    if not all(each.is_confirmed for each in results):
+        failures.append(UnconfirmedErasureError("an erasure is done twice"))
+    failures.sort(key=lambda failure: isinstance(failure, RetryableError), reverse=True)
+    return Erased(results, failures[0] if failures else None)
 
-    def erase(self, erasure: Erasure, *, deadline: Deadline) -> Erased:
-        """Erase a person in all workspaces of the secret.
 
-        If one workspace fails, the others are done all the same. Of several failures, one that is
-        to be retried counts.
-        """
-        if not erasure.identifiers:
-            return Erased([], None)
-        outside = self.deliverer.outside
-        find = partial(outside.credentials.workspaces, deadline=deadline)
-        workspaces = attempt(find, outside.telemetry)
-        if not isinstance(workspaces, Mapping):
-            return Erased([], workspaces)
-        results: list[ErasedIn] = []
-        failures: list[Failure] = []
-        for entry, workspace in workspaces.items():
-            if isinstance(workspace, UnusableCredentialsError):
-                failures.append(workspace)
-                continue
-            erase = partial(self._erase_in, entry, workspace, erasure, deadline)
-            done = attempt(erase, outside.telemetry)
-            if isinstance(done, Erased):
-                results += done.results
-                failures += [done.failure] if done.failure else []
-            else:
-                failures.append(done)
-        if not all(each.is_confirmed for each in results):
-            failures.append(UnconfirmedErasureError("an erasure is done twice"))
-        failures.sort(key=lambda failure: isinstance(failure, RetryableError), reverse=True)
-        return Erased(results, failures[0] if failures else None)
-
-    def _erase_in(
-        self, entry: str, workspace: Workspace, erasure: Erasure, deadline: Deadline
-    ) -> Erased:
-        outside = self.deliverer.outside
-        recorded_at = outside.erasures.record(
-            erasure.identifiers,
-            workspace.site_id,
-            at_ms=erasure.at_ms,
-            now=outside.now(),
-            deadline=deadline,
-        )
-        is_confirmed = recorded_at + CONFIRMED_AFTER_S <= outside.now()
-        person = _Person(self.deliverer, workspace, erasure, deadline)
-        people, deletions = person.erase()
-        done = ErasedIn(entry, person.on_erasure, people, deletions, is_confirmed=is_confirmed)
-        return Erased([done], person.rejected)
+def _erase_in(
+    outside: Outside, entry: str, workspace: Workspace, erasure: Erasure, deadline: Deadline
+) -> Erased:
+    recorded_at = outside.erasures.record(
+        erasure.identifiers,
+        workspace.site_id,
+        at_ms=erasure.at_ms,
+        now=outside.now(),
+        deadline=deadline,
+    )
+    is_confirmed = recorded_at + CONFIRMED_AFTER_S <= outside.now()
+    person = _Person(outside, workspace, erasure, deadline)
+    people, deletions = person.erase()
+    done = ErasedIn(entry, person.on_erasure, people, deletions, is_confirmed=is_confirmed)
+    return Erased([done], person.rejected)
 
 
 class _Person:
     """One person to erase in one workspace."""
 
     def __init__(
-        self, deliverer: Deliverer, workspace: Workspace, erasure: Erasure, deadline: Deadline
+        self, outside: Outside, workspace: Workspace, erasure: Erasure, deadline: Deadline
     ) -> None:
-        self._deliverer = deliverer
-        self._outside = deliverer.outside
+        self._outside = outside
         self._workspace = workspace
         self._erasure = erasure
         self._deadline = deadline
@@ -214,8 +204,7 @@ class _Person:
     def _deliver(self, states: Mapping[str, PersonState]) -> None:
         """Deliver who started anew: Customer.io may have deleted them, or have what is erased."""
         people = [PersonUpdates(key, self._workspace) for key in states]
-        result = self._deliverer.deliver(people, deadline=self._deadline, consistent=True)
-        self._check(result)
+        self._check(deliver(self._outside, people, deadline=self._deadline, consistent=True))
 
     def _check(self, posted: Delivered) -> None:
         """Raise a failure that is to be retried, and keep one that is not."""

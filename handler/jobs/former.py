@@ -17,8 +17,7 @@ from typing import Final
 from handler.domain.attributes import Person, former_persons
 from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.versions import without_former
-from handler.errors import RetryableError, VersionConflictError
-from handler.jobs.isolation import Failure
+from handler.errors import Failure, RetryableError, VersionConflictError
 from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.run import Run
 

@@ -9,12 +9,12 @@ the retry queue; what is rejected permanently goes to the dead-letter queue with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Final
 
 import msgspec
 
-from handler.clock import AWS_CALL_S, Deadline, Now
+from handler.clock import AWS_CALL_S, Deadline
 from handler.domain.audience import AudienceUpdate
 from handler.domain.erasure import Erasure, read_erasure
 from handler.domain.message import AudienceMessage, read_message
@@ -26,17 +26,17 @@ from handler.domain.walk import Walk
 from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,
+    Failure,
     MisconfiguredError,
     RetryableError,
     TooOldError,
     UnavailableError,
 )
-from handler.jobs.deliver import Deliverer
-from handler.jobs.erase import Eraser
-from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import Credentials, Queue, Suspensions, Telemetry, Walks
+from handler.jobs.deliver import deliver
+from handler.jobs.erase import erase
+from handler.jobs.ports import Queue, Suspensions, Telemetry, Walks
 from handler.jobs.post import PersonUpdates
-from handler.jobs.run import Delivered
+from handler.jobs.run import Delivered, Outside
 
 SETTLING_S: Final = 3 * AWS_CALL_S + 1
 """Reserved to set aside, move to the retry queue, delay and answer, in seconds."""
@@ -60,11 +60,9 @@ class Forwarder(msgspec.Struct, frozen=True):
     mParticle removes.
     """
 
-    deliverer: Deliverer
-    credentials: Credentials
+    outside: Outside
     queue: Queue
     telemetry: Telemetry
-    now: Now
     retry_for_s: float
     suspensions: Suspensions | None = None
     walks: Walks | None = None
@@ -78,9 +76,8 @@ class Forwarder(msgspec.Struct, frozen=True):
         report = Report(records=len(messages))
         outcomes = [MessageOutcome(message) for message in messages]
         try:
-            failure = attempt(
-                lambda: self._forward(outcomes, report, deadline.keeping(SETTLING_S)),
-                self.telemetry,
+            failure = self.outside.attempt(
+                self._forward, outcomes, report, deadline.keeping(SETTLING_S)
             )
         except MisconfiguredError:
             self.queue.delay(messages, deadline=deadline)
@@ -97,7 +94,7 @@ class Forwarder(msgspec.Struct, frozen=True):
         people = [
             PersonUpdates(key, group.workspace, group.updates) for key, group in groups.items()
         ]
-        delivered = self.deliverer.deliver(people, deadline=deadline)
+        delivered = deliver(self.outside, people, deadline=deadline)
         # Of several errors of one profile, the last one counts.
         for key, rejected in delivered.events_rejected.items():
             _fail(groups[key].sources, rejected)
@@ -119,12 +116,13 @@ class Forwarder(msgspec.Struct, frozen=True):
 
         @cache
         def workspace_of(account_id: int | None) -> Workspace | Failure:
-            find = partial(self.credentials.workspace, account_id, deadline=deadline)
-            return attempt(find, self.telemetry)
+            find = self.outside.credentials.workspace
+            return self.outside.attempt(find, account_id, deadline=deadline)
 
         for outcome in outcomes:
-            read = partial(read_message, outcome.message.body, now=self.now())
-            opened = attempt(read, self.telemetry)
+            opened = self.outside.attempt(
+                read_message, outcome.message.body, now=self.outside.now()
+            )
             if not isinstance(opened, AudienceMessage):
                 outcome.fail(opened)
                 report.unreadable += 1
@@ -141,8 +139,9 @@ class Forwarder(msgspec.Struct, frozen=True):
             if not isinstance(workspace, Workspace):
                 outcome.fail(workspace)
             elif opened.audience is not None:
-                learn = partial(self._learn, workspace, opened, opened.audience, deadline)
-                failure = attempt(learn, self.telemetry)
+                failure = self.outside.attempt(
+                    self._learn, workspace, opened, opened.audience, deadline
+                )
                 if failure is None:
                     self.telemetry.message_accepted(outcome.message, opened)
                 else:
@@ -159,7 +158,7 @@ class Forwarder(msgspec.Struct, frozen=True):
         deadline: Deadline,
     ) -> None:
         """Store what is new about an audience; if it is removed, let everybody leave it."""
-        self.deliverer.learn(workspace, audience, deadline=deadline)
+        self.outside.audiences.learn(workspace.site_id, [audience], deadline=deadline)
         # The walk comes second: it may find only people who entered before this is known.
         if audience.action == "remove" and self.walks is not None:
             walk = Walk.of_removal(
@@ -171,9 +170,8 @@ class Forwarder(msgspec.Struct, frozen=True):
 
     def _erase(self, outcome: MessageOutcome, opened: AudienceMessage, deadline: Deadline) -> None:
         """Carry out an erasure; accept any other request of a data subject."""
-        customer_id_type = self.deliverer.outside.options.customer_id_type
-        read = partial(read_erasure, opened, customer_id_type=customer_id_type)
-        erasure = attempt(read, self.telemetry)
+        id_type = self.outside.options.customer_id_type
+        erasure = self.outside.attempt(read_erasure, opened, customer_id_type=id_type)
         if erasure is None:
             self.telemetry.message_accepted(outcome.message, opened)
             return
@@ -182,7 +180,7 @@ class Forwarder(msgspec.Struct, frozen=True):
             return
         # The changes of the batch need time, too.
         by = deadline.within(deadline.seconds_left() / 2)
-        erased = Eraser(self.deliverer).erase(erasure, deadline=by)
+        erased = erase(self.outside, erasure, deadline=by)
         if erased.results or erased.failure is None:
             self.telemetry.erasure_done(outcome.message, erasure, erased.results)
         if erased.failure is not None:
@@ -195,14 +193,15 @@ class Forwarder(msgspec.Struct, frozen=True):
         workspace: Workspace,
         groups: dict[str, _Group],
     ) -> None:
-        options = self.deliverer.outside.options.of(workspace)
+        options = self.outside.options.of(workspace)
         one_attribute = opened.one_attribute_per_audience
         if one_attribute is None:
             one_attribute = options.one_attribute_per_audience
-        now, id_type = self.now(), options.customer_id_type
+        now, id_type = self.outside.now(), options.customer_id_type
         for place, raw in enumerate(opened.profiles):
-            read = partial(read_dated_profile, opened, raw, now=now, customer_id_type=id_type)
-            dated = attempt(read, self.telemetry)
+            dated = self.outside.attempt(
+                read_dated_profile, opened, raw, now=now, customer_id_type=id_type
+            )
             if isinstance(dated, Failure):
                 outcome.fail_profile(place, dated)
                 continue
@@ -234,7 +233,7 @@ class Forwarder(msgspec.Struct, frozen=True):
             and isinstance(outcome.retry, CredentialsRefusedError)
         )
         account_ids = [account_id for account_id in refused if account_id is not None]
-        self.suspensions.suspend(account_ids, now=self.now(), deadline=deadline)
+        self.suspensions.suspend(account_ids, now=self.outside.now(), deadline=deadline)
 
     def _count(self, groups: Mapping[str, _Group], delivered: Delivered, report: Report) -> None:
         report.people_changed = delivered.changed
@@ -246,7 +245,7 @@ class Forwarder(msgspec.Struct, frozen=True):
         report.people_delivered = len(done)
         oldest = min((u.at_ms for key in done for u in groups[key].updates), default=None)
         if oldest is not None:
-            report.oldest_change_s = max(0.0, self.now() - oldest / 1000)
+            report.oldest_change_s = max(0.0, self.outside.now() - oldest / 1000)
         for key in done:
             self.telemetry.person_delivered(key, persons[key])
 
@@ -256,7 +255,7 @@ class Forwarder(msgspec.Struct, frozen=True):
         self, outcomes: Sequence[MessageOutcome], report: Report, deadline: Deadline
     ) -> list[str]:
         """Set aside what was rejected permanently, and have the rest retried."""
-        now = self.now()
+        now = self.outside.now()
         for outcome in outcomes:
             outcome.stop_retrying(now=now, after_s=self.retry_for_s)
         self._set_aside(outcomes, deadline)
@@ -286,7 +285,7 @@ class Forwarder(msgspec.Struct, frozen=True):
 
     def _letters(self, outcomes: Iterable[MessageOutcome]) -> Iterator[DeadLetter]:
         for outcome in outcomes:
-            letters = attempt(outcome.letters, self.telemetry)
+            letters = self.outside.attempt(outcome.letters)
             if isinstance(letters, list):
                 yield from letters
             else:

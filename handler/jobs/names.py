@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -16,8 +15,7 @@ from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.profile import MembershipChange
 from handler.domain.update import Update
 from handler.domain.workspace import Workspace
-from handler.errors import RetryableError
-from handler.jobs.isolation import Failure
+from handler.errors import Failure, RetryableError
 from handler.jobs.post import Delivery
 from handler.jobs.run import Run
 
@@ -44,8 +42,8 @@ class AudienceNames:
             by_site[delivery.workspace.site_id] += delivery.updates
         for site_id, updates in by_site.items():
             named = _named_in(updates)
-            failure = self._run.attempt(
-                partial(self._audiences.learn, site_id, named, deadline=self._run.deadline)
+            failure = self._run.outside.attempt(
+                self._audiences.learn, site_id, named, deadline=self._run.deadline
             )
             if failure is not None:
                 self._fail(deliveries, site_id, failure)
@@ -83,7 +81,7 @@ class AudienceNames:
         """
         outdated: list[Delivery] = []
         for site_id, catalogue in used.items():
-            newest = self._run.attempt(partial(self._audiences.of, site_id))
+            newest = self._run.outside.attempt(self._audiences.of, site_id)
             if not isinstance(newest, Catalogue):
                 self._fail(deliveries, site_id, newest)
             elif newest is not catalogue:

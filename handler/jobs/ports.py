@@ -28,6 +28,18 @@ from handler.errors import (
 )
 
 
+class Page(Protocol):
+    """A page of people; see table/people.py."""
+
+    @property
+    def people(self) -> Mapping[str, PersonState | RetryableError]:
+        """The people by key, or why one cannot be read."""
+
+    @property
+    def last_key(self) -> str | None:
+        """The key that the next page begins after; None: this is the last page."""
+
+
 class People(Protocol):
     """Where states are kept; see table/people.py."""
 
@@ -53,22 +65,6 @@ class People(Protocol):
         self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
     ) -> Mapping[Identifier, Sequence[str] | RetryableError]:
         """Return the keys of a workspace's people whose current identifier each is."""
-
-
-class Page(Protocol):
-    """A page of people; see table/people.py."""
-
-    @property
-    def people(self) -> Mapping[str, PersonState | RetryableError]:
-        """The people by key, or why one cannot be read."""
-
-    @property
-    def last_key(self) -> str | None:
-        """The key that the next page begins after; None: this is the last page."""
-
-
-class Pages(Protocol):
-    """Where a walk reads people; see table/people.py."""
 
     def pages(
         self,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -19,8 +18,12 @@ from handler.domain.erasure import Deletion
 from handler.domain.membership import PersonState
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import Workspace
-from handler.errors import CredentialsRefusedError, EventRejectedError, RetryableError
-from handler.jobs.isolation import Failure
+from handler.errors import (
+    CredentialsRefusedError,
+    EventRejectedError,
+    Failure,
+    RetryableError,
+)
 from handler.jobs.run import Run
 
 WORKSPACES_AT_A_TIME: Final = 16
@@ -138,9 +141,7 @@ class Poster:
         def post(group: tuple[Workspace, list[_Addressee]]) -> list[_Addressee]:
             workspace, members = group
             deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
-            result = self._run.attempt(
-                lambda: self._post_to(workspace, members, persons, deadline)
-            )
+            result = self._outside.attempt(self._post_to, workspace, members, persons, deadline)
             if isinstance(result, list):
                 return result
             self._run.fail((each.key for each in members), result)
@@ -160,8 +161,8 @@ class Poster:
         accepted, refused = self._try_to_post(workspace, group, persons, deadline)
         if not refused:
             return accepted
-        refreshed = self._run.attempt(
-            lambda: self._outside.credentials.refreshed(workspace, deadline=deadline)
+        refreshed = self._outside.attempt(
+            self._outside.credentials.refreshed, workspace, deadline=deadline
         )
         if isinstance(refreshed, Workspace):
             self._refreshed[workspace] = refreshed
@@ -187,7 +188,7 @@ class Poster:
         owners: list[str] = []
         failures: dict[str, Failure] = {}
         for addressee in group:
-            built = self._run.attempt(partial(persons_of, addressee))
+            built = self._outside.attempt(persons_of, addressee)
             if isinstance(built, Failure):
                 failures[addressee.key] = built
             else:

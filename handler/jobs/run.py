@@ -1,18 +1,24 @@
-"""Run: what all phases of one delivery share."""
+"""Run: what all phases of one delivery share, and how an error fails nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
 from handler.clock import Deadline, Now, Sleep
 from handler.domain.attributes import Person
 from handler.domain.options import DeliveryOptions
-from handler.errors import EventRejectedError, RetryableError
-from handler.jobs.isolation import Failure, attempt
+from handler.errors import (
+    EventRejectedError,
+    Failure,
+    MisconfiguredError,
+    PermanentError,
+    RetryableError,
+    UnavailableError,
+)
 from handler.jobs.ports import (
     Audiences,
     Credentials,
@@ -22,6 +28,7 @@ from handler.jobs.ports import (
     People,
 )
 
+_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -42,6 +49,26 @@ class Outside(msgspec.Struct, frozen=True):
     sleep: Sleep
     backoff: Callable[[int], float]
     options: DeliveryOptions
+
+    def attempt(
+        self,
+        call: Callable[_Arguments, _Result],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> _Result | Failure:
+        """Return the result of a call, or the failure that it raised.
+
+        MisconfiguredError passes through: it stops the batch.
+        """
+        try:
+            return call(*args, **kwargs)
+        except MisconfiguredError:
+            raise
+        except (PermanentError, RetryableError) as failure:
+            return failure.with_traceback(None)  # one error may be kept for many people
+        except Exception as error:  # noqa: BLE001 - the only place that catches unexpected errors
+            self.telemetry.unexpected_error(error)
+            return UnavailableError(f"unexpected {type(error).__name__}; see the log")
 
 
 class Delivered(msgspec.Struct):
@@ -81,7 +108,3 @@ class Run(msgspec.Struct, frozen=True):
             else:
                 succeeded[key] = result
         return succeeded
-
-    def attempt(self, call: Callable[[], _Result]) -> _Result | Failure:
-        """Return the result of a call, or the failure that it raised."""
-        return attempt(call, self.outside.telemetry)

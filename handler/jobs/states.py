@@ -6,7 +6,6 @@ This is the first phase of a delivery: deliver.py posts only saved states.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -109,9 +108,7 @@ class States:
             if key in self._result.failures:
                 continue
             person, floor, erased_at_ms = people[key], floors.get(key, 0), erased.get(key, 0)
-            delivery = self._run.attempt(
-                partial(self._merged, person, known, now, floor, erased_at_ms)
-            )
+            delivery = self._outside.attempt(self._merged, person, known, now, floor, erased_at_ms)
             if not isinstance(delivery, Delivery):
                 self._result.failures[key] = delivery
                 continue

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Final
 
 import msgspec
 
-from handler.clock import Deadline, Now, Sleep
+from handler.clock import Deadline
 from handler.concurrency import slices
 from handler.domain.membership import PersonState
 from handler.domain.update import site_id_in
 from handler.domain.walk import WalkStep
 from handler.domain.workspace import Workspace
-from handler.errors import OutOfTimeError, RetryableError, UnreadableStateError
-from handler.jobs.deliver import Deliverer
-from handler.jobs.isolation import Failure, attempt
-from handler.jobs.ports import Credentials, Pages, WalkTelemetry
+from handler.errors import Failure, OutOfTimeError, RetryableError, UnreadableStateError
+from handler.jobs.deliver import deliver
+from handler.jobs.ports import WalkTelemetry
 from handler.jobs.post import PersonUpdates
+from handler.jobs.run import Outside
 
 PAGE_S: Final = 60.0
 """No page starts with less time left, in seconds."""
@@ -38,12 +38,8 @@ class Walker(msgspec.Struct, frozen=True):
     changes.
     """
 
-    deliverer: Deliverer
-    credentials: Credentials
-    people: Pages
+    outside: Outside
     telemetry: WalkTelemetry
-    now: Now
-    sleep: Sleep
     people_per_second: float
 
     def take(self, step: WalkStep, *, deadline: Deadline) -> WalkStep:
@@ -68,14 +64,12 @@ class Walker(msgspec.Struct, frozen=True):
     def _page(self, step: WalkStep, deadline: Deadline) -> WalkStep:
         """Deliver the next page; return the step after it."""
         if step.keys is not None:
-            page = self.deliverer.outside.people.load(
-                step.keys, consistent=True, deadline=deadline
-            )
+            page = self.outside.people.load(step.keys, consistent=True, deadline=deadline)
             start = None
         else:
             # Consistent: whoever was saved before the walk began is on a page.
             read = next(
-                self.people.pages(
+                self.outside.people.pages(
                     step.segment,
                     step.segments,
                     after=step.start,
@@ -101,12 +95,12 @@ class Walker(msgspec.Struct, frozen=True):
         people, skipped = self._chosen(step, page, deadline)
         # One second's worth at a time.
         for part in slices(people, max(1, int(self.people_per_second))):
-            started = self.now()
+            started = self.outside.now()
             skipped |= self._deliver_part(part, deadline)
             # In the last minute, finish the page at full speed.
             if deadline.allows(PAGE_S):
                 seconds = len(part) / self.people_per_second
-                self.sleep(max(0.0, started + seconds - self.now()))
+                self.outside.sleep(max(0.0, started + seconds - self.outside.now()))
         for key, failure in skipped.items():
             self.telemetry.walk_person_skipped(key, failure)
         return Counter(
@@ -118,7 +112,7 @@ class Walker(msgspec.Struct, frozen=True):
         self, people: Sequence[PersonUpdates], deadline: Deadline
     ) -> dict[str, Failure]:
         """Deliver people; return why some were rejected. Raises if one is to be retried."""
-        delivered = self.deliverer.deliver(people, deadline=deadline)
+        delivered = deliver(self.outside, people, deadline=deadline)
         failures = delivered.failures | delivered.events_rejected
         for failure in failures.values():
             if isinstance(failure, RetryableError) and not isinstance(
@@ -134,15 +128,15 @@ class Walker(msgspec.Struct, frozen=True):
         self, step: WalkStep, page: _States, deadline: Deadline
     ) -> tuple[list[PersonUpdates], dict[str, Failure]]:
         """Return whom the walk concerns, and why some of the page cannot be delivered."""
-        walk, options = step.walk, self.deliverer.outside.options
+        walk, options = step.walk, self.outside.options
         one_attribute = walk.one_attribute_per_audience
         if one_attribute is None:
             one_attribute = options.one_attribute_per_audience
 
         @cache
         def workspace_of(site_id: str) -> Workspace | Failure:
-            find = partial(self.credentials.workspace_of_site, site_id, deadline=deadline)
-            return attempt(find, self.telemetry)
+            find = self.outside.credentials.workspace_of_site
+            return self.outside.attempt(find, site_id, deadline=deadline)
 
         all_audiences = walk.kind == "resync" and one_attribute
         chosen: list[PersonUpdates] = []

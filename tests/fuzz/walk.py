@@ -25,7 +25,6 @@ from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
 from handler.domain.options import DeliveryOptions
 from handler.errors import RetryableError
-from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
 from handler.queue import Queue
@@ -85,30 +84,27 @@ class Walk:
             world.dynamodb, "people", at_once, backoff=float, now=lambda: NOW, sleep=_no_sleep
         )
         self._forwarder = Forwarder(
-            deliverer=Deliverer(
-                Outside(
-                    people=table.people,
-                    audiences=table.audiences,
-                    erasures=table.erasures,
-                    credentials=credentials,
-                    customerio=TrackApi(
-                        world.customerio,
-                        at_once,
-                        self._telemetry,
-                        draw=_middle,
-                        sleep=_no_sleep,
-                        now=lambda: NOW,
-                        requests_per_second=1000,
-                    ),
-                    telemetry=self._telemetry,
-                    executor=at_once,
-                    now=lambda: NOW,
+            Outside(
+                people=table.people,
+                audiences=table.audiences,
+                erasures=table.erasures,
+                credentials=credentials,
+                customerio=TrackApi(
+                    world.customerio,
+                    at_once,
+                    self._telemetry,
+                    draw=_middle,
                     sleep=_no_sleep,
-                    backoff=float,
-                    options=DeliveryOptions(one_attribute_per_audience=True, on_erasure="delete"),
-                )
+                    now=lambda: NOW,
+                    requests_per_second=1000,
+                ),
+                telemetry=self._telemetry,
+                executor=at_once,
+                now=lambda: NOW,
+                sleep=_no_sleep,
+                backoff=float,
+                options=DeliveryOptions(one_attribute_per_audience=True, on_erasure="delete"),
             ),
-            credentials=credentials,
             queue=Queue(
                 world.sqs,
                 at_once,
@@ -118,7 +114,6 @@ class Walk:
                 draw=_middle,
             ),
             telemetry=self._telemetry,
-            now=lambda: NOW,
             retry_for_s=86_400.0,
         )
 

@@ -236,17 +236,9 @@ REMOVAL = Walk(
 
 
 @pytest.fixture
-def walker(forwarder, opened):
+def walker(forwarder):
     telemetry: Any = RecordingTelemetry()
-    return Walker(
-        forwarder.deliverer,
-        forwarder.credentials,
-        opened.people,
-        telemetry,
-        now=lambda: NOW,
-        sleep=lambda _: None,
-        people_per_second=1000,
-    )
+    return Walker(forwarder.outside, telemetry, people_per_second=1000)
 
 
 def test_a_walk_that_changes_everybody_scans_and_delivers_them(forwarder, walker, calls) -> None:

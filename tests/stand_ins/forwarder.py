@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 from typing import Any
 
 from handler.domain.options import DeliveryOptions
-from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
 from tests.builders import NOW, deadline, message
@@ -48,25 +47,21 @@ def forwarder(
     credentials = credentials or FixedCredentials()
     telemetry = telemetry or RecordingTelemetry()
     return Forwarder(
-        deliverer=Deliverer(
-            Outside(
-                people=people,
-                audiences=audiences or MemoryAudiences(),
-                erasures=erasures or MemoryErasures(),
-                credentials=credentials,
-                customerio=customerio,
-                telemetry=telemetry,
-                executor=executor or AtOnce(),
-                now=now,
-                sleep=sleep,
-                backoff=backoff,
-                options=options or DeliveryOptions(),
-            )
+        Outside(
+            people=people,
+            audiences=audiences or MemoryAudiences(),
+            erasures=erasures or MemoryErasures(),
+            credentials=credentials,
+            customerio=customerio,
+            telemetry=telemetry,
+            executor=executor or AtOnce(),
+            now=now,
+            sleep=sleep,
+            backoff=backoff,
+            options=options or DeliveryOptions(),
         ),
-        credentials=credentials,
         queue=queue or MemoryQueue(),
         telemetry=telemetry,
-        now=now,
         retry_for_s=RETRY_FOR_S,
         suspensions=suspensions,
         walks=walks,

@@ -24,7 +24,6 @@ from handler.domain.options import DeliveryOptions
 from handler.domain.walk import Walk, WalkStep
 from handler.errors import RetryableError
 from handler.jobs.forward import Forwarder
-from handler.jobs.ports import Pages
 from handler.jobs.walk import Walker
 from tests.builders import NOW, deadline, message
 from tests.stand_ins.forwarder import forwarder
@@ -162,27 +161,15 @@ class Outside:
                 clear_removed_audiences=self.clears,
             ),
         )
-        return (
-            msgspec.structs.replace(created, walks=_Walks(created, on_stage))
-            if self.clears
-            else created
-        )
+        return msgspec.structs.replace(created, walks=_Walks(created)) if self.clears else created
 
 
 class _Walks:
     """Takes the steps of a walk when it is started."""
 
-    def __init__(self, forwarder: Forwarder, people: Pages) -> None:
+    def __init__(self, forwarder: Forwarder) -> None:
         telemetry: Any = RecordingTelemetry()
-        self._walker = Walker(
-            forwarder.deliverer,
-            forwarder.credentials,
-            people,
-            telemetry,
-            now=forwarder.now,
-            sleep=lambda _: None,
-            people_per_second=1000,
-        )
+        self._walker = Walker(forwarder.outside, telemetry, people_per_second=1000)
 
     def start(self, walk: Walk, *, deadline: Deadline) -> None:
         assert self._walker.take(WalkStep(walk), deadline=Deadline(NOW + 900, lambda: NOW)).done

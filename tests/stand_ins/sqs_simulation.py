@@ -32,7 +32,6 @@ from handler.customerio.transport import READ_TIMEOUT_S
 from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
 from handler.errors import RetryableError
-from handler.jobs.deliver import Deliverer
 from handler.jobs.forward import Forwarder
 from handler.jobs.run import Outside
 from tests.builders import NOW, body, profile
@@ -568,30 +567,27 @@ class Simulation:
         telemetry: Any = _Silent()
         executor: Executor = AtOnce()
         return Forwarder(
-            deliverer=Deliverer(
-                Outside(
-                    people=self._people,
-                    audiences=self._audiences,
-                    erasures=self._erasures,
-                    credentials=credentials,
-                    customerio=TrackApi(
-                        self.customerio,
-                        executor,
-                        telemetry,
-                        draw=rng.uniform,
-                        sleep=self.clock.sleep,
-                        now=lambda: self.clock.now,
-                        requests_per_second=500 / (MAXIMUM_CONCURRENCY + RETRY_CONCURRENCY),
-                    ),
-                    telemetry=telemetry,
-                    executor=SideBySide(self.clock),
-                    now=lambda: self.clock.now,
+            Outside(
+                people=self._people,
+                audiences=self._audiences,
+                erasures=self._erasures,
+                credentials=credentials,
+                customerio=TrackApi(
+                    self.customerio,
+                    executor,
+                    telemetry,
+                    draw=rng.uniform,
                     sleep=self.clock.sleep,
-                    backoff=float,
-                    options=DeliveryOptions(),
-                )
+                    now=lambda: self.clock.now,
+                    requests_per_second=500 / (MAXIMUM_CONCURRENCY + RETRY_CONCURRENCY),
+                ),
+                telemetry=telemetry,
+                executor=SideBySide(self.clock),
+                now=lambda: self.clock.now,
+                sleep=self.clock.sleep,
+                backoff=float,
+                options=DeliveryOptions(),
             ),
-            credentials=credentials,
             queue=queue.Queue(
                 self.sqs,  # type: ignore[arg-type]
                 executor,
@@ -601,6 +597,5 @@ class Simulation:
                 draw=rng.uniform,
             ),
             telemetry=telemetry,
-            now=lambda: self.clock.now,
             retry_for_s=self.max_retry_s,
         )

@@ -7,7 +7,7 @@ import pytest
 
 from handler.domain.update import Identifier
 from handler.errors import UnavailableError
-from handler.jobs.deliver import MEMBERSHIPS_IN_MEMORY, PEOPLE_IN_MEMORY
+from handler.jobs.deliver import MEMBERSHIPS_IN_MEMORY, PEOPLE_IN_MEMORY, deliver
 from handler.jobs.post import PersonUpdates
 from tests.builders import NOW_MS, WORKSPACE, deadline, state
 from tests.stand_ins.forwarder import House
@@ -28,7 +28,7 @@ def house_of(people, audiences):
 
 def delivered(house):
     everybody = [PersonUpdates(key, WORKSPACE) for key in house.people.items]
-    return house.forwarder.deliverer.deliver(everybody, deadline=deadline())
+    return deliver(house.forwarder.outside, everybody, deadline=deadline())
 
 
 @pytest.mark.parametrize(("audiences", "requests"), [(1, 1), (MANY, 2)])

@@ -7,6 +7,7 @@ import pytest
 from handler.domain.versions import FORMER_LIFE_S
 from handler.domain.workspace import Workspace
 from handler.errors import PersonRejectedError, UnavailableError
+from handler.jobs.deliver import deliver
 from handler.jobs.post import PersonUpdates
 from tests.builders import NOW, NOW_MS, WORKSPACE, audience, body, deadline, profile
 from tests.stand_ins.forwarder import House
@@ -150,8 +151,10 @@ def test_a_walk_clears_who_is_created_under_a_former_identifier_by_a_step_that_d
     }
     (key,) = house.people.items
 
-    house.forwarder.deliverer.deliver(
-        [PersonUpdates(key, WORKSPACE, all_audiences=True)], deadline=deadline()
+    deliver(
+        house.forwarder.outside,
+        [PersonUpdates(key, WORKSPACE, all_audiences=True)],
+        deadline=deadline(),
     )
 
     assert house.customerio.people["old@example.com"]["SegmentMembership"] == ""

@@ -12,6 +12,7 @@ from handler.domain.audience import AudienceUpdate
 from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
 from handler.errors import UnavailableError
+from handler.jobs.deliver import deliver
 from handler.jobs.post import PersonUpdates
 from tests.builders import (
     NOW_MS,
@@ -61,7 +62,7 @@ def shown(house: House) -> dict[str, object]:
 
 def deliver_again(house: House) -> None:
     """Deliver what is known of the person, as a walk over the table does."""
-    house.forwarder.deliverer.deliver([PersonUpdates(KEY, WORKSPACE)], deadline=deadline())
+    deliver(house.forwarder.outside, [PersonUpdates(KEY, WORKSPACE)], deadline=deadline())
 
 
 def test_with_the_next_delivery_a_person_leaves_the_audience_and_loses_its_attribute(house):
@@ -138,7 +139,7 @@ def test_an_exit_that_another_saved_during_the_post_and_could_not_post_is_an_eve
         people=house.people.seen_with(audiences),
         audiences=audiences,
         customerio=down,
-        options=house.forwarder.deliverer.outside.options,
+        options=house.forwarder.outside.options,
     )
 
     def remove_elsewhere() -> None:

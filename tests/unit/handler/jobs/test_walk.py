@@ -48,15 +48,7 @@ class Street(House):
 
     def __init__(self, **options) -> None:
         super().__init__(delivery_options=DeliveryOptions(clear_removed_audiences=True, **options))
-        self.walker = Walker(
-            self.forwarder.deliverer,
-            self.credentials,
-            self.people,
-            self.telemetry,
-            now=lambda: self.now,
-            sleep=self.slept.append,
-            people_per_second=2.5,
-        )
+        self.walker = Walker(self.forwarder.outside, self.telemetry, people_per_second=2.5)
 
     def changed(self, number: int, *audience_ids: int, before_s: int = 30, action="add") -> None:
         said = [audience(key, action) for key in audience_ids]
