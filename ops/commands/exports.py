@@ -43,6 +43,8 @@ def export_command(
         raise click.UsageError(f"{file}: must end in {' or '.join(exports.WRITERS)}")
     if file.exists():
         raise click.UsageError(f"{file}: exists already")
+    if not file.parent.is_dir():
+        raise click.UsageError(f"{file}: cannot be written: {file.parent} is no folder")
     selection = _selection(context, site_id, audience, reveal=reveal)
     estimated = scanning.estimate(context)
     if dry_run:

@@ -210,7 +210,7 @@ def test_who_cannot_be_read_is_said_to_be_missing(ops, aws, tmp_path) -> None:
     assert "Wrote 3 rows, of 2 people" in ended.out
 
 
-def test_a_file_of_another_kind_or_that_exists_or_cannot_be_written_is_refused(
+def test_a_file_of_another_kind_or_that_exists_or_cannot_be_written_is_refused_at_once(
     ops, tmp_path
 ) -> None:
     there = tmp_path / "there.csv"
@@ -219,9 +219,17 @@ def test_a_file_of_another_kind_or_that_exists_or_cannot_be_written_is_refused(
     for path, reason in (
         (tmp_path / "out.txt", "must end in .csv or .jsonl"),
         (there, "exists already"),
-        (tmp_path / "no such folder" / "out.csv", "cannot be written: No such file"),
+        (tmp_path / "no such folder" / "out.csv", "no such folder is no folder"),
     ):
-        ended = ops("export", path, "--yes")
-        assert ended.status == USAGE
+        ended = ops("export", path, answers="n\n")
+        assert (ended.status, ended.out) == (USAGE, "")
         assert reason in ended.err
     assert there.read_text() == "mine"
+
+
+def test_a_file_that_cannot_be_written_after_all_is_refused(ops, tmp_path) -> None:
+    # The name is not too long yet, but that of the unfinished file is.
+    ended = ops("export", tmp_path / f"{'x' * 248}.csv", "--yes")
+
+    assert ended.status == USAGE
+    assert "cannot be written: File name too long" in ended.err
