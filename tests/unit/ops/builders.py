@@ -124,10 +124,7 @@ class StepFunctions:
         }
 
     def describe_execution(self, *, executionArn: str) -> Any:  # noqa: N803 - AWS's names
-        if executionArn not in self.executions:
-            error: Any = {"Code": "ExecutionDoesNotExist", "Message": "no such execution"}
-            raise ClientError({"Error": error}, "DescribeExecution")
-        return self.executions[executionArn]
+        return self._execution(executionArn)
 
     def list_executions(self, **_: Any) -> Any:
         return {"executions": [*reversed(self.executions.values())]}
@@ -142,4 +139,10 @@ class StepFunctions:
         self.executions[executionArn] |= {"status": "ABORTED", "error": error}
 
     def redrive_execution(self, *, executionArn: str) -> None:  # noqa: N803
-        self.executions[executionArn] |= {"status": "RUNNING"}
+        self._execution(executionArn)["status"] = "RUNNING"
+
+    def _execution(self, arn: str) -> dict[str, Any]:
+        if arn not in self.executions:
+            error: Any = {"Code": "ExecutionDoesNotExist", "Message": "no such execution"}
+            raise ClientError({"Error": error}, "DescribeExecution")
+        return self.executions[arn]

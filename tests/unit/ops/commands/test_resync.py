@@ -11,7 +11,7 @@ import pytest
 
 from handler.domain.audience import Audience
 from handler.domain.update import Identifier
-from ops.commands.context import ABORTED, OK, PROBLEM, UNREACHABLE, USAGE, Context
+from ops.commands.context import ABORTED, OK, PROBLEM, USAGE, Context
 from tests.builders import state
 from tests.unit.ops.builders import (
     CREDENTIALS,
@@ -287,8 +287,9 @@ def test_walks_are_listed_shown_stopped_and_redriven(ops, machine) -> None:
     assert ops("walk", "show", name).status == OK
 
 
-def test_a_walk_that_does_not_exist_is_an_error_of_aws(ops, machine) -> None:
-    ended = ops("walk", "show", "no-walk")
+@pytest.mark.parametrize("command", ["show", "stop", "redrive"])
+def test_a_walk_that_does_not_exist_is_wrong_usage(ops, machine, command) -> None:
+    ended = ops("walk", command, "no-walk", *([] if command == "show" else ["--yes"]))
 
-    assert ended.status == UNREACHABLE
-    assert "ExecutionDoesNotExist" in ended.err
+    assert ended.status == USAGE
+    assert "no walk has the name no-walk" in ended.err
