@@ -118,7 +118,7 @@ def audiences_in(body: str) -> dict[int, str]:
         fields = read_fields(body)
     except MalformedMessageError:
         return {}
-    profiles = fields.user_profiles
+    profiles = fields.user_profiles or ()
     raw = [profiles] if isinstance(profiles, msgspec.Raw) else profiles
     said: list[Any] = [{"audience_id": fields.audience_id, "audience_name": fields.audience_name}]
     for each in raw:

@@ -18,9 +18,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from handler.domain.erasure import customer_id_kind
-from handler.domain.message import MessageType
+from handler.domain.message import ERASURE, MessageType
 from handler.domain.profile import CUSTOMER_ID_TYPES
-from handler.domain.subject_request import ERASURE
 from handler.domain.update import Identifier
 from handler.errors import ForwarderError
 from handler.sender import Sender

@@ -54,7 +54,7 @@ class Names:
             fields = read_fields(body)
         except MalformedMessageError:
             return None
-        profiles = fields.user_profiles
+        profiles = fields.user_profiles or ()
         is_record = fields.type == MessageType.STREAM_RECORD.value
         if is_record or isinstance(profiles, msgspec.Raw):
             return None

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from handler.domain.message import (
+    SUBJECT_IDENTITIES,
     AudienceMessage,
     MessageFields,
     RawProfile,
@@ -22,7 +23,6 @@ from handler.domain.message import (
     read_fields,
     without_envelope,
 )
-from handler.domain.subject_request import IDENTITIES
 from handler.errors import MalformedMessageError
 
 MAX_VALUE_BYTES: Final = 1000
@@ -71,7 +71,7 @@ def whole_body(body: str) -> str:
         return NOT_FOR_SQS.sub("?", text)
     if isinstance(fields.user_profiles, msgspec.Raw):
         return with_profiles(write_head(fields), _text(fields.user_profiles))
-    return _body(fields, fields.user_profiles)
+    return _body(fields, fields.user_profiles or ())
 
 
 def write_head(fields: MessageFields) -> str:
@@ -120,7 +120,7 @@ def _identities(identities: Any) -> Any:
     """Return the identities that are read, each with its encoding and value."""
     if not isinstance(identities, dict):
         return _bounded(identities)
-    return {kind: _identity(identities[kind]) for kind in IDENTITIES if kind in identities}
+    return {kind: _identity(identities[kind]) for kind in SUBJECT_IDENTITIES if kind in identities}
 
 
 def _identity(identity: Any) -> Any:

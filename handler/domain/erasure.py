@@ -11,9 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from handler.domain.membership import PersonState
-from handler.domain.message import AudienceMessage
+from handler.domain.message import CUSTOMER_ID, ERASURE, AudienceMessage
 from handler.domain.profile import CUSTOMER_ID_TYPES, MAX_IDENTIFIER_BYTES
-from handler.domain.subject_request import CUSTOMER_ID, ERASURE
 from handler.domain.update import Identifier, Update
 from handler.domain.workspace import OnErasure
 from handler.errors import MalformedMessageError

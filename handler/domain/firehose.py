@@ -13,8 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from handler.domain.change_messages import cut, to_json
 from handler.domain.dead_letter import NOT_FOR_SQS, whole_body, with_profiles, write_head
-from handler.domain.message import MessageFields, MessageType
-from handler.domain.subject_request import ERASURE
+from handler.domain.message import ERASURE, MessageFields, MessageType
 from handler.errors import MalformedMessageError
 
 MAX_MESSAGE_BYTES: Final = 1_048_576

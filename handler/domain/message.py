@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from handler.domain.audience import AudienceUpdate
-from handler.domain.subject_request import SubjectRequest
 from handler.errors import MalformedMessageError, UnsupportedMessageError
 
 MAX_AHEAD_S: Final = 24 * 3600
@@ -37,13 +36,29 @@ class MessageType(Enum):
     STREAM_RECORD = "audience_stream_record"
 
 
-_WITH_PROFILES: Final = {MessageType.MEMBERSHIP_CHANGE, MessageType.STREAM_RECORD}
+_WITH_PROFILES: Final = (MessageType.MEMBERSHIP_CHANGE, MessageType.STREAM_RECORD)
+
+
+ERASURE: Final = "erasure"
+"""The type of data subject request that is carried out."""
+
+CUSTOMER_ID: Final = "controller_customer_id"
+"""The customer id, in mParticle's word for it in data subject requests."""
+
+SUBJECT_IDENTITIES: Final = (
+    CUSTOMER_ID,
+    "other",
+    *(f"other{n}" for n in range(2, 11)),
+    "email",
+)
+"""The identities that may be read there: the customer id, whichever it is, and the email."""
 
 
 class MessageFields(msgspec.Struct, frozen=True):
     """The fields of a message that are read, unchecked.
 
-    `user_profiles`: the raw text of each profile, or of the whole value if it is not an array.
+    `sns_type` and `sns_message` are of an SNS envelope. `user_profiles`: the raw text of each
+    profile, or of the whole value if it is not an array.
     """
 
     type: Any = None
@@ -56,7 +71,17 @@ class MessageFields(msgspec.Struct, frozen=True):
     subject_request_id: Any = None
     subject_request_type: Any = None
     subject_identities: Any = None
-    user_profiles: Sequence[RawProfile] | RawProfile = ()
+    sns_type: Any = msgspec.field(name="Type", default=None)
+    sns_message: Any = msgspec.field(name="Message", default=None)
+    user_profiles: Sequence[RawProfile] | RawProfile | None = None
+
+
+class SubjectRequest(msgspec.Struct, frozen=True):
+    """What somebody asks of the data about them, unchecked; `identities` are theirs."""
+
+    id: Any
+    type: Any
+    identities: Any
 
 
 class AudienceMessage(msgspec.Struct, frozen=True):
@@ -97,7 +122,7 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
         sent_at_ms=head.timestamp_ms,
         account_id=account.account_id,
         one_attribute_per_audience=one_attribute_setting(account.account_settings),
-        profiles=fields.user_profiles if kind in _WITH_PROFILES else (),
+        profiles=(fields.user_profiles or []) if kind in _WITH_PROFILES else [],
         audience=(
             _audience(fields, head.timestamp_ms) if kind is MessageType.SUBSCRIPTION else None
         ),
@@ -116,33 +141,25 @@ def read_fields(body: str) -> MessageFields:
 
     Raises MalformedMessageError if the body, or the text in its envelope, is not a JSON object.
     """
-    read = _read(body)
-    return read_fields(read) if isinstance(read, str) else read
+    fields = _read(body)
+    enclosed = _enclosed(fields)
+    return fields if enclosed is None else read_fields(enclosed)
 
 
 def without_envelope(body: str) -> str:
     """Return the text in an SNS envelope; any other body unchanged."""
     try:
-        read = _read(body)
+        enclosed = _enclosed(_read(body))
     except MalformedMessageError:
         return body
-    return without_envelope(read) if isinstance(read, str) else body
+    return body if enclosed is None else without_envelope(enclosed)
 
 
-class _Body(msgspec.Struct):
-    type: Any = None
-    id: Any = None
-    timestamp_ms: Any = None
-    account: Any = None
-    audience_id: Any = None
-    audience_name: Any = None
-    action: Any = None
-    subject_request_id: Any = None
-    subject_request_type: Any = None
-    subject_identities: Any = None
-    envelope: Any = msgspec.field(name="Type", default=None)
-    enclosed: Any = msgspec.field(name="Message", default=None)
-    user_profiles: msgspec.Raw = msgspec.Raw(b"null")
+def _enclosed(fields: MessageFields) -> str | None:
+    """Return the text in an SNS envelope; None if these are the fields of something else."""
+    text = fields.sns_message
+    is_envelope = fields.type is None and fields.sns_type == "Notification"
+    return text if is_envelope and isinstance(text, str) and text else None
 
 
 class _Account(msgspec.Struct):
@@ -155,53 +172,32 @@ class _Head(msgspec.Struct):
     account: _Account | None = None
 
 
-_BODY = msgspec.json.Decoder(_Body)
-_PROFILES = msgspec.json.Decoder(list[msgspec.Raw] | None)
+class _Decoded(MessageFields, frozen=True):
+    user_profiles: list[RawProfile] | None = None
 
 
-def _read(body: str) -> MessageFields | str:
-    """Return the fields of a body; if it is an SNS envelope, the text in it."""
+_DECODER: Final = msgspec.json.Decoder(_Decoded)
+
+
+def _read(body: str) -> MessageFields:
     try:
-        read = _BODY.decode(body.encode())
-        profiles = _profiles(read.user_profiles)
+        return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        read, profiles = _read_leniently(body, reason=explain(error))
-    is_envelope = read.type is None and read.envelope == "Notification"
-    if is_envelope and isinstance(read.enclosed, str) and read.enclosed:
-        return read.enclosed
-    return MessageFields(
-        read.type,
-        read.id,
-        read.timestamp_ms,
-        read.account,
-        read.audience_id,
-        read.audience_name,
-        read.action,
-        read.subject_request_id,
-        read.subject_request_type,
-        read.subject_identities,
-        profiles,
-    )
+        return _read_leniently(body, reason=explain(error))
 
 
-def _profiles(raw: msgspec.Raw) -> Sequence[RawProfile] | RawProfile:
-    try:
-        return _PROFILES.decode(raw) or []
-    except msgspec.ValidationError:
-        return raw
-
-
-def _read_leniently(body: str, *, reason: str) -> tuple[_Body, Sequence[RawProfile] | RawProfile]:
+def _read_leniently(body: str, *, reason: str) -> MessageFields:
     # msgspec rejects a whole text that contains NaN or half a surrogate pair; json does not.
     # Encode the profiles again one by one, so that only those that contain one are rejected.
     try:
         # strict=False: accept control characters in strings.
         fields = json.loads(body, strict=False, parse_int=_parse_int)
-        read = _Body(*(fields.get(name) for name in _Body.__struct_encode_fields__[:-1]))
-        profiles = fields.get("user_profiles")
+        *values, profiles = map(fields.get, MessageFields.__struct_encode_fields__)
         if isinstance(profiles, list | None):
-            return read, [_encoded(profile) for profile in profiles or ()]
-        return read, _encoded(profiles)
+            values.append([_encoded(profile) for profile in profiles or ()])
+        else:
+            values.append(_encoded(profiles))
+        return MessageFields(*values)
     except (ValueError, AttributeError, RecursionError):
         raise MalformedMessageError(reason) from None
 
@@ -242,9 +238,8 @@ def unsupported(name: str) -> UnsupportedMessageError:
 
 
 def _head(fields: MessageFields) -> _Head:
-    head = {"timestamp_ms": fields.timestamp_ms, "account": fields.account}
     try:
-        return msgspec.convert(head, _Head, strict=False)
+        return msgspec.convert(fields, _Head, strict=False, from_attributes=True)
     except (msgspec.ValidationError, UnicodeError) as error:
         raise MalformedMessageError(explain(error)) from None
 
@@ -278,7 +273,7 @@ _SWITCH = {"true": True, "false": False}
 
 def one_attribute_setting(settings: Any) -> bool | None:
     """Return the account setting for one attribute per audience; None if missing or unreadable."""
-    if isinstance(settings, Mapping):
+    if isinstance(settings, dict):
         for name, value in settings.items():
             if _ONE_ATTRIBUTE.fullmatch(_normalized(name)):
                 is_plain = isinstance(value, str | bool)
