@@ -106,25 +106,22 @@ class MessageOutcome(msgspec.Struct):
         """
         if self.retry is not None:
             return []
-        if self.opened is None:
-            if self.error is None:
-                return []
-            return [DeadLetter(whole_body(self.message.body), self.error, self, profiles=0)]
-        refused = self.refused
         if self.error is not None:
-            if not self.opened.profiles:
-                return [self._letter(self.opened, self.error, ())]
-            refused = dict.fromkeys(range(len(self.opened.profiles)), self.error)
+            if self.opened is None:
+                return [DeadLetter(whole_body(self.message.body), self.error, self, profiles=0)]
+            return [self._letter(self.opened, self.error, range(len(self.opened.profiles)))]
+        if self.opened is None or not self.refused:
+            return []
         by_reason: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for place, error in sorted(refused.items(), key=itemgetter(0)):
+        for place, error in sorted(self.refused.items(), key=itemgetter(0)):
             by_reason[error.error_type, str(error)].append(place)
         groups = list(by_reason.values())
         letters = [
-            self._letter(self.opened, refused[places[0]], places)
+            self._letter(self.opened, self.refused[places[0]], places)
             for places in groups[:MAX_REASONS]
         ]
         if others := groups[MAX_REASONS:]:
-            error = refused[others[0][0]]
+            error = self.refused[others[0][0]]
             if len(others) > 1:
                 error = type(error)(f"{error}, and {len(others) - 1} other reasons")
             letters.append(self._letter(self.opened, error, sorted(chain.from_iterable(others))))

@@ -66,17 +66,19 @@ def read_profile(
         profile = _PROFILE.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise MalformedProfileError(explain(error)) from None
-    _check_64_bit(profile.mpid, _MPIDS, "$.mpid")
+    # 0 means no MPID: people without one must not share a state.
+    mpid = profile.mpid or None
+    if mpid is not None and mpid not in _MPIDS:
+        raise _no_64_bit_int("$.mpid")
     customer_id = _identity(profile, customer_id_type)
     email = _identity(profile, "email")
     if customer_id is None and email is None:
         raise NoIdentityError("$.user_identities: no raw customer id or email")
     return Profile(
-        # 0 means no MPID: people without one must not share a state.
-        mpid=profile.mpid or None,
+        mpid=mpid,
         customer_id=customer_id,
         email=email,
-        changes=tuple(_changes(profile.audiences or ())),
+        changes=_changes(profile.audiences or ()),
         attributes=_attributes(profile.audiences or ()),
         person_hash=profile.person_hash,
     )
@@ -135,21 +137,20 @@ def _identity(profile: _Profile, kind: str) -> str | None:
 _ACTIONS: Final = {"add": True, "delete": False, "attribute_update": None}
 
 
-def _changes(audiences: Iterable[_Audience]) -> Iterable[MembershipChange]:
+def _changes(audiences: Iterable[_Audience]) -> tuple[MembershipChange, ...]:
     """Return the change of each audience; if it is listed twice, the later entry counts."""
     changes: dict[int, MembershipChange] = {}
     for place, audience in enumerate(audiences):
-        path = f"$.audiences[{place}]"
-        _check_64_bit(audience.audience_id, _AUDIENCE_IDS, f"{path}.audience_id")
-        try:
-            is_member = _ACTIONS[audience.action]
-        except KeyError:
-            reason = f"{path}.action: expected add, delete or attribute_update"
-            raise MalformedProfileError(reason) from None
+        if audience.audience_id not in _AUDIENCE_IDS:
+            raise _no_64_bit_int(f"$.audiences[{place}].audience_id")
+        if audience.action not in _ACTIONS:
+            reason = f"$.audiences[{place}].action: expected add, delete or attribute_update"
+            raise MalformedProfileError(reason)
+        is_member = _ACTIONS[audience.action]
         if is_member is not None:
             name = (audience.audience_name or "").strip()
             changes[audience.audience_id] = MembershipChange(audience.audience_id, name, is_member)
-    return changes.values()
+    return tuple(changes.values())
 
 
 def _attributes(audiences: Iterable[_Audience]) -> dict[str, AttributeValue | None]:
@@ -176,6 +177,5 @@ def _is_value(value: Any) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _check_64_bit(value: int | None, valid: range, path: str) -> None:
-    if value is not None and value not in valid:
-        raise MalformedProfileError(f"{path}: expected a 64-bit int")
+def _no_64_bit_int(path: str) -> MalformedProfileError:
+    return MalformedProfileError(f"{path}: expected a 64-bit int")

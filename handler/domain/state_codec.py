@@ -10,6 +10,7 @@ version of this project reads what a newer one wrote. Any other first byte is a 
 
 from __future__ import annotations
 
+import struct
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -20,7 +21,7 @@ from handler.domain.update import Identifier
 from handler.errors import UnreadableStateError
 
 _FORMAT_1: Final = range(0x90, 0xA0)
-_STAMP_BYTES: Final = 6  # 47 bits of milliseconds reach the year 6429
+_STAMP: Final = struct.Struct(">HI")  # six bytes: 47 bits of milliseconds reach the year 6429
 
 
 class _Former(msgspec.Struct, array_like=True):
@@ -53,8 +54,8 @@ def pack(state: PersonState) -> bytes:
     ids = sorted(state.memberships)
     return msgspec.msgpack.encode(
         _Packed(
-            id_steps=[*ids[:1], *(after - before for before, after in pairwise(ids))],
-            stamps=b"".join([state.memberships[key].to_bytes(_STAMP_BYTES, "big") for key in ids]),
+            id_steps=[after - before for before, after in pairwise([0, *ids])],
+            stamps=b"".join([state.memberships[key].to_bytes(_STAMP.size, "big") for key in ids]),
             identified_at_ms=state.identifier.set_at_ms if state.identifier else 0,
             continuations=state.continuations,
             set_at=[state.set_at.get(name, -1) for name in OWN_VALUES],
@@ -82,12 +83,9 @@ def unpack(packed: bytes, *, version: int, timestamp: int, identifier: str | Non
         raise UnreadableStateError("a state has an unknown format: a newer version wrote it?")
     try:
         fields = _DECODER.decode(packed)
-        stamps = [
-            int.from_bytes(fields.stamps[place : place + _STAMP_BYTES], "big")
-            for place in range(0, len(fields.stamps), _STAMP_BYTES)
-        ]
+        stamps = [high << 32 | low for high, low in _STAMP.iter_unpack(fields.stamps)]
         memberships = dict(zip(accumulate(fields.id_steps), stamps, strict=True))
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, struct.error):
         raise UnreadableStateError("a state cannot be decoded") from None
     if identifier is None and not fields.erased_at_ms:
         raise UnreadableStateError("a state lacks an identifier")
