@@ -68,28 +68,30 @@ def build_person(
     """
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
+    attributes: dict[str, AttributeValue | None] = dict(_numbered(lists, state.continuations))
     changes = _with_attributes((*updates, *predecessors))
     if all_audiences:
         changes += audiences.named(state.memberships)
-    attributes: dict[str, AttributeValue | None] = dict(_numbered(lists, state.continuations))
     dotted: set[int] = set()
     if changes:
         attributes |= audiences.of(state.memberships, changes)
         dotted = {each.audience_id for each in changes if "." in audiences.name(each)}
-    current = _current_values(state, updates)
-    if not identifier.is_id:
-        current.pop("email", None)
-    fitting = {name: value for name, value in current.items() if _fits(value)}
     # The state keeps the times of a limited number of attributes.
     untimed = {name for update in updates for name in update.values if name not in state.set_at}
+    left_out = len(untimed) + sum([each.left_out for each in updates])
+    for name, value in _current_values(state, updates).items():
+        if name == "email" and not identifier.is_id:
+            continue
+        if _fits(value):
+            attributes[name] = value
+        else:
+            left_out += 1
     return Person(
         identifier=identifier,
         timestamp=state.timestamp,
-        attributes={**attributes, **fitting},
+        attributes=attributes,
         overflowing=len(lists) > 1,
-        attributes_left_out=(
-            len(current) - len(fitting) + len(untimed) + sum(each.left_out for each in updates)
-        ),
+        attributes_left_out=left_out,
         audience_count=_audience_count(state, audiences.options) if changes else 0,
         dotted_audiences=tuple(sorted(dotted)),
         update_only=not audiences.options.create_people,

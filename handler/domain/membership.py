@@ -90,18 +90,21 @@ def merge(
     memberships = dict(known.memberships)
     set_at = dict(known.set_at)
     identifier, outranked = _identifiers(known, updates)
-    oldest_tombstone = _oldest_tombstone(now)
+    oldest_tombstone_ms = _oldest_tombstone_ms(now)
     newer: set[int] = set()
     for update in updates:
+        set_now = stamp(update.at_ms, removed=False)
+        removed_now = stamp(update.at_ms, removed=True)
+        is_old = update.at_ms < oldest_tombstone_ms
         for change in update.changes:
-            newest = stamp(update.at_ms, removed=not change.is_member)
-            if newest < oldest_tombstone and _is_unknown_join(known, change):
+            if is_old and _is_unknown_join(known, change):
                 continue
+            newest = set_now if change.is_member else removed_now
             if newest > memberships.get(change.audience_id, -1):
                 memberships[change.audience_id] = newest
                 newer.add(change.audience_id)
         for name, value in update.values.items():
-            newest = stamp(update.at_ms, removed=value is None)
+            newest = removed_now if value is None else set_now
             if newest > set_at.get(name, -1):
                 set_at[name] = newest
     if len(set_at) > MAX_VALUES:
@@ -115,8 +118,8 @@ def merge(
     kept = {
         audience_id: newest
         for audience_id, newest in memberships.items()
-        if not newest & 1
-        or newest >= oldest_tombstone
+        if is_member(newest)
+        or newest >> 1 >= oldest_tombstone_ms
         # This version is what shows that somebody has just left.
         or (audience_id in newer and audience_id in known.memberships)
     }
@@ -208,11 +211,11 @@ def too_old(
     It is older than the oldest exit that is remembered, newer than an erasure, and its audience is
     in neither state.
     """
-    oldest_tombstone = _oldest_tombstone(now)
+    oldest_tombstone_ms = _oldest_tombstone_ms(now)
     return [
         place
         for place, update in enumerate(updates)
-        if stamp(update.at_ms, removed=False) < oldest_tombstone
+        if update.at_ms < oldest_tombstone_ms
         and update.at_ms > merged.erased_at_ms
         and any(
             _is_unknown_join(known, change) and change.audience_id not in merged.memberships
@@ -234,8 +237,8 @@ def _newest_values(set_at: Mapping[str, Stamp]) -> dict[str, Stamp]:
     return dict(by_age[-MAX_VALUES:])
 
 
-def _oldest_tombstone(now: float) -> Stamp:
-    return stamp(int((now - TOMBSTONE_LIFE_S) * 1000), removed=False)
+def _oldest_tombstone_ms(now: float) -> int:
+    return int((now - TOMBSTONE_LIFE_S) * 1000)
 
 
 def _is_unknown_join(known: PersonState, change: MembershipChange) -> bool:
@@ -260,10 +263,8 @@ def membership_values(memberships: Memberships) -> list[str]:
 
     Each text is within Customer.io's limit on a value. Without audiences, there is one empty text.
     """
-    quoted = [
-        f"'{key}'" for key in sorted(k for k, newest in memberships.items() if is_member(newest))
-    ]
-    texts = [",".join(quoted)]
+    current = sorted([key for key, newest in memberships.items() if is_member(newest)])
+    texts = [",".join([f"'{key}'" for key in current])]
     while len(texts[-1]) > MAX_VALUE_BYTES:
         cut = texts[-1].rindex(",", 0, MAX_VALUE_BYTES + 1)
         texts[-1:] = [texts[-1][:cut], texts[-1][cut + 1 :]]
