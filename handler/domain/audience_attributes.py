@@ -12,13 +12,11 @@ from typing import Final
 
 import msgspec
 
+from handler.domain.attribute_mapping import MAX_NAME_BYTES
 from handler.domain.audience import Audience, Catalogue
 from handler.domain.membership import Memberships, is_member
 from handler.domain.options import DeliveryOptions
 from handler.domain.profile import MembershipChange
-
-MAX_NAME_BYTES: Final = 150
-"""Customer.io's limit on an attribute's name (Track API, "Person limits")."""
 
 
 class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):

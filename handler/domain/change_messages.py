@@ -6,14 +6,13 @@ with `cut`.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from handler.domain.dead_letter import with_profiles, write_head
+from handler.domain.dead_letter import to_json, with_profiles, write_head
 from handler.domain.message import MessageFields, MessageType
 from handler.domain.packing import packed
 
@@ -104,8 +103,3 @@ def profile_json(change: Change) -> str:
         ],
     }
     return to_json(profile)
-
-
-# It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved. NaN and
-# Infinity are preserved too; the forwarder rejects the profiles that contain them.
-to_json: Final = json.JSONEncoder(separators=(",", ":")).encode

@@ -91,7 +91,7 @@ def write_head(fields: MessageFields) -> str:
         "subject_request_type": _bounded(fields.subject_request_type),
         "subject_identities": _identities(fields.subject_identities),
     }
-    return _ENCODER.encode({name: value for name, value in written.items() if value is not None})
+    return to_json({name: value for name, value in written.items() if value is not None})
 
 
 def with_profiles(head: str, profiles: str) -> str:
@@ -148,8 +148,9 @@ def text_for_sqs(text: str) -> str:
     return NOT_FOR_SQS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-# It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved.
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+# It escapes all but ASCII, so SQS accepts the text and half a surrogate pair is preserved. NaN and
+# Infinity are preserved too; the forwarder rejects the profiles that contain them.
+to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 NOT_FOR_SQS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """The characters that SQS rejects (SendMessage, "MessageBody")."""

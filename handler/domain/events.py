@@ -14,11 +14,12 @@ import msgspec
 
 from handler.domain.membership import Memberships, stamp
 from handler.domain.profile import MembershipChange
-from handler.domain.ulid import RANDOM_BYTES, ulid
 from handler.domain.update import Update
 
 MAX_NAME_BYTES: Final = 1000
 """A longer name of an audience is cut, as an event must fit in an entity."""
+
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # base 32 without I, L, O and U
 
 EventName = Literal["Audience Entered", "Audience Exited"]
 
@@ -62,9 +63,18 @@ def _event(person_key: str, change: MembershipChange, at_ms: int) -> Event:
     digest = hashlib.sha256(changed.encode()).digest()
     audience_name = change.audience_name or str(change.audience_id)
     return Event(
-        id=ulid(at_ms, digest[:RANDOM_BYTES]),
+        id=ulid(at_ms, digest[:10]),
         name=name,
         timestamp=at_ms // 1000,
         audience_id=change.audience_id,
         audience_name=audience_name.encode()[:MAX_NAME_BYTES].decode(errors="ignore"),
     )
+
+
+def ulid(at_ms: int, random: bytes) -> str:
+    """Return the ULID of a time in Unix milliseconds and 10 bytes (github.com/ulid/spec).
+
+    ULIDs sort by time. The same time and bytes always give the same one.
+    """
+    number = at_ms << 80 | int.from_bytes(random, "big")
+    return "".join([_CROCKFORD[number >> bits & 31] for bits in range(125, -1, -5)])

@@ -6,14 +6,21 @@ message.py can read each body.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from handler.domain.change_messages import cut, to_json
-from handler.domain.dead_letter import NOT_FOR_SQS, whole_body, with_profiles, write_head
-from handler.domain.message import ERASURE, MessageFields, MessageType
+import msgspec
+
+from handler.domain.change_messages import cut
+from handler.domain.dead_letter import (
+    NOT_FOR_SQS,
+    to_json,
+    whole_body,
+    with_profiles,
+    write_head,
+)
+from handler.domain.message import ERASURE, Account, MessageFields, MessageType
 from handler.errors import MalformedMessageError
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
@@ -44,15 +51,10 @@ def request_type(request: object) -> RequestType | None:
 def account_id(request: object) -> int | None:
     """Return the mParticle account of a request; None if it names none."""
     account = request.get("account") if isinstance(request, Mapping) else None
-    value = account.get("account_id") if isinstance(account, Mapping) else None
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII):
-        return int(value)
-    is_id = isinstance(value, int) and not isinstance(value, bool) and value in _ACCOUNT_IDS
-    return value if is_id else None
-
-
-# A longer number would make a message group that SQS rejects.
-_ACCOUNT_IDS: Final = range(-(2**63), 2**63)
+    try:
+        return msgspec.convert(account, Account, strict=False).account_id
+    except (msgspec.ValidationError, UnicodeError):
+        return None
 
 
 # --- what goes on the queue ---

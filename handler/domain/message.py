@@ -112,7 +112,7 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
     if isinstance(fields.user_profiles, msgspec.Raw):
         raise MalformedMessageError("$.user_profiles: expected an array")
     head = _head(fields)
-    account = head.account or _Account()
+    account = head.account or Account()
     if not 0 < head.timestamp_ms <= (now + MAX_AHEAD_S) * 1000:
         reason = "$.timestamp_ms: must be positive and at most 24 hours in the future"
         raise MalformedMessageError(reason)
@@ -162,14 +162,16 @@ def _enclosed(fields: MessageFields) -> str | None:
     return text if is_envelope and isinstance(text, str) and text else None
 
 
-class _Account(msgspec.Struct):
+class Account(msgspec.Struct):
+    """The mParticle account in a message. `account_settings` are unchecked."""
+
     account_id: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     account_settings: Any = None
 
 
 class _Head(msgspec.Struct):
     timestamp_ms: int
-    account: _Account | None = None
+    account: Account | None = None
 
 
 class _Decoded(MessageFields, frozen=True):

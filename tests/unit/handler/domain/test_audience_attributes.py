@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from handler.domain.attribute_mapping import MAX_NAME_BYTES
 from handler.domain.attributes import former_persons
 from handler.domain.audience import AudienceAction, AudienceUpdate, Catalogue
-from handler.domain.audience_attributes import MAX_NAME_BYTES, AudienceAttributes
+from handler.domain.audience_attributes import AudienceAttributes
 from handler.domain.options import DeliveryOptions
 from handler.domain.profile import MembershipChange
 from handler.domain.update import Identifier

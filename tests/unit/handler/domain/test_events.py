@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from handler.domain.events import MAX_NAME_BYTES, Event, events
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.domain.events import MAX_NAME_BYTES, Event, events, ulid
 from handler.domain.membership import PersonState, merge
 from handler.domain.profile import MembershipChange
 from handler.domain.update import person_key
@@ -70,3 +74,35 @@ def test_events_go_oldest_first() -> None:
     memberships = merge(PersonState(), updates, now=NOW).memberships
 
     assert [event.audience_id for event in events(KEY, memberships, updates)] == [12, 13, 11]
+
+
+# --- ids ---
+
+LAST_MS = 2**48 - 1  # the last time that a ULID can hold
+TIMES = st.integers(0, LAST_MS)
+RANDOM = st.binary(min_size=10, max_size=10)
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "random", "expected"),
+    [
+        (0, bytes(10), "00000000000000000000000000"),
+        (LAST_MS, b"\xff" * 10, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"),
+        (1469918176385, bytes(10), "01ARYZ6S410000000000000000"),
+        (1469922850259, bytes.fromhex("d6764c61efb99302bd5b"), "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+    ],
+)
+def test_the_examples_of_the_specification_come_out(at_ms, random, expected):
+    assert ulid(at_ms, random) == expected
+
+
+@given(TIMES, TIMES, RANDOM, RANDOM)
+def test_an_earlier_time_sorts_first(earlier, later, some, other):
+    earlier, later = sorted((earlier, later))
+
+    assert earlier == later or ulid(earlier, some) < ulid(later, other)
+
+
+@given(TIMES, RANDOM, RANDOM)
+def test_other_bytes_give_another_ulid(at_ms, some, other):
+    assert (ulid(at_ms, some) == ulid(at_ms, other)) == (some == other)
