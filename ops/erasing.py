@@ -171,7 +171,8 @@ class Wait:
             raise recorded
         if recorded[identifier] < self.at_ms:
             return False
-        keys = table.people.known_as([identifier], site_id, deadline=NO_DEADLINE)[identifier]
+        wanted = (site_id, identifier)
+        keys = table.people.known_as([wanted], deadline=NO_DEADLINE)[wanted]
         if isinstance(keys, ForwarderError):
             raise keys
         for state in table.people.load(keys, consistent=True, deadline=NO_DEADLINE).values():

@@ -101,11 +101,11 @@ def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool
     keys = dict.fromkeys(query.keys(site_ids))
     if identifier is None:
         return list(keys)
-    for site_id in site_ids:
-        for answer in people.known_as([identifier], site_id, deadline=NO_DEADLINE).values():
-            if isinstance(answer, ForwarderError):
-                raise answer
-            keys |= dict.fromkeys(answer)
+    wanted = [(site_id, identifier) for site_id in site_ids]
+    for answer in people.known_as(wanted, deadline=NO_DEADLINE).values():
+        if isinstance(answer, ForwarderError):
+            raise answer
+        keys |= dict.fromkeys(answer)
     return list(keys)
 
 

@@ -6,6 +6,7 @@ Updates come from messages. audience_attributes.py names attributes by the catal
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import islice
 from typing import Annotated, Final, Literal
 
@@ -97,11 +98,16 @@ def _newest(former: Mapping[str, int]) -> Mapping[str, int]:
     return dict(islice(newest_first, MAX_FORMER_NAMES))
 
 
-class Catalogue(msgspec.Struct, frozen=True):
+class Catalogue(msgspec.Struct, frozen=True, dict=True):
     """The audiences of a workspace that messages named. `version` 0: it is not stored yet."""
 
     version: int = 0
     audiences: Mapping[int, Audience] = {}
+
+    @cached_property
+    def ever_removed(self) -> Mapping[int, Audience]:
+        """The audiences that mParticle ever removed, by id, also those that it added again."""
+        return {key: each for key, each in self.audiences.items() if each.removed_at_ms}
 
     def learn(self, updates: Iterable[AudienceUpdate]) -> Catalogue:
         """Return the next version with what is new, or the catalogue itself if nothing is."""

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from handler.domain.audience import Audience, Catalogue
+from handler.domain.audience import Audience
 from handler.domain.membership import Memberships, is_member, stamp
 from handler.domain.profile import MembershipChange
 from handler.domain.update import Update
-
-
-def ever_removed(catalogue: Catalogue) -> dict[int, Audience]:
-    """Return the audiences that mParticle ever removed, by id, also those that it added again."""
-    return {key: each for key, each in catalogue.audiences.items() if each.removed_at_ms}
 
 
 def exit_at_removal(

@@ -46,6 +46,10 @@ class Identifier(msgspec.Struct, frozen=True, order=True, gc=False):
         return cls(is_id=kind == "id", set_at_ms=set_at_ms, value=value)
 
 
+SiteIdentifier = tuple[str, Identifier]
+"""An identifier in a workspace, with the site id of that."""
+
+
 class Update(msgspec.Struct, frozen=True):
     """What is new about one person: memberships, values, and perhaps an identifier.
 

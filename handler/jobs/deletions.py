@@ -6,7 +6,6 @@ it deletes them again, unless somebody has the identifier now.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
@@ -14,8 +13,7 @@ import msgspec
 from handler.clock import Deadline
 from handler.domain.erasure import Deletion
 from handler.domain.membership import PersonState
-from handler.domain.update import Identifier
-from handler.domain.workspace import Workspace
+from handler.domain.update import Identifier, SiteIdentifier
 from handler.errors import Failure, RetryableError
 from handler.jobs.ports import People
 from handler.jobs.post import Delivery, PersonUpdates, Poster
@@ -69,16 +67,6 @@ class LatePost(msgspec.Struct, frozen=True):
                 by_text = {text: each for text, each in by_text.items() if each.is_id}
         return cls(person, [*by_text.values()]) if by_text else None
 
-    @property
-    def key(self) -> str:
-        """The key of the person's item."""
-        return self.person.key
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace that was posted to."""
-        return self.person.workspace
-
 
 class Deletions:
     """The deletions of one run."""
@@ -97,31 +85,30 @@ class Deletions:
         that was cut short, may be deleted.
         """
         options = self._outside.options
-        late = [each for each in late_posts if options.of(each.workspace).on_erasure != "none"]
+        late = [
+            each for each in late_posts if options.of(each.person.workspace).on_erasure != "none"
+        ]
         if not late:
             return []
-        owned = self._owners(late)
-        deleting = [each for each in late if each.key not in self._run.result.failures]
+        owners = self._owners(late)
+        failures = self._run.result.failures
+        deleting = [each for each in late if each.person.key not in failures]
 
-        def deletions(each: LatePost) -> Sequence[Deletion]:
-            action = options.of(each.workspace).on_erasure
+        def deletions(each: LatePost) -> list[Deletion]:
+            action = options.of(each.person.workspace).on_erasure
             return [
                 Deletion(identifier, action)
                 for identifier in each.identifiers
-                if action != "none" and not owned[each.workspace.site_id, identifier.text]
+                if action != "none" and not owners[each.person.key][identifier]
             ]
 
         deleted = self._poster.post(deleting, deletions)
-        owned = self._owners(deleted)
+        owners = self._owners(deleted)
         again: dict[str, PersonUpdates] = {}
         for each in deleted:
-            keys = [
-                key
-                for identifier in each.identifiers
-                for key in owned.get((each.workspace.site_id, identifier.text), ())
-            ]
-            self._owners_of[each.key] = keys
-            again |= {key: PersonUpdates(key, each.workspace) for key in keys}
+            keys = [key for named in owners[each.person.key].values() for key in named]
+            self._owners_of[each.person.key] = keys
+            again |= {key: PersonUpdates(key, each.person.workspace) for key in keys}
         return [*again.values()]
 
     def blocked(self) -> dict[str, Failure]:
@@ -134,44 +121,44 @@ class Deletions:
             if isinstance(failure, RetryableError)
         }
 
-    def _owners(self, late: Sequence[LatePost]) -> dict[tuple[str, str], list[str]]:
-        """Return who has each identifier now, by site id and the identifier's text."""
-        by_site: defaultdict[str, list[LatePost]] = defaultdict(list)
+    def _owners(self, late: Sequence[LatePost]) -> dict[str, dict[Identifier, Collection[str]]]:
+        """Return, by person, who has their identifiers now; fail people of whom it is unknown."""
+        wanted = [
+            (each.person.workspace.site_id, identifier)
+            for each in late
+            for identifier in each.identifiers
+        ]
+        answers = known_as(self._outside.people, wanted, deadline=self._run.deadline)
+        owners: dict[str, dict[Identifier, Collection[str]]] = {}
         for each in late:
-            by_site[each.workspace.site_id].append(each)
-        owned: dict[tuple[str, str], list[str]] = {}
-        for site_id, group in by_site.items():
-            identifiers = dict.fromkeys(each for late in group for each in late.identifiers)
-            owners = known_as(
-                self._outside.people, [*identifiers], site_id, deadline=self._run.deadline
-            )
-            for each in group:
-                for identifier in each.identifiers:
-                    answer = owners[identifier]
-                    if isinstance(answer, RetryableError):
-                        self._run.fail([each.key], answer)
-                    else:
-                        owned[site_id, identifier.text] = [*answer]
-        return owned
+            owners[each.person.key] = {}
+            for identifier in each.identifiers:
+                answer = answers[each.person.workspace.site_id, identifier]
+                if isinstance(answer, RetryableError):
+                    self._run.fail([each.person.key], answer)
+                else:
+                    owners[each.person.key][identifier] = answer
+        return owners
 
 
 def known_as(
-    people: People, identifiers: Collection[Identifier], site_id: str, *, deadline: Deadline
-) -> Mapping[Identifier, Mapping[str, PersonState] | RetryableError]:
+    people: People, identifiers: Iterable[SiteIdentifier], *, deadline: Deadline
+) -> Mapping[SiteIdentifier, Mapping[str, PersonState] | RetryableError]:
     """Return the people with each identifier, by key.
 
     The index may name people who had the identifier a moment ago, so their states are read.
     """
-    answers = people.known_as([*identifiers], site_id, deadline=deadline)
+    wanted = [*dict.fromkeys(identifiers)]
+    answers = people.known_as(wanted, deadline=deadline) if wanted else {}
     named = dict.fromkeys(
         key for keys in answers.values() if not isinstance(keys, RetryableError) for key in keys
     )
     states = people.load([*named], consistent=True, deadline=deadline) if named else {}
     return {
-        identifier: answer
+        (site_id, identifier): answer
         if isinstance(answer, RetryableError)
         else _with(identifier, {key: states[key] for key in answer})
-        for identifier, answer in answers.items()
+        for (site_id, identifier), answer in answers.items()
     }
 
 

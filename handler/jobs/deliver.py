@@ -17,7 +17,7 @@ from handler.domain.attributes import Person, build_person, introduction
 from handler.domain.events import events
 from handler.errors import Failure, PersonRejectedError, VersionConflictError
 from handler.jobs.deletions import Deletions, LatePost
-from handler.jobs.former import FormerIdentifiers
+from handler.jobs.former import FormerIdentifiers, with_former
 from handler.jobs.names import AudienceNames
 from handler.jobs.post import Delivery, PersonUpdates, Poster
 from handler.jobs.run import Delivered, Outside, Run
@@ -66,20 +66,20 @@ class _Phases:
         self._poster = Poster(run)
         self._names = AudienceNames(run)
         self._deletions = Deletions(run, self._poster)
-        self._former = FormerIdentifiers(run, self._states.update, self._names.attributes)
+        self._former = FormerIdentifiers(run, self._states, self._names)
 
     def deliver(self, people: Sequence[PersonUpdates]) -> None:
         # After a pause, deliver one person of the workspace as a probe, before the others are read
         # or written. If that person fails before the post, take another.
-        rest = list(people)
+        rest = people
         for _ in range(MAX_ROUNDS):
             probes = self._probes(rest)
             if not probes:
                 break
-            self._deliver(list(self._without_paused(probes)))
+            self._deliver(self._without_paused(probes))
             keys = {person.key for person in probes}
             rest = [person for person in rest if person.key not in keys]
-        self._deliver(list(self._without_paused(rest)))
+        self._deliver(self._without_paused(rest))
         self._keep_requested({person.key for person in people})
 
     def _probes(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
@@ -118,10 +118,10 @@ class _Phases:
         """Delete erased people again; return the deliveries of who has their identifiers now."""
         if not late_posts:
             return []
-        keys = {delivery.key for delivery in deliveries}
+        keys = {delivery.person.key for delivery in deliveries}
         anew = self._outside.attempt(self._deletions.repeat, late_posts)
         if not isinstance(anew, list):
-            self._run.fail([each.key for each in late_posts], anew)
+            self._run.fail([each.person.key for each in late_posts], anew)
             return []
         others = [person for person in anew if person.key not in keys]
         return self._states.update(others, consistent=True)
@@ -131,15 +131,17 @@ class _Phases:
         keys = [person.key for person in people if person.key not in self.result.failures]
         self._run.fail(keys, failure)
 
-    def _without_paused(self, people: Iterable[PersonUpdates]) -> Iterable[PersonUpdates]:
-        """Yield the people whose workspace is not paused; the others fail."""
+    def _without_paused(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
+        """Return the people whose workspace is not paused; the others fail."""
         paused = cache(self._outside.customerio.paused)
+        others: list[PersonUpdates] = []
         for person in people:
             reason = paused(self._poster.refreshed(person.workspace))
             if reason is None:
-                yield person
+                others.append(person)
             else:
-                self._run.fail([person.key], reason)
+                self.result.failures[person.key] = reason
+        return others
 
     def _keep_requested(self, keys: set[str]) -> None:
         """Fail people whose successor failed; drop results of people who were not requested."""
@@ -162,60 +164,62 @@ class _Phases:
             posted = self._poster.post(introduced, self._persons)
             posted = self._clear_former(current, posted)
             waiting = self._overtaken(posted)
-            again = {delivery.key for delivery in waiting}
-            settled = [each for each in posted if each.key not in again]
-            self._former.forget(settled, cleared_after=started)
+            again = {delivery.person.key for delivery in waiting}
+            self._former.forget(posted, again, cleared_after=started)
             if not waiting:
                 return
             self.result.overtaken += len(waiting)
         lost = VersionConflictError("others kept writing this person meanwhile")
-        self._run.fail((delivery.key for delivery in waiting), lost)
+        self._run.fail((delivery.person.key for delivery in waiting), lost)
 
     def _post_changed(
-        self, deliveries: Sequence[Delivery], persons: Callable[[Delivery], Sequence[Person]]
+        self, deliveries: list[Delivery], persons: Callable[[Delivery], list[Person]]
     ) -> list[Delivery]:
         """Post for those with a former identifier; return all deliveries but those that failed."""
-        changed = [delivery for delivery in deliveries if delivery.former]
-        others = [delivery for delivery in deliveries if not delivery.former]
+        changed = with_former(deliveries)
+        if not changed:  # as is usual
+            return deliveries
+        others = [delivery for delivery in deliveries if not delivery.state.former]
         return [*others, *self._poster.post(changed, persons)]
 
     def _introductions(self, delivery: Delivery) -> list[Person]:
         """Return what adds the id to the person whom Customer.io has under a former email."""
-        if self._former.has_successor(delivery.key):
+        if self._former.has_successor(delivery.person.key):
             return []
         first = introduction(delivery.state, self._person(delivery))
         return [] if first is None else [first]
 
     def _persons(self, delivery: Delivery) -> list[Person]:
         person = self._person(delivery)
-        self.result.persons[delivery.key] = person
+        self.result.persons[delivery.person.key] = person
         return [person]
 
     def _person(self, delivery: Delivery) -> Person:
         audiences = self._names.attributes(delivery)
+        person, state, updates = delivery.person, delivery.state, delivery.updates
         return build_person(
-            delivery.state,
-            delivery.updates,
+            state,
+            updates,
             audiences,
             predecessors=delivery.predecessors,
-            all_audiences=delivery.person.all_audiences,
+            all_audiences=person.all_audiences,
             events=(
-                events(delivery.key, delivery.state.memberships, delivery.updates)
+                events(person.key, state.memberships, updates)
                 if audiences.options.sends_events
                 else ()
             ),
         )
 
-    def _clear_former(
-        self, current: Sequence[Delivery], posted: Sequence[Delivery]
-    ) -> list[Delivery]:
+    def _clear_former(self, current: list[Delivery], posted: list[Delivery]) -> list[Delivery]:
         """Clear audiences under former identifiers; return the deliveries to verify."""
+        changed = with_former(current)
+        if not changed:  # as is usual
+            return posted
         # If Customer.io rejects a new identifier, clear the former one all the same.
         rejected = [
             delivery
-            for delivery in current
-            if delivery.former
-            and isinstance(self.result.failures.get(delivery.key), PersonRejectedError)
+            for delivery in changed
+            if isinstance(self.result.failures.get(delivery.person.key), PersonRejectedError)
         ]
         clearing = self._former.clearing(posted)
         cleared = self._post_changed(posted, clearing)
@@ -224,7 +228,7 @@ class _Phases:
 
     def _overtaken(self, posted: Sequence[Delivery]) -> list[Delivery]:
         """Return the deliveries to post again, as their data changed during the post."""
-        by_key = {delivery.key: delivery for delivery in posted}
+        by_key = {delivery.person.key: delivery for delivery in posted}
         catalogues = self._names.in_use(posted)
         versions = self._outside.people.versions(
             [*by_key], catalogues_of=catalogues, deadline=self._verify_by
@@ -233,36 +237,39 @@ class _Phases:
             key
             for key, version in self._run.successes(versions).items()
             # A missing item has expired: there is nothing newer to post.
-            if version not in {by_key[key].state.version, 0}
+            if version not in (by_key[key].state.version, 0)
         ]
-        again: list[Delivery] = []
-        if changed:
-            loaded = self._outside.people.load(changed, consistent=True, deadline=self._verify_by)
-            states = self._run.successes(loaded)
-            again = [
-                self._states.delivery(by_key[key].person, state)
-                for key, state in states.items()
-                if state.identifier is not None
-            ]
-            late = (LatePost.of_delivery(by_key[key], state) for key, state in states.items())
-            again += self._delete_again([each for each in late if each], again)
+        again = self._newer([by_key[key] for key in changed]) if changed else []
         outdated = self._names.outdated(posted, catalogues)
         settled = {*changed, *self.result.failures}
         # Of everybody: the catalogue may have been read again between merge and post.
-        left = self._after_removals([each for each in posted if each.key not in settled])
+        left = self._states.update_after_removals(
+            each for each in posted if each.person.key not in settled
+        )
         again += left
-        settled |= {*self.result.failures, *(each.key for each in left)}
+        settled |= {*self.result.failures, *(each.person.key for each in left)}
         again += [
-            each for each in outdated if each.key not in settled and self._has_other_names(each)
+            each
+            for each in outdated
+            if each.person.key not in settled and self._has_other_names(each)
         ]
-        return [*again, *self._former.new_successors(posted, {delivery.key for delivery in again})]
+        keys = {each.person.key for each in again}
+        return [*again, *self._former.new_successors(posted, keys)]
 
-    def _after_removals(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Update people who entered an audience before its removal, which is known only now."""
-        entered = [each for each in deliveries if self._states.entered_before_removal(each)]
-        return self._states.update([delivery.person for delivery in entered]) if entered else []
+    def _newer(self, overtaken: Sequence[Delivery]) -> list[Delivery]:
+        """Return the deliveries of the states that others saved meanwhile."""
+        by_key = {delivery.person.key: delivery for delivery in overtaken}
+        loaded = self._outside.people.load([*by_key], consistent=True, deadline=self._verify_by)
+        states = self._run.successes(loaded)
+        again = [
+            self._states.delivery(by_key[key].person, state)
+            for key, state in states.items()
+            if state.identifier is not None
+        ]
+        late = (LatePost.of_delivery(by_key[key], state) for key, state in states.items())
+        return [*again, *self._delete_again([each for each in late if each], again)]
 
     def _has_other_names(self, delivery: Delivery) -> bool:
         """Tell whether new names of audiences make other attributes than were posted."""
-        posted = self.result.persons[delivery.key]
+        posted = self.result.persons[delivery.person.key]
         return self._person(delivery).attributes != posted.attributes

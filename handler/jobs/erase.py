@@ -9,7 +9,7 @@ design.md has the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,7 +26,7 @@ from handler.errors import (
     UnusableCredentialsError,
     VersionConflictError,
 )
-from handler.jobs.deletions import known_as
+from handler.jobs.deletions import LatePost, known_as
 from handler.jobs.deliver import deliver
 from handler.jobs.post import PersonUpdates, Poster
 from handler.jobs.run import Delivered, Outside, Run
@@ -128,18 +128,21 @@ class _Person:
 
     def _look_up(self) -> dict[str, PersonState]:
         """Return the states of everybody with one of the identifiers, by key."""
-        found: dict[str, PersonState] = {}
-        answers = known_as(
-            self._outside.people,
-            self._erasure.identifiers,
-            self._workspace.site_id,
-            deadline=self._deadline,
-        )
-        for answer in answers.values():
+        owners = self._owners(self._erasure.identifiers)
+        return {key: state for states in owners.values() for key, state in states.items()}
+
+    def _owners(
+        self, identifiers: Iterable[Identifier]
+    ) -> dict[Identifier, Mapping[str, PersonState]]:
+        """Return the states of who has each identifier now. Raises why one cannot be read."""
+        wanted = [(self._workspace.site_id, identifier) for identifier in identifiers]
+        owners: dict[Identifier, Mapping[str, PersonState]] = {}
+        answers = known_as(self._outside.people, wanted, deadline=self._deadline)
+        for (_, identifier), answer in answers.items():
             if isinstance(answer, RetryableError):
                 raise answer
-            found |= answer
-        return found
+            owners[identifier] = answer
+        return owners
 
     def _not_erased(self, states: Mapping[str, PersonState]) -> dict[str, PersonState]:
         at_ms = self._erasure.at_ms
@@ -150,32 +153,13 @@ class _Person:
 
         Whoever started anew after an earlier try of this erasure is not deleted for its sake.
         """
-        erasing = self._not_erased(states)
-        by_text: dict[str, Identifier] = {}
         if self.on_erasure == "none":
             return []
-        if erasing or not states:
-            by_text = {each.text: each for each in self._erasure.identifiers}
-        former = {each.text: each for state in erasing.values() for each in state.former}
-        return [*(self._without_owner(former) | by_text).values()]
-
-    def _without_owner(self, former: Mapping[str, Identifier]) -> dict[str, Identifier]:
-        """Return the former identifiers that nobody has now."""
-        if not former:
-            return {}
-        answers = known_as(
-            self._outside.people,
-            [*former.values()],
-            self._workspace.site_id,
-            deadline=self._deadline,
-        )
-        free: dict[str, Identifier] = {}
-        for identifier, owners in answers.items():
-            if isinstance(owners, RetryableError):
-                raise owners
-            if not owners:
-                free[identifier.text] = identifier
-        return free
+        erasing = self._not_erased(states)
+        named = self._erasure.identifiers if erasing or not states else ()
+        former = [each for state in erasing.values() for each in state.former]
+        unowned = [each for each, owners in self._owners(former).items() if not owners]
+        return [*{each.text: each for each in (*unowned, *named)}.values()]
 
     def _delete(self, identifiers: Sequence[Identifier]) -> None:
         """Delete or suppress people in Customer.io."""
@@ -185,7 +169,8 @@ class _Person:
         deletions = [Deletion(identifier, action) for identifier in identifiers]
         run = Run(self._outside, self._deadline)
         # The person has no key of one item: there may be several, or none.
-        Poster(run).post([PersonUpdates("", self._workspace)], lambda _: deletions)
+        late = LatePost(PersonUpdates("", self._workspace), identifiers)
+        Poster(run).post([late], lambda _: deletions)
         self._check(run.result)
 
     def _save(self, states: Mapping[str, PersonState]) -> int:

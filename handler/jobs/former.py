@@ -10,37 +10,33 @@ can, and each delivery does all this once more.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from handler.domain.attributes import Person, former_persons
-from handler.domain.audience_attributes import AudienceAttributes
+from handler.domain.membership import PersonState
 from handler.domain.versions import without_former
 from handler.errors import Failure, RetryableError, VersionConflictError
+from handler.jobs.names import AudienceNames
 from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.run import Run
+from handler.jobs.states import States
 
 MAX_ROUNDS: Final = 5
 """How often to look for successors of successors."""
-
-Update = Callable[[Sequence[PersonUpdates], Mapping[str, int]], list[Delivery]]
-"""Load, merge and save people. The mapping has the least timestamp of some, by key."""
-
-Attributes = Callable[[Delivery], AudienceAttributes]
-"""The attributes of audiences for a person."""
 
 
 class FormerIdentifiers:
     """The former identifiers of the people in one run."""
 
-    def __init__(self, run: Run, update: Update, attributes: Attributes) -> None:
+    def __init__(self, run: Run, states: States, names: AudienceNames) -> None:
         """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._failures = run.result.failures
-        self._update = update
-        self._attributes = attributes
+        self._states = states
+        self._names = names
         # By person: the keys of the people who have a former identifier of theirs now.
         self._successors_of: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -49,58 +45,63 @@ class FormerIdentifiers:
 
         A successor's post must arrive after those of the person who had the identifier before.
         """
-        by_key = {each.key: each for each in deliveries if each.key not in self._failures}
+        deliveries = [each for each in deliveries if each.person.key not in self._failures]
+        if not any(each.state.former for each in deliveries):  # as is usual
+            return deliveries
+        by_key = {each.person.key: each for each in deliveries}
         queried: set[str] = set()
         for _ in range(MAX_ROUNDS):
-            changed = [each for each in by_key.values() if each.former]
-            self._query([each for each in changed if each.key not in queried])
-            queried |= {each.key for each in changed}
+            changed = with_former(by_key.values())
+            self._query([each for each in changed if each.person.key not in queried])
+            queried |= {each.person.key for each in changed}
             outdated: dict[str, PersonUpdates] = {}
             floors: dict[str, int] = {}
             for delivery, key in self._pairs(changed):
                 successor = by_key.get(key)
                 # Later than the clearing, which another invocation may have posted already.
-                floor = max(floors.get(key, 0), *(last + 2 for last in delivery.former.values()))
+                lasts = delivery.state.former.values()
+                floor = max(floors.get(key, 0), *(last + 2 for last in lasts))
                 if successor is None or successor.state.timestamp < floor:
                     # Who got the identifier by another account may not be created by this one.
-                    workspace = replace(delivery.workspace, create_people=False)
+                    workspace = replace(delivery.person.workspace, create_people=False)
                     person = successor.person if successor else PersonUpdates(key, workspace)
                     outdated[key] = person
                     floors[key] = floor
             if not outdated:
                 break
-            by_key |= {each.key: each for each in self._update([*outdated.values()], floors)}
-        for delivery, key in self._pairs([each for each in by_key.values() if each.former]):
+            updated = self._states.update([*outdated.values()], floors)
+            by_key |= {each.person.key: each for each in updated}
+        for delivery, key in self._pairs(with_former(by_key.values())):
             if key in by_key:
                 by_key[key] = by_key[key].succeeding(delivery)
-        return [each for each in by_key.values() if each.key not in self._failures]
+        return [each for key, each in by_key.items() if key not in self._failures]
 
     def _pairs(self, changed: Iterable[Delivery]) -> Iterable[tuple[Delivery, str]]:
         """Yield each delivery with the key of each of its successors that has not failed."""
         for delivery in changed:
-            for key in self._successors_of.get(delivery.key, ()):
+            for key in self._successors_of.get(delivery.person.key, ()):
                 if key not in self._failures:
                     yield delivery, key
 
     def _query(self, deliveries: Sequence[Delivery]) -> None:
         """Query the index for the people who have the former identifiers now."""
-        by_site: defaultdict[str, list[Delivery]] = defaultdict(list)
+        wanted = dict.fromkeys(
+            (delivery.person.workspace.site_id, identifier)
+            for delivery in deliveries
+            for identifier in delivery.state.former
+        )
+        if not wanted:
+            return
+        answers = self._outside.people.known_as([*wanted], deadline=self._run.deadline)
         for delivery in deliveries:
-            by_site[delivery.workspace.site_id].append(delivery)
-        for site_id, group in by_site.items():
-            former = dict.fromkeys(each for delivery in group for each in delivery.former)
-            answers = self._outside.people.known_as(
-                [*former], site_id, deadline=self._run.deadline
-            )
-            for delivery in group:
-                for identifier in delivery.former:
-                    answer = answers[identifier]
-                    if isinstance(answer, RetryableError):
-                        self._failures[delivery.key] = answer
-                    else:
-                        # The index lags behind: it may still name this person.
-                        keys = {key for key in answer if key != delivery.key}
-                        self._successors_of[delivery.key] |= keys
+            own = delivery.person.key
+            for identifier in delivery.state.former:
+                answer = answers[delivery.person.workspace.site_id, identifier]
+                if isinstance(answer, RetryableError):
+                    self._failures[own] = answer
+                else:
+                    # The index lags behind: it may still name this person.
+                    self._successors_of[own] |= {key for key in answer if key != own}
 
     def has_successor(self, key: str) -> bool:
         """Tell whether somebody else has a former identifier of a person now."""
@@ -108,10 +109,10 @@ class FormerIdentifiers:
 
     def new_successors(self, posted: Sequence[Delivery], again: Collection[str]) -> list[Delivery]:
         """Return new successors, who got an identifier during its clearing, and predecessors."""
-        if not any(delivery.former for delivery in posted):
+        if not with_former(posted):  # as is usual
             return []
-        before = {delivery.key: delivery for delivery in posted if delivery.key not in again}
-        after = {each.key: each for each in self.with_successors([*before.values()])}
+        before = {each.person.key: each for each in posted if each.person.key not in again}
+        after = {each.person.key: each for each in self.with_successors([*before.values()])}
         new = {
             key
             for key, each in after.items()
@@ -120,24 +121,24 @@ class FormerIdentifiers:
         predecessors = {key for key in before if key in after and self._successors_of[key] & new}
         return [after[key] for key in new | predecessors]
 
-    def clearing(self, deliveries: Sequence[Delivery]) -> Callable[[Delivery], Sequence[Person]]:
+    def clearing(self, deliveries: Sequence[Delivery]) -> Callable[[Delivery], list[Person]]:
         """Return what builds the persons that clear former identifiers, unless one is in use."""
         current = {
-            (delivery.workspace.site_id, delivery.state.identifier.text)
+            (delivery.person.workspace.site_id, delivery.state.identifier.text)
             for delivery in deliveries
             if delivery.state.identifier is not None
         }
 
-        def persons(delivery: Delivery) -> Sequence[Person]:
-            if self._failure_of_successor(delivery.key):
+        def persons(delivery: Delivery) -> list[Person]:
+            if self._failure_of_successor(delivery.person.key):
                 return []
-            site_id = delivery.workspace.site_id
+            site_id = delivery.person.workspace.site_id
             return [
                 person
                 for person in former_persons(
                     delivery.state,
                     delivery.updates,
-                    self._attributes(delivery),
+                    self._names.attributes(delivery),
                     single_audiences=delivery.takes_audience_attributes,
                 )
                 if (site_id, person.identifier.text) not in current
@@ -145,19 +146,21 @@ class FormerIdentifiers:
 
         return persons
 
-    def forget(self, done: Sequence[Delivery], *, cleared_after: float) -> None:
+    def forget(
+        self, posted: Iterable[Delivery], again: Collection[str], *, cleared_after: float
+    ) -> None:
         """Save states without the former identifiers that nobody can post under any more.
 
-        All of them were cleared after a time, in Unix seconds.
+        All of them were cleared after a time, in Unix seconds. `again`: who is posted again.
         """
-        states = {
-            delivery.key: state
-            for delivery in done
-            if delivery.former
-            and delivery.key not in self._failures
-            and not self._failure_of_successor(delivery.key)
-            and (state := without_former(delivery.state, cleared_after)) is not delivery.state
-        }
+        states: dict[str, PersonState] = {}
+        for delivery in with_former(posted):
+            key = delivery.person.key
+            if key in again or key in self._failures or self._failure_of_successor(key):
+                continue
+            state = without_former(delivery.state, cleared_after)
+            if state is not delivery.state:
+                states[key] = state
         if not states:
             return
         failures = self._outside.people.save(
@@ -176,3 +179,8 @@ class FormerIdentifiers:
     def _failure_of_successor(self, key: str) -> Failure | None:
         failures = (self._failures.get(each) for each in self._successors_of.get(key, ()))
         return next((each for each in failures if each), None)
+
+
+def with_former(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Return the deliveries of people with a former identifier."""
+    return [each for each in deliveries if each.state.former]

@@ -39,7 +39,7 @@ class AudienceNames:
         """Store the names of audiences from the updates of people."""
         by_site: defaultdict[str, list[Update]] = defaultdict(list)
         for delivery in deliveries:
-            by_site[delivery.workspace.site_id] += delivery.updates
+            by_site[delivery.person.workspace.site_id] += delivery.updates
         for site_id, updates in by_site.items():
             named = _named_in(updates)
             failure = self._run.outside.attempt(
@@ -50,7 +50,7 @@ class AudienceNames:
 
     def attributes(self, delivery: Delivery) -> AudienceAttributes:
         """Return the attributes of audiences for a person. Raises why they cannot be read."""
-        workspace = delivery.workspace
+        workspace = delivery.person.workspace
         try:
             catalogue = self._audiences.of(workspace.site_id)
         except RetryableError:
@@ -65,12 +65,12 @@ class AudienceNames:
 
     def in_use(self, deliveries: Iterable[Delivery]) -> dict[str, Catalogue]:
         """Return the catalogues that the deliveries of these people depend on, by site id."""
-        site_ids = {
-            delivery.workspace.site_id
-            for delivery in deliveries
-            if self._needs_catalogue(delivery)
-        }
-        return {site_id: self._audiences.of(site_id) for site_id in site_ids}
+        used: dict[str, Catalogue] = {}
+        for delivery in deliveries:
+            site_id = delivery.person.workspace.site_id
+            if site_id not in used and self._needs_catalogue(delivery):
+                used[site_id] = self._audiences.of(site_id)
+        return used
 
     def outdated(
         self, deliveries: Sequence[Delivery], used: Mapping[str, Catalogue]
@@ -90,13 +90,13 @@ class AudienceNames:
 
     def _fail(self, deliveries: Iterable[Delivery], site_id: str, failure: Failure) -> None:
         affected = self._affected(deliveries, site_id)
-        self._run.fail([delivery.key for delivery in affected], failure)
+        self._run.fail([delivery.person.key for delivery in affected], failure)
 
     def _affected(self, deliveries: Iterable[Delivery], site_id: str) -> list[Delivery]:
         return [
             delivery
             for delivery in deliveries
-            if delivery.workspace.site_id == site_id and self._needs_catalogue(delivery)
+            if delivery.person.workspace.site_id == site_id and self._needs_catalogue(delivery)
         ]
 
     def _needs_catalogue(self, delivery: Delivery) -> bool:
@@ -108,8 +108,7 @@ def _named_in(updates: Iterable[Update]) -> list[AudienceUpdate]:
     """Return what updates say of audiences: each thing once, with its newest time."""
     said_at: dict[MembershipChange, int] = {}
     for update in sorted(updates, key=attrgetter("at_ms")):
-        for change in update.changes:
-            said_at[change] = update.at_ms
+        said_at |= dict.fromkeys(update.changes, update.at_ms)
     return [
         AudienceUpdate(change.audience_id, at_ms, change.audience_name)
         for change, at_ms in said_at.items()

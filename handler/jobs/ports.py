@@ -16,7 +16,7 @@ from handler.domain.membership import PersonState
 from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
-from handler.domain.update import Identifier
+from handler.domain.update import Identifier, SiteIdentifier
 from handler.domain.walk import Walk, WalkStep
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -62,9 +62,9 @@ class People(Protocol):
         """Write states, each as the next version; return why some were not written."""
 
     def known_as(
-        self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
-    ) -> Mapping[Identifier, Sequence[str] | RetryableError]:
-        """Return the keys of a workspace's people whose current identifier each is."""
+        self, identifiers: Sequence[SiteIdentifier], *, deadline: Deadline
+    ) -> Mapping[SiteIdentifier, Sequence[str] | RetryableError]:
+        """Return the keys of the people whose current identifier each is."""
 
     def pages(
         self,

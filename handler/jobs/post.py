@@ -6,7 +6,7 @@ Deliveries come in from deliver.py; persons go to customerio. Failures are recor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -16,7 +16,7 @@ from handler.concurrency import side_by_side
 from handler.domain.attributes import Person
 from handler.domain.erasure import Deletion
 from handler.domain.membership import PersonState
-from handler.domain.update import Identifier, Update
+from handler.domain.update import Update
 from handler.domain.workspace import Workspace
 from handler.errors import (
     CredentialsRefusedError,
@@ -68,25 +68,9 @@ class Delivery(msgspec.Struct, frozen=True):
     @property
     def takes_audience_attributes(self) -> bool:
         """Whether attributes of single audiences are posted."""
-        updates = (*self.updates, *self.predecessors)
         return self.person.all_audiences or any(
-            update.one_attribute_per_audience for update in updates
+            update.one_attribute_per_audience for update in (*self.updates, *self.predecessors)
         )
-
-    @property
-    def former(self) -> Mapping[Identifier, int]:
-        """Other identifiers under which Customer.io may have the person; see PersonState."""
-        return self.state.former
-
-    @property
-    def key(self) -> str:
-        """The key of the person's item."""
-        return self.person.key
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace to deliver to."""
-        return self.person.workspace
 
     @property
     def updates(self) -> Sequence[Update]:
@@ -98,18 +82,17 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Addressee(Protocol):
-    """Whom something is posted for."""
+    """Whatever has a person to post for."""
 
     @property
-    def key(self) -> str:
-        """The key of the person's item."""
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace to post to."""
+    def person(self) -> PersonUpdates:
+        """The person, with the workspace to post to."""
 
 
 _Addressee = TypeVar("_Addressee", bound=Addressee)
+
+_Persons = Callable[[_Addressee], list[Person] | list[Deletion]]
+"""What is posted for somebody."""
 
 
 class Poster:
@@ -128,12 +111,12 @@ class Poster:
     def post(
         self,
         addressees: Sequence[_Addressee],
-        persons: Callable[[_Addressee], Sequence[Person | Deletion]],
+        persons: _Persons[_Addressee],
     ) -> list[_Addressee]:
         """Post, all workspaces side by side; return those whose posts Customer.io accepted."""
         groups: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
         for addressee in addressees:
-            groups[self.refreshed(addressee.workspace)].append(addressee)
+            groups[self.refreshed(addressee.person.workspace)].append(addressee)
         if not groups:
             return []
         share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
@@ -144,7 +127,7 @@ class Poster:
             result = self._outside.attempt(self._post_to, workspace, members, persons, deadline)
             if isinstance(result, list):
                 return result
-            self._run.fail((each.key for each in members), result)
+            self._run.fail((each.person.key for each in members), result)
             return []
 
         posted = side_by_side(self._outside.executor, post, [*groups.items()])
@@ -154,7 +137,7 @@ class Poster:
         self,
         workspace: Workspace,
         group: Sequence[_Addressee],
-        persons: Callable[[_Addressee], Sequence[Person | Deletion]],
+        persons: _Persons[_Addressee],
         deadline: Deadline,
     ) -> list[_Addressee]:
         """Post to one workspace, and again if the secret has new credentials."""
@@ -173,14 +156,14 @@ class Poster:
             self._outside.telemetry.credentials_refused()
             refreshed = CredentialsRefusedError("Customer.io refused the credentials")
         if refreshed is not None:
-            self._run.fail((each.key for each in refused), refreshed)
+            self._run.fail((each.person.key for each in refused), refreshed)
         return accepted
 
     def _try_to_post(
         self,
         workspace: Workspace,
         group: Sequence[_Addressee],
-        persons_of: Callable[[_Addressee], Sequence[Person | Deletion]],
+        persons_of: _Persons[_Addressee],
         deadline: Deadline,
     ) -> tuple[list[_Addressee], list[_Addressee]]:
         """Return those whose posts were accepted, and for whom credentials were refused."""
@@ -188,12 +171,13 @@ class Poster:
         owners: list[str] = []
         failures: dict[str, Failure] = {}
         for addressee in group:
+            key = addressee.person.key
             built = self._outside.attempt(persons_of, addressee)
-            if isinstance(built, Failure):
-                failures[addressee.key] = built
-            else:
+            if isinstance(built, list):
                 persons += built
-                owners += [addressee.key] * len(built)
+                owners += [key] * len(built)
+            else:
+                failures[key] = built
         if persons:
             outcomes = self._outside.customerio.deliver(workspace, persons, deadline=deadline)
             for key, outcome in zip(owners, outcomes, strict=True):
@@ -202,12 +186,14 @@ class Poster:
                 # Of several failures of one person, a retryable one counts.
                 elif outcome is not None and not isinstance(failures.get(key), RetryableError):
                     failures[key] = outcome
-        accepted = [addressee for addressee in group if addressee.key not in failures]
-        refused = []
+        accepted: list[_Addressee] = []
+        refused: list[_Addressee] = []
         for addressee in group:
-            failure = failures.get(addressee.key)
-            if isinstance(failure, CredentialsRefusedError):
+            failure = failures.get(addressee.person.key)
+            if failure is None:
+                accepted.append(addressee)
+            elif isinstance(failure, CredentialsRefusedError):
                 refused.append(addressee)
-            elif failure is not None:
-                self._run.fail([addressee.key], failure)
+            else:
+                self._run.fail([addressee.person.key], failure)
         return accepted, refused

@@ -5,20 +5,20 @@ This is the first phase of a delivery: deliver.py posts only saved states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from handler.domain.erasure import erased_until
-from handler.domain.membership import PersonState, merge, too_old
-from handler.domain.update import Identifier
+from handler.domain.membership import Memberships, PersonState, merge, too_old
+from handler.domain.removal import exits
+from handler.domain.update import Identifier, Update
 from handler.domain.versions import new_version
 from handler.errors import VersionConflictError
 from handler.jobs.deletions import LatePost
 from handler.jobs.post import Delivery, PersonUpdates
-from handler.jobs.removals import Removals
 from handler.jobs.run import Run
 
 MAX_ROUNDS: Final = 5
@@ -41,7 +41,6 @@ class States:
         self._run = run
         self._outside = run.outside
         self._result = run.result
-        self._removals = Removals(run.outside)
         self._save_by = run.deadline
         self._late_posts: dict[str, LatePost] = {}
 
@@ -76,13 +75,14 @@ class States:
                 changed, now=self._outside.now(), deadline=self._save_by
             )
             self._result.changed += len(changed) - len(failures)
-            ready += [delivery for delivery in merged if delivery.key not in failures]
-            conflicts = {
-                key: waiting[key]
-                for key, failure in failures.items()
-                if isinstance(failure, VersionConflictError)
-            }
-            self._result.failures |= {k: v for k, v in failures.items() if k not in conflicts}
+            conflicts: dict[str, PersonUpdates] = {}
+            for key, failure in failures.items():
+                merged.pop(key, None)
+                if isinstance(failure, VersionConflictError):
+                    conflicts[key] = waiting[key]
+                else:
+                    self._result.failures[key] = failure
+            ready += merged.values()
             self._result.version_conflicts += len(conflicts)
             waiting = conflicts
             if not waiting:
@@ -93,8 +93,8 @@ class States:
 
     def _merge(
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
-    ) -> tuple[list[Delivery], dict[str, PersonState]]:
-        """Return the deliveries of merged states, and the states that changed."""
+    ) -> tuple[dict[str, Delivery], dict[str, PersonState]]:
+        """Return the deliveries of merged states, and the states that changed, by key."""
         states = self._outside.people.load(
             [*people], consistent=consistent, deadline=self._run.deadline
         )
@@ -102,7 +102,7 @@ class States:
         known_states = self._run.successes(states)
         erased = self._erased(people, known_states)
         now = self._outside.now()
-        merged: list[Delivery] = []
+        merged: dict[str, Delivery] = {}
         changed: dict[str, PersonState] = {}
         for key, known in known_states.items():
             if key in self._result.failures:
@@ -113,7 +113,7 @@ class States:
                 self._result.failures[key] = delivery
                 continue
             if delivery.state.identifier is not None:
-                merged.append(delivery)
+                merged[key] = delivery
             elif not known.version:
                 continue  # of whom nothing is known, there is nothing to erase
             if delivery.state is not known:
@@ -155,12 +155,16 @@ class States:
         An exit from a removed audience that the other one saved is in the delivery, too: its event
         may not have been sent.
         """
-        return Delivery(self._removals.with_exits(person, newest.memberships), newest)
+        return Delivery(self._with_exits(person, newest.memberships), newest)
 
-    def entered_before_removal(self, delivery: Delivery) -> bool:
-        """Tell whether the person has yet to leave an audience that mParticle removed."""
-        person = msgspec.structs.replace(delivery.person, updates=())
-        return self._removals.with_exits(person, delivery.state.memberships) is not person
+    def update_after_removals(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        """Update people who entered an audience before its removal, which is known only now."""
+        entered = [
+            each.person
+            for each in deliveries
+            if self._exits(each.person.workspace.site_id, each.state.memberships, ())
+        ]
+        return self.update(entered) if entered else []
 
     def _merged(
         self,
@@ -170,30 +174,45 @@ class States:
         floor: int,
         erased_at_ms: int,
     ) -> Delivery:
-        # Exits go last: the places of the others are those in `too_old`.
-        with_exits = self._removals.with_exits(person, known.memberships)
-        state = self._merged_state(with_exits, known, now, floor, erased_at_ms)
-        return Delivery(with_exits, state)
-
-    def _merged_state(
-        self,
-        person: PersonUpdates,
-        known: PersonState,
-        now: float,
-        floor: int,
-        erased_at_ms: int,
-    ) -> PersonState:
+        person = self._with_exits(person, known.memberships)
         merged = merge(known, person.updates, now=now, erased_at_ms=erased_at_ms)
         if person.updates:
             # A join that was too old may count in a state that was written meanwhile.
             self._result.too_old.pop(person.key, None)
-        if places := too_old(known, merged, person.updates, now=now):
-            self._result.too_old[person.key] = places
+            if places := too_old(known, merged, person.updates, now=now):
+                self._result.too_old[person.key] = places
         if merged is known and known.identifier is not None:
             if known.timestamp < now - NEW_VERSION_AFTER_S:
-                return new_version(known, now=max(floor, now))
-            if known.timestamp < floor:
-                return new_version(known, now=floor)
+                merged = new_version(known, now=max(floor, now))
+            elif known.timestamp < floor:
+                merged = new_version(known, now=floor)
         elif merged.timestamp < floor:
-            return msgspec.structs.replace(merged, timestamp=floor)
-        return merged
+            merged = msgspec.structs.replace(merged, timestamp=floor)
+        return Delivery(person, merged)
+
+    def _with_exits(self, person: PersonUpdates, memberships: Memberships) -> PersonUpdates:
+        """Return a person with an exit from each removed audience that they are in.
+
+        `memberships` are those before the updates. Raises why the catalogue cannot be read.
+        """
+        missing = self._exits(person.workspace.site_id, memberships, person.updates)
+        if not missing:
+            return person
+        # Exits go last: the places of the others are those in `too_old`.
+        return msgspec.structs.replace(person, updates=(*person.updates, *missing))
+
+    def _exits(
+        self, site_id: str, memberships: Memberships, updates: Sequence[Update]
+    ) -> Sequence[Update]:
+        options = self._outside.options
+        if not options.clear_removed_audiences:
+            return ()
+        removed = self._outside.audiences.of(site_id).ever_removed
+        if not removed:
+            return ()
+        return exits(
+            removed,
+            memberships,
+            updates,
+            one_attribute_per_audience=options.one_attribute_per_audience,
+        )

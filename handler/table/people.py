@@ -19,14 +19,13 @@ from handler.domain.membership import (
     newest_change_ms,
 )
 from handler.domain.state_codec import pack, unpack
-from handler.domain.update import Identifier, site_id_in
+from handler.domain.update import Identifier, SiteIdentifier, site_id_in
 from handler.errors import RetryableError, UnreadableStateError
 from handler.table.audiences import Audiences
 from handler.table.items import Item, Items
 from handler.table.keys import (
     IDENTIFIER_INDEX,
     catalogue_key,
-    is_in_workspace,
     is_person_key,
 )
 
@@ -110,22 +109,23 @@ class People:
         return self._items.write(statements, deadline=deadline)
 
     def known_as(
-        self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
-    ) -> dict[Identifier, list[str] | RetryableError]:
-        """Return the keys of the people of a workspace whose current identifier each is.
+        self, identifiers: Sequence[SiteIdentifier], *, deadline: Deadline
+    ) -> dict[SiteIdentifier, list[str] | RetryableError]:
+        """Return the keys of the people whose current identifier each is.
 
         The index lags behind the table, mostly by some milliseconds.
         """
 
-        def query(single: Sequence[Identifier]) -> dict[Identifier, list[str]]:
+        def query(single: Sequence[SiteIdentifier]) -> dict[SiteIdentifier, list[str]]:
+            ((site_id, identifier),) = single
             answer = self._items.dynamodb.query(
                 TableName=self._items.table_name,
                 IndexName=IDENTIFIER_INDEX,
                 KeyConditionExpression="identifier = :identifier",
-                ExpressionAttributeValues={":identifier": {"S": single[0].text}},
+                ExpressionAttributeValues={":identifier": {"S": identifier.text}},
             )
             keys = [item["pk"]["S"] for item in answer["Items"]]
-            return {single[0]: [key for key in keys if is_in_workspace(key, site_id)]}
+            return {single[0]: [key for key in keys if site_id_in(key) == site_id]}
 
         return self._items.batches.ask(
             query, identifiers, size=1, deadline=deadline, to="look for people"

@@ -118,12 +118,12 @@ def test_a_tombstone_is_loaded_and_a_new_start_follows_it(store) -> None:
 
 
 def test_nobody_is_known_by_the_identifier_of_a_tombstone(store) -> None:
-    identifier = state(11).identifier
+    wanted = ("site-a", state(11).identifier)
     save(store, {"site-a#a": state(11), "site-a#b": state(12)})
 
     save(store, {"site-a#a": erased(state(11))})
 
-    assert store.known_as([identifier], "site-a", **PLENTY) == {identifier: ["site-a#b"]}
+    assert store.known_as([wanted], **PLENTY) == {wanted: ["site-a#b"]}
 
 
 def test_a_tombstone_of_another_version_is_a_conflict(store) -> None:

@@ -16,7 +16,7 @@ from handler.domain.events import Event
 from handler.domain.membership import PersonState
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report
-from handler.domain.update import Identifier, site_id_in
+from handler.domain.update import Identifier, SiteIdentifier, site_id_in
 from handler.domain.walk import Walk
 from handler.domain.workspace import Workspace
 from handler.errors import (
@@ -110,12 +110,12 @@ class MemoryPeople:
             yield Page(people, len(page), None if is_last else page[-1])
 
     def known_as(
-        self, identifiers: Sequence[Identifier], site_id: str, *, deadline: Deadline
-    ) -> dict[Identifier, list[str] | RetryableError]:
+        self, identifiers: Sequence[SiteIdentifier], *, deadline: Deadline
+    ) -> dict[SiteIdentifier, list[str] | RetryableError]:
         self.calls["known_as"] += 1
         indexed = self.items | self._before if self.index_is_lagging else self.items
         return {
-            identifier: self.failing.get(identifier.text)
+            (site_id, identifier): self.failing.get(identifier.text)
             or [
                 key
                 for key, state in indexed.items()
@@ -123,7 +123,7 @@ class MemoryPeople:
                 and state.identifier is not None
                 and state.identifier.text == identifier.text
             ]
-            for identifier in identifiers
+            for site_id, identifier in identifiers
         }
 
 

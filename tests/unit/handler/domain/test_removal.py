@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from handler.domain.audience import AudienceUpdate, Catalogue
 from handler.domain.membership import is_member, merge
-from handler.domain.removal import ever_removed, exits
+from handler.domain.removal import exits
 from tests.builders import NOW, NOW_MS, change, state, update
 
 AT = NOW_MS - 1000
@@ -24,7 +24,7 @@ def removed(audience_id: int = 11, *, at_ms: int = AT, added_ms: int = 0) -> Cat
 def leaving(catalogue: Catalogue, known, *updates) -> list[tuple[int, int]]:
     """Return the audiences that somebody leaves, and when."""
     found = exits(
-        ever_removed(catalogue), known.memberships, updates, one_attribute_per_audience=False
+        catalogue.ever_removed, known.memberships, updates, one_attribute_per_audience=False
     )
     return [(each.changes[0].audience_id, each.at_ms) for each in found]
 
@@ -54,7 +54,7 @@ def test_an_audience_that_was_added_again_is_left_by_those_from_before() -> None
 
 def test_the_exit_has_the_name_of_the_audience() -> None:
     (left,) = exits(
-        ever_removed(removed()),
+        removed().ever_removed,
         state(11, at_ms=AT).memberships,
         (),
         one_attribute_per_audience=True,
@@ -83,7 +83,7 @@ def test_a_removal_may_come_before_between_or_after_the_changes(data, history) -
     before = merge(known, history[:place], now=NOW)
     rest = history[place:]
     gone = exits(
-        ever_removed(removed()), before.memberships, rest, one_attribute_per_audience=False
+        removed().ever_removed, before.memberships, rest, one_attribute_per_audience=False
     )
     after = merge(before, [*rest, *gone], now=NOW)
 
