@@ -15,7 +15,8 @@ from handler.clock import AWS_CALL_S, Deadline
 from handler.concurrency import slices
 from handler.domain.attributes import Person, build_person, introduction
 from handler.domain.events import events
-from handler.errors import Failure, PersonRejectedError, VersionConflictError
+from handler.domain.workspace import Workspace
+from handler.errors import Failure, PersonRejectedError, RetryableError, VersionConflictError
 from handler.jobs.deletions import Deletions, LatePost
 from handler.jobs.former import FormerIdentifiers, with_former
 from handler.jobs.names import AudienceNames
@@ -84,9 +85,13 @@ class _Phases:
 
     def _probes(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
         """Return one person of each workspace that needs a probe."""
-        by_workspace = {self._poster.refreshed(person.workspace): person for person in people}
+        by_workspace = {person.workspace: person for person in people}
         needs_probe = self._outside.customerio.needs_probe
-        return [person for workspace, person in by_workspace.items() if needs_probe(workspace)]
+        return [
+            person
+            for workspace, person in by_workspace.items()
+            if needs_probe(self._poster.refreshed(workspace))
+        ]
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []
@@ -133,10 +138,14 @@ class _Phases:
 
     def _without_paused(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
         """Return the people whose workspace is not paused; the others fail."""
-        paused = cache(self._outside.customerio.paused)
+
+        @cache
+        def paused(workspace: Workspace) -> RetryableError | None:
+            return self._outside.customerio.paused(self._poster.refreshed(workspace))
+
         others: list[PersonUpdates] = []
         for person in people:
-            reason = paused(self._poster.refreshed(person.workspace))
+            reason = paused(person.workspace)
             if reason is None:
                 others.append(person)
             else:
@@ -148,9 +157,10 @@ class _Phases:
         failures = self.result.failures
         blocked = self._deletions.blocked() | self._former.blocked()
         failures |= {k: v for k, v in blocked.items() if k not in failures}
-        for results in (failures, self.result.persons, self.result.too_old):
-            for key in results.keys() - keys:
-                del results[key]
+        result = self.result
+        for kept in (failures, result.persons, result.too_old, result.events_rejected):
+            for key in kept.keys() - keys:
+                del kept[key]
 
     # --- post, clear former identifiers, verify ---
 

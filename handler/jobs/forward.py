@@ -202,7 +202,7 @@ class Forwarder(msgspec.Struct, frozen=True):
             dated = self.outside.attempt(
                 read_dated_profile, opened, raw, now=now, customer_id_type=id_type
             )
-            if isinstance(dated, Failure):
+            if not isinstance(dated, tuple):
                 outcome.fail_profile(place, dated)
                 continue
             at_ms, profile = dated

@@ -116,7 +116,7 @@ class Poster:
         """Post, all workspaces side by side; return those whose posts Customer.io accepted."""
         groups: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
         for addressee in addressees:
-            groups[self.refreshed(addressee.person.workspace)].append(addressee)
+            groups[addressee.person.workspace].append(addressee)
         if not groups:
             return []
         share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
@@ -124,7 +124,9 @@ class Poster:
         def post(group: tuple[Workspace, list[_Addressee]]) -> list[_Addressee]:
             workspace, members = group
             deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
-            result = self._outside.attempt(self._post_to, workspace, members, persons, deadline)
+            result = self._outside.attempt(
+                self._post_to, self.refreshed(workspace), members, persons, deadline
+            )
             if isinstance(result, list):
                 return result
             self._run.fail((each.person.key for each in members), result)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from handler.clock import AWS_CALL_S, Deadline
+from handler.domain.audience import AudienceUpdate
 from handler.domain.options import DeliveryOptions
 from handler.domain.update import person_key
 from handler.domain.versions import new_version
@@ -25,6 +26,7 @@ from tests.builders import (
     WORKSPACE,
     audience,
     body,
+    deadline,
     erasure,
     profile,
     profile_of,
@@ -482,6 +484,23 @@ def test_a_late_post_is_not_deleted_if_somebody_has_the_identifier_now() -> None
     ours.process(text)
 
     assert ours.customerio.people["42"]["SegmentMembership"] == "'12'"
+
+
+def test_a_refused_event_of_whoever_has_the_identifier_now_is_no_failure_of_the_message() -> None:
+    ours = house(clear_removed_audiences=True, membership_events=True)
+    text = body(profile(mpid=1), at_ms=BEFORE)
+    ours.process(text)
+    erase(ours)
+    ours.process(body(profile(audience(12), mpid=2), at_ms=AFTER))
+    removal = AudienceUpdate(12, AFTER + 1, "VIP", "remove")
+    ours.audiences.learn(WORKSPACE.site_id, [removal], deadline=deadline())
+    ours.customerio.refused_events = {"Audience Exited"}
+    ours.queue.moved.clear()
+
+    assert ours.process(text) == []
+
+    assert ours.customerio.people["42"]["SegmentMembership"] == ""
+    assert (ours.queue.moved, ours.set_aside()) == ([], [])
 
 
 def test_whoever_gets_the_identifier_while_a_late_post_is_deleted_is_delivered_again() -> None:
