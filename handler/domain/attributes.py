@@ -68,7 +68,7 @@ def build_person(
     """
     identifier = _identifier(state)
     lists = membership_values(state.memberships)
-    attributes: dict[str, AttributeValue | None] = dict(_numbered(lists, state.continuations))
+    attributes = _numbered(lists, state.continuations)
     changes = _with_attributes((*updates, *predecessors))
     if all_audiences:
         changes += audiences.named(state.memberships)
@@ -127,13 +127,11 @@ def former_persons(
     newer than the posts before the change of identifier, and older than the posts of the
     identifier's next owner, or of this person if Customer.io has merged both identifiers.
     """
-    lists = dict(_numbered([""], state.continuations))
-    known: dict[str, None] = {}
+    cleared = _numbered([""], state.continuations)
     if single_audiences:
-        known = dict.fromkeys(_attributes_ever_sent(state, updates, audiences))
+        cleared |= dict.fromkeys(_attributes_ever_sent(state, updates, audiences))
     return [
-        Person(each, last + 1, {**lists, **known}, update_only=True)
-        for each, last in state.former.items()
+        Person(each, last + 1, cleared, update_only=True) for each, last in state.former.items()
     ]
 
 
@@ -151,11 +149,13 @@ def _former_email(state: PersonState) -> Identifier | None:
     return next((former for former in reversed(list(state.former)) if not former.is_id), None)
 
 
-def _numbered(lists: Sequence[str], continuations: int) -> Iterable[tuple[str, str | None]]:
+def _numbered(lists: Sequence[str], continuations: int) -> dict[str, AttributeValue | None]:
     """Name the parts of the membership list, and clear the continuations no longer needed."""
-    for place in range(max(len(lists), continuations + 1)):
-        name = MEMBERSHIP if place == 0 else f"{MEMBERSHIP} {place + 1}"
-        yield name, lists[place] if place < len(lists) else None
+    attributes: dict[str, AttributeValue | None] = {MEMBERSHIP: lists[0]}
+    for place in range(1, max(len(lists), continuations + 1)):
+        name = f"{MEMBERSHIP} {place + 1}"
+        attributes[name] = lists[place] if place < len(lists) else None
+    return attributes
 
 
 def _audience_count(state: PersonState, options: DeliveryOptions) -> int:

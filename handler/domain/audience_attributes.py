@@ -53,32 +53,32 @@ class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):
 
     def name(self, change: MembershipChange) -> str:
         """Return the name of the attribute for the audience in a change."""
-        audience = self.catalogue.audiences.get(change.audience_id)
-        name = audience.name if audience else ""
+        name = self._audience(change.audience_id).name
         return self._attribute(name or change.audience_name, change.audience_id)
 
     def named(self, memberships: Memberships) -> Iterator[MembershipChange]:
         """Yield memberships in audiences that have a name, as changes."""
         for audience_id, newest in memberships.items():
-            name = self.catalogue.audiences.get(audience_id, _UNKNOWN).name
+            name = self._audience(audience_id).name
             if name:
                 yield MembershipChange(audience_id, name, is_member(newest))
 
     def all_names(self, audience_id: int) -> Iterator[str]:
         """Yield the attributes of all known names of an audience, current and former."""
-        audience = self.catalogue.audiences.get(audience_id, _UNKNOWN)
-        if audience.name:
-            yield self._attribute(audience.name, audience_id)
+        if name := self._audience(audience_id).name:
+            yield self._attribute(name, audience_id)
         yield from self._former(audience_id)
 
     def _former(self, audience_id: int) -> Iterator[str]:
-        for name in self.catalogue.audiences.get(audience_id, _UNKNOWN).former:
+        for name in self._audience(audience_id).former:
             yield self._attribute(name, audience_id)
 
     def _is_cleared(self, audience_id: int) -> bool:
         """Tell whether an audience is removed, and its attribute with it."""
-        audience = self.catalogue.audiences.get(audience_id, _UNKNOWN)
-        return self.options.clear_removed_audiences and audience.is_removed
+        return self.options.clear_removed_audiences and self._audience(audience_id).is_removed
+
+    def _audience(self, audience_id: int) -> Audience:
+        return self.catalogue.audiences.get(audience_id, _UNKNOWN)
 
     def _sharing(self, attribute: str) -> Sequence[int]:
         return self._by_attribute.get(attribute, ())

@@ -36,6 +36,7 @@ class MessageType(Enum):
     STREAM_RECORD = "audience_stream_record"
 
 
+_TYPES: Final = {each.value: each for each in MessageType}
 _WITH_PROFILES: Final = (MessageType.MEMBERSHIP_CHANGE, MessageType.STREAM_RECORD)
 
 
@@ -223,20 +224,14 @@ def _message_type(name: Any) -> MessageType:
         raise MalformedMessageError("$: no field `type`")
     if not isinstance(name, str):
         raise MalformedMessageError("$.type: expected a string")
-    try:
-        return MessageType(name)
-    except ValueError:
-        raise unsupported(name) from None
+    if name not in _TYPES:
+        shown = name if _PLAIN.fullmatch(name) else f"not a plain name, {len(name)} characters"
+        raise UnsupportedMessageError(f"$.type: {shown}")
+    return _TYPES[name]
 
 
 # Words of letters, with up to three digits after each. Addresses, keys and ids do not match.
 _PLAIN = re.compile(r"(?=.{1,64}\Z)[A-Za-z]+[0-9]{0,3}(?:[._-][A-Za-z]+[0-9]{0,3})*")
-
-
-def unsupported(name: str) -> UnsupportedMessageError:
-    """Return the error for another type; it shows the type if that is a plain name."""
-    shown = name if _PLAIN.fullmatch(name) else f"not a plain name, {len(name)} characters"
-    return UnsupportedMessageError(f"$.type: {shown}")
 
 
 def _head(fields: MessageFields) -> _Head:
@@ -277,14 +272,10 @@ def one_attribute_setting(settings: Any) -> bool | None:
     """Return the account setting for one attribute per audience; None if missing or unreadable."""
     if isinstance(settings, dict):
         for name, value in settings.items():
-            if _ONE_ATTRIBUTE.fullmatch(_normalized(name)):
+            if _ONE_ATTRIBUTE.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower())):
                 is_plain = isinstance(value, str | bool)
                 return _SWITCH.get(str(value).strip().lower()) if is_plain else None
     return None
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def explain(error: Exception) -> str:
