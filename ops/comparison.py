@@ -16,8 +16,7 @@ import msgspec
 from handler.domain.change_messages import Change
 from handler.domain.membership import PersonState, Stamp, is_member, stamp
 from handler.domain.profile import Profile
-from handler.domain.update import hash_in, person_key
-from handler.table.keys import is_in_workspace
+from handler.domain.update import hash_in, person_key, site_id_in
 from ops.change_files import Unaddressed
 
 _DIGEST: Final = 16
@@ -87,7 +86,7 @@ class Comparison:
 
     def compare(self, key: str, state: PersonState) -> None:
         """Compare one person of the table with the file, after all rows were added."""
-        if not is_in_workspace(key, self._site_id):
+        if site_id_in(key) != self._site_id:
             return
         person_hash = hash_in(key)
         digests = [bytes.fromhex(person_hash)[:_DIGEST]]

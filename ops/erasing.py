@@ -164,14 +164,12 @@ class Wait:
 
     def _is_erased_in(self, table: Table, site_id: str, identifier: Identifier) -> bool:
         """Tell whether an erasure is recorded, and nobody has the identifier from before it."""
-        # The record of an erasure is read for the key of a person.
-        person = f"{site_id}#"
-        recorded = table.erasures.newest({person: [identifier]}, deadline=NO_DEADLINE)[person]
+        wanted = (site_id, identifier)
+        recorded = table.erasures.newest([wanted], deadline=NO_DEADLINE)[wanted]
         if isinstance(recorded, ForwarderError):
             raise recorded
-        if recorded[identifier] < self.at_ms:
+        if recorded < self.at_ms:
             return False
-        wanted = (site_id, identifier)
         keys = table.people.known_as([wanted], deadline=NO_DEADLINE)[wanted]
         if isinstance(keys, ForwarderError):
             raise keys

@@ -16,8 +16,7 @@ import msgspec
 
 from handler.domain.audience import Catalogue
 from handler.domain.membership import PersonState, Stamp, is_member
-from handler.domain.update import Identifier, hash_in
-from handler.table.keys import is_in_workspace
+from handler.domain.update import Identifier, hash_in, site_id_in
 from handler.table.people import Page
 from ops.change_rows import HIDDEN_IDENTIFIER
 
@@ -78,7 +77,7 @@ def export(pages: Iterable[Page], selection: Selection, write: Writer) -> Export
     for page in pages:
         rows: list[Row] = []
         for key, state in page.people.items():
-            if not is_in_workspace(key, selection.site_id):
+            if site_id_in(key) != selection.site_id:
                 continue
             if not isinstance(state, PersonState):
                 exported.unreadable += 1

@@ -15,7 +15,6 @@ from handler.domain.membership import PersonState
 from handler.domain.profile import Profile
 from handler.domain.update import Identifier, person_key, site_id_in
 from handler.errors import ForwarderError
-from handler.table.keys import is_in_workspace
 from handler.table.people import People
 from ops.stack import NO_DEADLINE
 from ops.table import opened
@@ -97,7 +96,7 @@ def _keys(people: People, query: Query, site_ids: Sequence[str], *, former: bool
         keys_before = (
             people.formerly_known_as(identifier, deadline=NO_DEADLINE) if identifier else ()
         )
-        return [key for key in keys_before if any(is_in_workspace(key, site) for site in site_ids)]
+        return [key for key in keys_before if site_id_in(key) in site_ids]
     keys = dict.fromkeys(query.keys(site_ids))
     if identifier is None:
         return list(keys)

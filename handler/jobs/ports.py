@@ -83,9 +83,9 @@ class Erasures(Protocol):
     """Where it is kept who was erased; see table/erasures.py."""
 
     def newest(
-        self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
-    ) -> Mapping[str, Mapping[Identifier, int] | RetryableError]:
-        """Return, for each person, the newest erasure by each of these identifiers; 0: none."""
+        self, identifiers: Collection[SiteIdentifier], *, deadline: Deadline
+    ) -> Mapping[SiteIdentifier, int | RetryableError]:
+        """Return the time of the newest erasure of whoever has each identifier; 0: none."""
 
     def record(
         self,

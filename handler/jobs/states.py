@@ -14,9 +14,9 @@ import msgspec
 from handler.domain.erasure import erased_until
 from handler.domain.membership import Memberships, PersonState, merge, too_old
 from handler.domain.removal import exits
-from handler.domain.update import Identifier, Update
+from handler.domain.update import Identifier, SiteIdentifier, Update
 from handler.domain.versions import new_version
-from handler.errors import VersionConflictError
+from handler.errors import RetryableError, VersionConflictError
 from handler.jobs.deletions import LatePost
 from handler.jobs.post import Delivery, PersonUpdates
 from handler.jobs.run import Run
@@ -129,12 +129,12 @@ class States:
 
         Most people's updates name the identifier that they have: they are not in the result.
         """
-        named: dict[str, list[Identifier]] = {}
+        named: dict[str, list[SiteIdentifier]] = {}
         for key, known in states.items():
-            current = known.identifier
+            person, current = people[key], known.identifier
             others = [
-                update.identifier
-                for update in people[key].updates
+                (person.workspace.site_id, update.identifier)
+                for update in person.updates
                 if update.identifier is not None
                 and not (current and update.identifier.names_the_same(current))
             ]
@@ -143,11 +143,20 @@ class States:
         if not named:  # as is usual
             return {}
         self._save_by = self._run.deadline.within(SAVE_WITHIN_S)
-        erased = self._outside.erasures.newest(named, deadline=self._run.deadline)
-        return {
-            key: erased_until(states[key], people[key].updates, at_ms)
-            for key, at_ms in self._run.successes(erased).items()
-        }
+        newest = self._outside.erasures.newest(
+            [each for others in named.values() for each in others], deadline=self._run.deadline
+        )
+        erased: dict[str, int] = {}
+        for key, others in named.items():
+            erased_at_ms: dict[Identifier, int] = {}
+            for each in others:
+                answer = newest[each]
+                if isinstance(answer, RetryableError):
+                    self._result.failures[key] = answer
+                else:
+                    erased_at_ms[each[1]] = answer
+            erased[key] = erased_until(states[key], people[key].updates, erased_at_ms)
+        return erased
 
     def delivery(self, person: PersonUpdates, newest: PersonState) -> Delivery:
         """Return a person's delivery with a state that another invocation saved.

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from handler.clock import Deadline, Now
 from handler.domain.audience import AudienceUpdate, Catalogue, pack_catalogue, unpack_catalogue
-from handler.errors import (
-    OutOfTimeError,
-    RetryableError,
-    UnreadableStateError,
-    VersionConflictError,
-)
-from handler.table.items import Item, Items
+from handler.errors import OutOfTimeError, RetryableError, VersionConflictError
+from handler.table.items import Item, Items, Version, parsed
 from handler.table.keys import catalogue_key
 
 TTL_S: Final = 60
@@ -47,11 +42,6 @@ class Audiences:
         self._now = now
         self._on_full = on_full
         self._known: dict[str, _Known] = {}
-        table = items.table_name
-        self._insert = f"INSERT INTO \"{table}\" VALUE {{'pk': ?, 'version': ?, 'audiences': ?}}"
-        self._update = (
-            f'UPDATE "{table}" SET "version"=? SET "audiences"=? WHERE "pk"=? AND "version"=?'
-        )
 
     def of(self, site_id: str) -> Catalogue:
         """Return a workspace's catalogue as it was last read. Raises why it was not read."""
@@ -144,17 +134,9 @@ class Audiences:
         self, site_id: str, catalogue: Catalogue, deadline: Deadline
     ) -> RetryableError | None:
         """Write the next version of a catalogue; return why it was not written."""
-        before = catalogue.version - 1
-        packed = pack_catalogue(catalogue)
         key = catalogue_key(site_id)
-        fields: list[dict[str, Any]] = [{"N": str(catalogue.version)}, {"B": packed}]
-        statement: dict[str, Any] = {
-            "Statement": self._update,
-            "Parameters": [*fields, {"S": key}, {"N": str(before)}],
-        }
-        if before == 0:
-            statement = {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
-        failures = self._items.write({key: statement}, deadline=deadline)
+        version = Version(catalogue.version, {"audiences": {"B": pack_catalogue(catalogue)}})
+        failures = self._items.write({key: version}, deadline=deadline)
         if not failures:
             self._keep(site_id, catalogue)
         return failures.get(key)
@@ -165,13 +147,10 @@ def _fits(learned: Catalogue, known: Catalogue, size: int) -> bool:
 
 
 def _catalogue(read: Item | RetryableError | None) -> Catalogue | RetryableError:
-    if read is None:
+    return parsed(_unpacked, read, kind="a catalogue")
+
+
+def _unpacked(item: Item | None) -> Catalogue:
+    if item is None:
         return Catalogue()
-    if isinstance(read, RetryableError):
-        return read
-    try:
-        return unpack_catalogue(read["audiences"]["B"], version=int(read["version"]["N"]))
-    except UnreadableStateError as error:
-        return error
-    except (KeyError, ValueError):
-        return UnreadableStateError("a catalogue lacks an attribute")
+    return unpack_catalogue(item["audiences"]["B"], version=int(item["version"]["N"]))

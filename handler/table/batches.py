@@ -70,8 +70,10 @@ class Batches(msgspec.Struct, frozen=True):
                 failure = UnavailableError(f"DynamoDB was too busy to {to}: throttled")
             return answers | dict.fromkeys(waiting, failure)
 
-        answered = side_by_side(self.executor, ask_batch, slices(keys, size))
-        return {key: answer for answers in answered for key, answer in answers.items()}
+        answers: dict[_Key, _Answer | RetryableError] = {}
+        for answered in side_by_side(self.executor, ask_batch, slices(keys, size)):
+            answers |= answered
+        return answers
 
     def rounds(self, deadline: Deadline) -> Iterator[int]:
         """Yield the number of each round, from the second on after a wait, while time is left."""

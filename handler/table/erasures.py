@@ -6,14 +6,14 @@ not yet. jobs/states.py asks here whenever a change names a new identifier.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
 from handler.clock import Deadline
 from handler.domain.membership import TOMBSTONE_LIFE_S
-from handler.domain.update import Identifier, site_id_in
-from handler.errors import RetryableError, UnreadableStateError, VersionConflictError
-from handler.table.items import Item, Items
+from handler.domain.update import Identifier, SiteIdentifier
+from handler.errors import RetryableError, VersionConflictError
+from handler.table.items import Item, Items, Version, parsed
 from handler.table.keys import erasure_key
 
 MAX_ROUNDS: Final = 5
@@ -37,35 +37,21 @@ class Erasures:
     def __init__(self, items: Items) -> None:
         """Keep what reading and writing need."""
         self._items = items
-        # Quoted as in people.py.
-        table_name = items.table_name
-        self._insert = (
-            f"INSERT INTO \"{table_name}\" VALUE {{'pk': ?, 'version': ?, 'erased_at_ms': ?, "
-            "'recorded_at': ?, 'expires_at': ?}"
-        )
-        self._update = (
-            f'UPDATE "{table_name}" SET "version"=? SET "erased_at_ms"=? SET "recorded_at"=? '
-            'SET "expires_at"=? WHERE "pk"=? AND "version"=?'
-        )
 
     def newest(
-        self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
-    ) -> dict[str, dict[Identifier, int] | RetryableError]:
-        """Return, for each person, the time of the newest erasure by each of their identifiers.
+        self, identifiers: Collection[SiteIdentifier], *, deadline: Deadline
+    ) -> dict[SiteIdentifier, int | RetryableError]:
+        """Return the time of the newest erasure of whoever has each identifier; 0 without one.
 
-        0 without one. The read is eventually consistent: it may miss what was written a second
-        ago.
+        The read is eventually consistent: it may miss what was written a second ago.
         """
-        keys = {
-            person: {each: erasure_key(site_id_in(person), each) for each in identifiers}
-            for person, identifiers in people.items()
-        }
-        unique = dict.fromkeys(key for each in keys.values() for key in each.values())
-        records = self._read([*unique], consistent=False, deadline=deadline)
-        return {
-            person: _times({each: records[key] for each, key in by_identifier.items()})
-            for person, by_identifier in keys.items()
-        }
+        keys = {(site_id, each): erasure_key(site_id, each) for site_id, each in identifiers}
+        records = self._read([*dict.fromkeys(keys.values())], consistent=False, deadline=deadline)
+        newest: dict[SiteIdentifier, int | RetryableError] = {}
+        for identifier, key in keys.items():
+            record = records[key]
+            newest[identifier] = record.erased_at_ms if isinstance(record, _Record) else record
+        return newest
 
     def record(
         self,
@@ -90,10 +76,11 @@ class Erasures:
             older = {key: each for key, each in records.items() if each.erased_at_ms < at_ms}
             if not older:
                 return max((each.recorded_at for each in records.values()), default=0)
-            statements = {
-                key: self._statement(key, each, at_ms, int(now)) for key, each in older.items()
+            newer = {
+                key: _version(_Record(each.version + 1, at_ms, int(now)))
+                for key, each in older.items()
             }
-            failures = self._items.write(statements, deadline=deadline)
+            failures = self._items.write(newer, deadline=deadline)
             for failure in failures.values():
                 if not isinstance(failure, VersionConflictError):
                     raise failure
@@ -103,36 +90,21 @@ class Erasures:
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, _Record | RetryableError]:
         items = self._items.read(keys, deadline=deadline, ConsistentRead=consistent)
-        return {key: _parsed(item) for key, item in items.items()}
-
-    def _statement(self, key: str, known: _Record, at_ms: int, now: int) -> Any:
-        fields = [
-            {"N": str(number)}
-            for number in (known.version + 1, at_ms, now, now + TOMBSTONE_LIFE_S)
-        ]
-        if not known.version:
-            return {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
-        version = {"N": str(known.version)}
-        return {"Statement": self._update, "Parameters": [*fields, {"S": key}, version]}
+        return {key: parsed(_record, item) for key, item in items.items()}
 
 
-def _times(
-    records: Mapping[Identifier, _Record | RetryableError],
-) -> dict[Identifier, int] | RetryableError:
-    times: dict[Identifier, int] = {}
-    for identifier, record in records.items():
-        if isinstance(record, RetryableError):
-            return record
-        times[identifier] = record.erased_at_ms
-    return times
+def _version(record: _Record) -> Version:
+    attributes = {
+        "erased_at_ms": record.erased_at_ms,
+        "recorded_at": record.recorded_at,
+        "expires_at": record.recorded_at + TOMBSTONE_LIFE_S,
+    }
+    return Version(
+        record.version, {name: {"N": str(number)} for name, number in attributes.items()}
+    )
 
 
-def _parsed(read: Item | RetryableError | None) -> _Record | RetryableError:
-    if read is None:
+def _record(item: Item | None) -> _Record:
+    if item is None:
         return _Record()
-    if isinstance(read, RetryableError):
-        return read
-    try:
-        return _Record(*(int(read[name]["N"]) for name in _Record._fields))
-    except (KeyError, ValueError):
-        return UnreadableStateError("an item of the table lacks an attribute")
+    return _Record(*(int(item[name]["N"]) for name in _Record._fields))

@@ -1,17 +1,24 @@
 """Items: the table's items of any kind, read and written in batches, by compare-and-set.
 
-people.py and audiences.py define their content. Results are by key: an item, or a RetryableError.
+people.py, audiences.py and erasures.py define their content. Results are by key: an item, or a
+RetryableError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from handler.clock import Deadline
-from handler.errors import RetryableError, UnavailableError, VersionConflictError
+from handler.errors import (
+    RetryableError,
+    UnavailableError,
+    UnreadableStateError,
+    VersionConflictError,
+)
 from handler.table.batches import TRANSIENT_CODES, Batches
 
 if TYPE_CHECKING:
@@ -24,6 +31,16 @@ Item = Mapping[str, Any]
 """An item in DynamoDB's JSON."""
 
 _CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
+
+_Result = TypeVar("_Result")
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version of an item, from 1: the attributes to write, in DynamoDB's JSON, or to remove."""
+
+    number: int
+    attributes: Mapping[str, Any]
+    removed: tuple[str, ...] = ()
 
 
 class Items(msgspec.Struct, frozen=True):
@@ -51,12 +68,15 @@ class Items(msgspec.Struct, frozen=True):
         )
 
     def write(
-        self, statements: Mapping[str, Any], *, deadline: Deadline
+        self, versions: Mapping[str, Version], *, deadline: Deadline
     ) -> dict[str, RetryableError]:
-        """Execute one PartiQL statement for each key; return why some failed.
+        """Write items by key, each as the next version; return why some were not written.
 
         VersionConflictError: another invocation wrote that version first.
         """
+        statements = {
+            key: _statement(self.table_name, key, version) for key, version in versions.items()
+        }
 
         def write(keys: Sequence[str]) -> dict[str, RetryableError | None]:
             answers = self.dynamodb.batch_execute_statement(
@@ -73,6 +93,49 @@ class Items(msgspec.Struct, frozen=True):
             write, [*statements], size=WRITE_BATCH, deadline=deadline, to="write the table"
         )
         return {key: failure for key, failure in written.items() if failure is not None}
+
+
+def parsed(
+    parse: Callable[[Item | None], _Result],
+    read: Item | RetryableError | None,
+    *,
+    kind: str = "an item of the table",
+) -> _Result | RetryableError:
+    """Return what an item says, or why it was not read; `kind` names it in errors."""
+    if isinstance(read, RetryableError):
+        return read
+    try:
+        return parse(read)
+    except UnreadableStateError as error:
+        return error
+    except (KeyError, ValueError):
+        return UnreadableStateError(f"{kind} lacks an attribute")
+
+
+def _statement(table_name: str, key: str, version: Version) -> Any:
+    fields = [{"N": str(version.number)}, *version.attributes.values()]
+    names = tuple(version.attributes)
+    if version.number == 1:
+        return {"Statement": _insert(table_name, names), "Parameters": [{"S": key}, *fields]}
+    statement = _update(table_name, names, version.removed)
+    before = {"N": str(version.number - 1)}
+    return {"Statement": statement, "Parameters": [*fields, {"S": key}, before]}
+
+
+# Names are quoted in PartiQL, as some are keywords of it.
+
+
+@cache
+def _insert(table_name: str, names: tuple[str, ...]) -> str:
+    fields = ", ".join(f"'{name}': ?" for name in ("pk", "version", *names))
+    return f'INSERT INTO "{table_name}" VALUE {{{fields}}}'
+
+
+@cache
+def _update(table_name: str, names: tuple[str, ...], removed: tuple[str, ...]) -> str:
+    written = " ".join(f'SET "{name}"=?' for name in ("version", *names))
+    rest = "".join(f' REMOVE "{name}"' for name in removed)
+    return f'UPDATE "{table_name}" {written}{rest} WHERE "pk"=? AND "version"=?'
 
 
 def _failure(code: str | None) -> RetryableError | None:

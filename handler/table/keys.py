@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Final
 
-from handler.domain.update import Identifier, site_id_in
+from handler.domain.update import Identifier
 
 _PERSON: Final = re.compile(r".*#[0-9a-f]{64}", re.DOTALL)
 
@@ -36,8 +36,3 @@ def erasure_key(site_id: str, identifier: Identifier) -> str:
     """
     hashed = hashlib.sha256(identifier.value.encode()).hexdigest()
     return f"erased#{site_id}#{identifier.kind}:{hashed}"
-
-
-def is_in_workspace(person_key: str, site_id: str) -> bool:
-    """Tell whether a person's item belongs to a workspace."""
-    return site_id_in(person_key) == site_id

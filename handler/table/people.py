@@ -6,8 +6,8 @@ throttled or unreadable item does not fail the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -20,16 +20,10 @@ from handler.domain.membership import (
 )
 from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier, SiteIdentifier, site_id_in
-from handler.errors import RetryableError, UnreadableStateError
+from handler.errors import RetryableError
 from handler.table.audiences import Audiences
-from handler.table.items import Item, Items
-from handler.table.keys import (
-    IDENTIFIER_INDEX,
-    catalogue_key,
-    is_person_key,
-)
-
-_Result = TypeVar("_Result")
+from handler.table.items import Item, Items, Version, parsed
+from handler.table.keys import IDENTIFIER_INDEX, catalogue_key, is_person_key
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -50,18 +44,6 @@ class People:
         """Keep what reading and writing need; catalogues are read together with people."""
         self._items = items
         self._audiences = audiences
-        table_name = items.table_name
-        # Quoted, as some names are keywords of PartiQL. The table's name comes from the stack.
-        self._insert = (
-            f"INSERT INTO \"{table_name}\" VALUE {{'pk': ?, 'version': ?, 'timestamp': ?, "
-            "'identifier': ?, 'memberships': ?, 'expires_at': ?}"
-        )
-        self._update = (
-            f'UPDATE "{table_name}" SET "version"=? SET "timestamp"=? SET "identifier"=? '
-            'SET "memberships"=? SET "expires_at"=? WHERE "pk"=? AND "version"=?'
-        )
-        # Without the attribute, the item leaves the index.
-        self._erase = self._update.replace('SET "identifier"=?', 'REMOVE "identifier"')
 
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
@@ -76,7 +58,7 @@ class People:
         )
         for key, site_id in catalogues.items():
             self._audiences.remember(site_id, items[key])
-        return {key: _parsed(_state, items[key]) for key in keys}
+        return {key: parsed(_state, items[key]) for key in keys}
 
     def versions(
         self, keys: Sequence[str], *, catalogues_of: Collection[str] = (), deadline: Deadline
@@ -93,7 +75,7 @@ class People:
             ProjectionExpression="pk, #version",
             ExpressionAttributeNames={"#version": "version"},
         )
-        versions = {key: _parsed(_version, item) for key, item in items.items()}
+        versions = {key: parsed(_version, item) for key, item in items.items()}
         for key, site_id in catalogues.items():
             self._audiences.refresh(site_id, versions.pop(key), deadline=deadline)
         return versions
@@ -105,8 +87,8 @@ class People:
 
         VersionConflictError: another invocation wrote that version first. `now`: Unix seconds.
         """
-        statements = {key: self._statement(key, state, now) for key, state in states.items()}
-        return self._items.write(statements, deadline=deadline)
+        versions = {key: _written(state, now) for key, state in states.items()}
+        return self._items.write(versions, deadline=deadline)
 
     def known_as(
         self, identifiers: Sequence[SiteIdentifier], *, deadline: Deadline
@@ -188,30 +170,28 @@ class People:
         """Delete the item of a made-up person. Raises botocore's errors."""
         self._items.dynamodb.delete_item(TableName=self._items.table_name, Key={"pk": {"S": key}})
 
-    def _statement(self, key: str, state: PersonState, now: float) -> Any:
-        fields: list[dict[str, Any]] = [
-            {"N": str(state.version)},
-            {"N": str(state.timestamp)},
-            {"B": pack(state)},
-            _expiry(state, now),
-        ]
-        if state.identifier is not None:
-            fields.insert(2, {"S": state.identifier.text})
-        elif state.version == 1:
+
+def _written(state: PersonState, now: float) -> Version:
+    attributes: dict[str, dict[str, Any]] = {
+        "timestamp": {"N": str(state.timestamp)},
+        "memberships": {"B": pack(state)},
+        "expires_at": _expiry(state, now),
+    }
+    if state.identifier is None:
+        if state.version == 1:
             message = "a new person without an identifier cannot be kept"
             raise ValueError(message)
-        if state.version == 1:
-            return {"Statement": self._insert, "Parameters": [{"S": key}, *fields]}
-        statement = self._erase if state.identifier is None else self._update
-        before = {"N": str(state.version - 1)}
-        return {"Statement": statement, "Parameters": [*fields, {"S": key}, before]}
+        # Without the attribute, the item leaves the index.
+        return Version(state.version, attributes, removed=("identifier",))
+    attributes["identifier"] = {"S": state.identifier.text}
+    return Version(state.version, attributes)
 
 
 def _page(answer: Mapping[str, Any]) -> Page:
     items = {item["pk"]["S"]: item for item in answer["Items"]}
     last: Item | None = answer.get("LastEvaluatedKey")
     # A filter would not make the scan cheaper.
-    states = {key: _parsed(_state, item) for key, item in items.items() if is_person_key(key)}
+    states = {key: parsed(_state, item) for key, item in items.items() if is_person_key(key)}
     return Page(
         {key: state for key, state in states.items() if not _is_tombstone(state)},
         scanned=answer["ScannedCount"],
@@ -230,19 +210,6 @@ def _expiry(state: PersonState, now: float) -> dict[str, Any]:
     # From the newest change on: a state that is only delivered again expires no later for it.
     changed_at = min(now, newest_change_ms(state) / 1000)
     return {"N": str(int(changed_at + TOMBSTONE_LIFE_S))}
-
-
-def _parsed(
-    parse: Callable[[Item | None], _Result], read: Item | RetryableError | None
-) -> _Result | RetryableError:
-    if isinstance(read, RetryableError):
-        return read
-    try:
-        return parse(read)
-    except UnreadableStateError as error:
-        return error
-    except (KeyError, ValueError):
-        return UnreadableStateError("an item of the table lacks an attribute")
 
 
 def _state(item: Item | None) -> PersonState:

@@ -27,7 +27,6 @@ from handler.errors import (
     UnusableCredentialsError,
     VersionConflictError,
 )
-from handler.table.keys import is_in_workspace
 from handler.table.people import Page
 from tests.builders import WORKSPACE
 
@@ -119,7 +118,7 @@ class MemoryPeople:
             or [
                 key
                 for key, state in indexed.items()
-                if is_in_workspace(key, site_id)
+                if site_id_in(key) == site_id
                 and state.identifier is not None
                 and state.identifier.text == identifier.text
             ]
@@ -138,14 +137,13 @@ class MemoryErasures:
         self._before: dict[tuple[str, str], tuple[int, int]] = {}
 
     def newest(
-        self, people: Mapping[str, Collection[Identifier]], *, deadline: Deadline
-    ) -> dict[str, dict[Identifier, int] | RetryableError]:
+        self, identifiers: Collection[SiteIdentifier], *, deadline: Deadline
+    ) -> dict[SiteIdentifier, int | RetryableError]:
         self.reads += 1
         records = self._before if self.is_lagging else self.records
         return {
-            key: self.failing
-            or {each: records.get((site_id_in(key), each.text), (0, 0))[0] for each in identifiers}
-            for key, identifiers in people.items()
+            (site_id, each): self.failing or records.get((site_id, each.text), (0, 0))[0]
+            for site_id, each in identifiers
         }
 
     def record(
