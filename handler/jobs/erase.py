@@ -64,7 +64,8 @@ def erase(outside: Outside, erasure: Erasure, *, deadline: Deadline) -> Erased:
         if isinstance(workspace, UnusableCredentialsError):
             failures.append(workspace)
             continue
-        done = outside.attempt(_erase_in, outside, entry, workspace, erasure, deadline)
+        person = _Person(outside, workspace, erasure, deadline)
+        done = outside.attempt(person.erase, entry)
         if isinstance(done, Erased):
             results += done.results
             failures += [done.failure] if done.failure else []
@@ -74,23 +75,6 @@ def erase(outside: Outside, erasure: Erasure, *, deadline: Deadline) -> Erased:
         failures.append(UnconfirmedErasureError("an erasure is done twice"))
     failures.sort(key=lambda failure: isinstance(failure, RetryableError), reverse=True)
     return Erased(results, failures[0] if failures else None)
-
-
-def _erase_in(
-    outside: Outside, entry: str, workspace: Workspace, erasure: Erasure, deadline: Deadline
-) -> Erased:
-    recorded_at = outside.erasures.record(
-        erasure.identifiers,
-        workspace.site_id,
-        at_ms=erasure.at_ms,
-        now=outside.now(),
-        deadline=deadline,
-    )
-    is_confirmed = recorded_at + CONFIRMED_AFTER_S <= outside.now()
-    person = _Person(outside, workspace, erasure, deadline)
-    people, deletions = person.erase()
-    done = ErasedIn(entry, person.on_erasure, people, deletions, is_confirmed=is_confirmed)
-    return Erased([done], person.rejected)
 
 
 class _Person:
@@ -103,11 +87,19 @@ class _Person:
         self._workspace = workspace
         self._erasure = erasure
         self._deadline = deadline
-        self.on_erasure = self._outside.options.of(workspace).on_erasure
-        self.rejected: Failure | None = None
+        self._on_erasure = outside.options.of(workspace).on_erasure
+        self._rejected: Failure | None = None
 
-    def erase(self) -> tuple[int, int]:
-        """Erase everybody with the identifiers; return the number of people and deletions."""
+    def erase(self, entry: str) -> Erased:
+        """Erase everybody with the identifiers; `entry` names the workspace in the secret."""
+        recorded_at = self._outside.erasures.record(
+            self._erasure.identifiers,
+            self._workspace.site_id,
+            at_ms=self._erasure.at_ms,
+            now=self._outside.now(),
+            deadline=self._deadline,
+        )
+        is_confirmed = recorded_at + CONFIRMED_AFTER_S <= self._outside.now()
         states = self._look_up()
         people, deleted = 0, set[str]()
         for _ in range(MAX_ROUNDS):
@@ -123,7 +115,10 @@ class _Person:
             states = self._look_up()
             if not self._not_erased(states):
                 self._deliver(states)
-                return people, len(deleted)
+                done = ErasedIn(
+                    entry, self._on_erasure, people, len(deleted), is_confirmed=is_confirmed
+                )
+                return Erased([done], self._rejected)
         raise VersionConflictError("others kept writing this person first")
 
     def _look_up(self) -> dict[str, PersonState]:
@@ -153,7 +148,7 @@ class _Person:
 
         Whoever started anew after an earlier try of this erasure is not deleted for its sake.
         """
-        if self.on_erasure == "none":
+        if self._on_erasure == "none":
             return []
         erasing = self._not_erased(states)
         named = self._erasure.identifiers if erasing or not states else ()
@@ -163,7 +158,7 @@ class _Person:
 
     def _delete(self, identifiers: Sequence[Identifier]) -> None:
         """Delete or suppress people in Customer.io."""
-        action = self.on_erasure
+        action = self._on_erasure
         if action == "none" or not identifiers:
             return
         deletions = [Deletion(identifier, action) for identifier in identifiers]
@@ -197,4 +192,4 @@ class _Person:
         for failure in posted.failures.values():
             if isinstance(failure, RetryableError):
                 raise failure
-            self.rejected = failure
+            self._rejected = failure

@@ -108,7 +108,8 @@ def _named_in(updates: Iterable[Update]) -> list[AudienceUpdate]:
     """Return what updates say of audiences: each thing once, with its newest time."""
     said_at: dict[MembershipChange, int] = {}
     for update in sorted(updates, key=attrgetter("at_ms")):
-        said_at |= dict.fromkeys(update.changes, update.at_ms)
+        for change in update.changes:
+            said_at[change] = update.at_ms
     return [
         AudienceUpdate(change.audience_id, at_ms, change.audience_name)
         for change, at_ms in said_at.items()

@@ -168,6 +168,8 @@ class States:
 
     def update_after_removals(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
         """Update people who entered an audience before its removal, which is known only now."""
+        if not self._outside.options.clear_removed_audiences:
+            return []
         entered = [
             each.person
             for each in deliveries
@@ -204,6 +206,8 @@ class States:
 
         `memberships` are those before the updates. Raises why the catalogue cannot be read.
         """
+        if not self._outside.options.clear_removed_audiences:
+            return person
         missing = self._exits(person.workspace.site_id, memberships, person.updates)
         if not missing:
             return person
@@ -213,15 +217,8 @@ class States:
     def _exits(
         self, site_id: str, memberships: Memberships, updates: Sequence[Update]
     ) -> Sequence[Update]:
-        options = self._outside.options
-        if not options.clear_removed_audiences:
-            return ()
         removed = self._outside.audiences.of(site_id).ever_removed
-        if not removed:
+        one_attribute = self._outside.options.one_attribute_per_audience
+        if not removed:  # as is usual
             return ()
-        return exits(
-            removed,
-            memberships,
-            updates,
-            one_attribute_per_audience=options.one_attribute_per_audience,
-        )
+        return exits(removed, memberships, updates, one_attribute_per_audience=one_attribute)

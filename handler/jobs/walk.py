@@ -6,7 +6,6 @@ that is done twice does no harm, so a step may die anywhere.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
@@ -80,18 +79,21 @@ class Walker(msgspec.Struct, frozen=True):
                 )
             )
             page, start = read.people, read.last_key
-        counts = self._deliver(step, page, deadline)
+        delivered, skipped = self._deliver(step, page, deadline)
         return msgspec.structs.replace(
             step,
             start=start,
             done=start is None,
             read=step.read + len(page),
-            delivered=step.delivered + counts["delivered"],
-            skipped=step.skipped + counts["skipped"],
+            delivered=step.delivered + delivered,
+            skipped=step.skipped + skipped,
         )
 
-    def _deliver(self, step: WalkStep, page: _States, deadline: Deadline) -> Counter[str]:
-        """Deliver those of a page whom the walk concerns. Raises if one is to be retried."""
+    def _deliver(self, step: WalkStep, page: _States, deadline: Deadline) -> tuple[int, int]:
+        """Deliver those of a page whom the walk concerns; return how many, and how many it skips.
+
+        Raises if one is to be retried.
+        """
         people, skipped = self._chosen(step, page, deadline)
         # One second's worth at a time.
         for part in slices(people, max(1, int(self.people_per_second))):
@@ -103,10 +105,7 @@ class Walker(msgspec.Struct, frozen=True):
                 self.outside.sleep(max(0.0, started + seconds - self.outside.now()))
         for key, failure in skipped.items():
             self.telemetry.walk_person_skipped(key, failure)
-        return Counter(
-            delivered=len(people) - sum(person.key in skipped for person in people),
-            skipped=len(skipped),
-        )
+        return sum(person.key not in skipped for person in people), len(skipped)
 
     def _deliver_part(
         self, people: Sequence[PersonUpdates], deadline: Deadline
