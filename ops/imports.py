@@ -105,7 +105,7 @@ def windows(rows: Iterable[Row]) -> Iterator[Window]:
         )
 
 
-def count_messages(changes: Iterable[Change]) -> int:
+def count_messages(changes: Sequence[Change]) -> int:
     """Return how many messages changes make."""
     return sum(1 for _ in change_messages(changes, account_id=None, message_id=""))
 
@@ -210,7 +210,8 @@ class Importer:
 
     def send(self, changes: Sequence[Change], *, message_id: str) -> Iterator[float]:
         """Send changes; yield about how many there were in each request."""
-        bodies = [*change_messages(changes, account_id=self.account_id, message_id=message_id)]
+        messages = change_messages(changes, account_id=self.account_id, message_id=message_id)
+        bodies = [body for body, _ in messages]
         with ThreadPoolExecutor(1) as executor:
             sender = Sender(
                 self.aws.sqs,

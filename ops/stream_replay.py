@@ -76,7 +76,8 @@ class Replay:
 
     def _send(self, changes: Sequence[Change], sender: Sender | None, rate: float) -> None:
         messages = change_messages(changes, account_id=self.account_id, message_id=self.message_id)
-        for batch in batch_requests(messages, len):  # the messages are ASCII
+        bodies = (body for body, _ in messages)
+        for batch in batch_requests(bodies, len):  # the messages are ASCII
             if sender:
                 sender.send(batch, account_id=self.account_id, deadline=NO_DEADLINE)
                 self.sleep(len(batch) / rate)

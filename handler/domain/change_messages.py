@@ -38,20 +38,12 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def change_messages(
-    changes: Iterable[Change], *, account_id: int | None, message_id: str
-) -> Iterator[str]:
-    """Yield the changes as messages; those with the same time share messages.
-
-    Each message has `message_id`, which appears in the log.
-    """
-    messages = numbered_messages([*changes], account_id=account_id, message_id=message_id)
-    return (body for body, _ in messages)
-
-
-def numbered_messages(
     changes: Sequence[Change], *, account_id: int | None, message_id: str
 ) -> Iterator[tuple[str, list[int]]]:
-    """Yield the same messages, each with the places in `changes` of the changes that it has."""
+    """Yield the changes as messages, each with the places in `changes` of those that it has.
+
+    Changes with the same time share messages. Each has `message_id`, which appears in the log.
+    """
     by_time: defaultdict[int, list[int]] = defaultdict(list)
     for place, change in enumerate(changes):
         by_time[change.at_ms].append(place)

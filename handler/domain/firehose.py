@@ -96,13 +96,13 @@ def parts(request: object) -> Parts:
             account=fields.get("account"),
         )
     )
-    overhead = len(with_profiles(head, "[]"))
+    room = MAX_MESSAGE_BYTES - len(with_profiles(head, "[]"))
     texts = [to_json(profile) for profile in profiles or ()]
-    fitting = [text for text in texts if overhead + len(text) <= MAX_MESSAGE_BYTES]
+    fitting = [text for text in texts if len(text) <= room]
     bodies = [*cut(head, fitting)]
     if len(fitting) == len(texts):
         return Parts(bodies)
-    place = next(n for n, text in enumerate(texts) if overhead + len(text) > MAX_MESSAGE_BYTES)
+    place = next(place for place, text in enumerate(texts) if len(text) > room)
     return Parts(bodies, _too_large(f"$.user_profiles[{place}]"))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from handler.clock import AWS_CALL_S, Deadline, Now
-from handler.domain.change_messages import Change, numbered_messages
+from handler.domain.change_messages import Change, change_messages
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import StreamReport
 from handler.domain.stream_record import Unreadable, letter_body, read_records
@@ -75,7 +75,7 @@ class Transformer(msgspec.Struct, frozen=True):
         read = self._read(records)
         failed: set[int] = set()
         messages = [
-            *numbered_messages(
+            *change_messages(
                 read.changes, account_id=self.account_id, message_id=transformation.id
             )
         ]

@@ -103,7 +103,7 @@ def test_any_row_is_refused_or_is_a_change_that_the_function_reads(values) -> No
     except RowError:
         return
 
-    (text,) = change_messages([change], account_id=7, message_id="id")
+    ((text, _),) = change_messages([change], account_id=7, message_id="id")
     message = read_message(text, now=NOW)
     profile = read_profile(*message.profiles)
 

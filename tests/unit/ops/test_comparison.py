@@ -235,7 +235,7 @@ def kept(number, memberships):
 def forwarded(people, sent):
     """Return the table after the function has forwarded what was sent."""
     people = dict(people)
-    for body in change_messages(sent, account_id=None, message_id="id"):
+    for body, _ in change_messages(sent, account_id=None, message_id="id"):
         message = read_message(body, now=NOW)
         for profile in map(read_profile, message.profiles):
             key = person_key(SITE, profile)

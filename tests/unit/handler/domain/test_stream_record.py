@@ -263,7 +263,7 @@ def memberships(records: list[str]) -> dict[str, Memberships]:
     """Return everybody's memberships after the messages of these records."""
     changes = [each for each in read("".join(records)) if isinstance(each, Change)]
     people: dict[str, PersonState] = {}
-    for body in change_messages(changes, account_id=None, message_id="some-id"):
+    for body, _ in change_messages(changes, account_id=None, message_id="some-id"):
         message = read_message(body, now=NOW)
         for raw in message.profiles:
             profile = read_profile(raw)
