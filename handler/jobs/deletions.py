@@ -69,10 +69,9 @@ class LatePost(msgspec.Struct, frozen=True):
 
 
 class Deletions:
-    """The deletions of one run."""
+    """The deletions of one run; failures are added to its result."""
 
     def __init__(self, run: Run, poster: Poster) -> None:
-        """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._poster = poster

@@ -18,7 +18,7 @@ from handler.clock import Deadline
 from handler.domain.erasure import Deletion, ErasedIn, Erasure
 from handler.domain.membership import PersonState, merge
 from handler.domain.update import Identifier
-from handler.domain.workspace import Workspace
+from handler.domain.workspace import OnErasure, Workspace
 from handler.errors import (
     Failure,
     RetryableError,
@@ -77,29 +77,29 @@ def erase(outside: Outside, erasure: Erasure, *, deadline: Deadline) -> Erased:
     return Erased(results, failures[0] if failures else None)
 
 
-class _Person:
+class _Person(msgspec.Struct):
     """One person to erase in one workspace."""
 
-    def __init__(
-        self, outside: Outside, workspace: Workspace, erasure: Erasure, deadline: Deadline
-    ) -> None:
-        self._outside = outside
-        self._workspace = workspace
-        self._erasure = erasure
-        self._deadline = deadline
-        self._on_erasure = outside.options.of(workspace).on_erasure
-        self._rejected: Failure | None = None
+    outside: Outside
+    workspace: Workspace
+    erasure: Erasure
+    deadline: Deadline
+    rejected: Failure | None = None
+
+    @property
+    def on_erasure(self) -> OnErasure:
+        return self.outside.options.of(self.workspace).on_erasure
 
     def erase(self, entry: str) -> Erased:
         """Erase everybody with the identifiers; `entry` names the workspace in the secret."""
-        recorded_at = self._outside.erasures.record(
-            self._erasure.identifiers,
-            self._workspace.site_id,
-            at_ms=self._erasure.at_ms,
-            now=self._outside.now(),
-            deadline=self._deadline,
+        recorded_at = self.outside.erasures.record(
+            self.erasure.identifiers,
+            self.workspace.site_id,
+            at_ms=self.erasure.at_ms,
+            now=self.outside.now(),
+            deadline=self.deadline,
         )
-        is_confirmed = recorded_at + CONFIRMED_AFTER_S <= self._outside.now()
+        is_confirmed = recorded_at + CONFIRMED_AFTER_S <= self.outside.now()
         states = self._look_up()
         people, deleted = 0, set[str]()
         for _ in range(MAX_ROUNDS):
@@ -116,23 +116,23 @@ class _Person:
             if not self._not_erased(states):
                 self._deliver(states)
                 done = ErasedIn(
-                    entry, self._on_erasure, people, len(deleted), is_confirmed=is_confirmed
+                    entry, self.on_erasure, people, len(deleted), is_confirmed=is_confirmed
                 )
-                return Erased([done], self._rejected)
+                return Erased([done], self.rejected)
         raise VersionConflictError("others kept writing this person first")
 
     def _look_up(self) -> dict[str, PersonState]:
         """Return the states of everybody with one of the identifiers, by key."""
-        owners = self._owners(self._erasure.identifiers)
+        owners = self._owners(self.erasure.identifiers)
         return {key: state for states in owners.values() for key, state in states.items()}
 
     def _owners(
         self, identifiers: Iterable[Identifier]
     ) -> dict[Identifier, Mapping[str, PersonState]]:
         """Return the states of who has each identifier now. Raises why one cannot be read."""
-        wanted = [(self._workspace.site_id, identifier) for identifier in identifiers]
+        wanted = [(self.workspace.site_id, identifier) for identifier in identifiers]
         owners: dict[Identifier, Mapping[str, PersonState]] = {}
-        answers = known_as(self._outside.people, wanted, deadline=self._deadline)
+        answers = known_as(self.outside.people, wanted, deadline=self.deadline)
         for (_, identifier), answer in answers.items():
             if isinstance(answer, RetryableError):
                 raise answer
@@ -140,7 +140,7 @@ class _Person:
         return owners
 
     def _not_erased(self, states: Mapping[str, PersonState]) -> dict[str, PersonState]:
-        at_ms = self._erasure.at_ms
+        at_ms = self.erasure.at_ms
         return {key: state for key, state in states.items() if state.erased_at_ms < at_ms}
 
     def _to_delete(self, states: Mapping[str, PersonState]) -> list[Identifier]:
@@ -148,34 +148,34 @@ class _Person:
 
         Whoever started anew after an earlier try of this erasure is not deleted for its sake.
         """
-        if self._on_erasure == "none":
+        if self.on_erasure == "none":
             return []
         erasing = self._not_erased(states)
-        named = self._erasure.identifiers if erasing or not states else ()
+        named = self.erasure.identifiers if erasing or not states else ()
         former = [each for state in erasing.values() for each in state.former]
         unowned = [each for each, owners in self._owners(former).items() if not owners]
         return [*{each.text: each for each in (*unowned, *named)}.values()]
 
     def _delete(self, identifiers: Sequence[Identifier]) -> None:
         """Delete or suppress people in Customer.io."""
-        action = self._on_erasure
+        action = self.on_erasure
         if action == "none" or not identifiers:
             return
         deletions = [Deletion(identifier, action) for identifier in identifiers]
-        run = Run(self._outside, self._deadline)
+        run = Run(self.outside, self.deadline)
         # The person has no key of one item: there may be several, or none.
-        late = LatePost(PersonUpdates("", self._workspace), identifiers)
+        late = LatePost(PersonUpdates("", self.workspace), identifiers)
         Poster(run).post([late], lambda _: deletions)
         self._check(run.result)
 
     def _save(self, states: Mapping[str, PersonState]) -> int:
         """Erase states; return how many. Those that others wrote first stay."""
-        now = self._outside.now()
+        now = self.outside.now()
         erased = {
-            key: merge(state, (), now=now, erased_at_ms=self._erasure.at_ms)
+            key: merge(state, (), now=now, erased_at_ms=self.erasure.at_ms)
             for key, state in self._not_erased(states).items()
         }
-        failures = self._outside.people.save(erased, now=now, deadline=self._deadline)
+        failures = self.outside.people.save(erased, now=now, deadline=self.deadline)
         for failure in failures.values():
             if not isinstance(failure, VersionConflictError):
                 raise failure
@@ -183,8 +183,8 @@ class _Person:
 
     def _deliver(self, states: Mapping[str, PersonState]) -> None:
         """Deliver who started anew: Customer.io may have deleted them, or have what is erased."""
-        people = [PersonUpdates(key, self._workspace) for key in states]
-        self._check(deliver(self._outside, people, deadline=self._deadline, consistent=True))
+        people = [PersonUpdates(key, self.workspace) for key in states]
+        self._check(deliver(self.outside, people, deadline=self.deadline, consistent=True))
 
     def _check(self, posted: Delivered) -> None:
         """Raise a failure that is to be retried, and keep one that is not."""
@@ -192,4 +192,4 @@ class _Person:
         for failure in posted.failures.values():
             if isinstance(failure, RetryableError):
                 raise failure
-            self._rejected = failure
+            self.rejected = failure

@@ -28,10 +28,9 @@ MAX_ROUNDS: Final = 5
 
 
 class FormerIdentifiers:
-    """The former identifiers of the people in one run."""
+    """The former identifiers of the people in one run; failures are added to its result."""
 
     def __init__(self, run: Run, states: States, names: AudienceNames) -> None:
-        """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._failures = run.result.failures

@@ -30,7 +30,6 @@ class AudienceNames:
     """
 
     def __init__(self, run: Run) -> None:
-        """Begin; failures are added to the run's result."""
         self._run = run
         self._audiences = run.outside.audiences
         self._attributes: dict[Workspace, AudienceAttributes] = {}

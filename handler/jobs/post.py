@@ -96,10 +96,9 @@ _Persons = Callable[[_Addressee], list[Person] | list[Deletion]]
 
 
 class Poster:
-    """Posts what one run delivers."""
+    """Posts what one run delivers. Failures are added to the run's result."""
 
     def __init__(self, run: Run) -> None:
-        """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._refreshed: dict[Workspace, Workspace] = {}

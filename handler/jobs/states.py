@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from handler.clock import Deadline
 from handler.domain.erasure import erased_until
 from handler.domain.membership import Memberships, PersonState, merge, too_old
 from handler.domain.removal import exits
@@ -27,21 +28,18 @@ MAX_ROUNDS: Final = 5
 NEW_VERSION_AFTER_S: Final = 60
 """An unchanged state is delivered as a new version if it is older than this, in seconds."""
 
-
 SAVE_WITHIN_S: Final = 10.0
 """How long after a read its people are saved, in seconds. An erasure that was recorded after the
 read counts on it: jobs/erase.py."""
 
 
 class States:
-    """The states of the people in one run."""
+    """The states of the people in one run. Failures are added to the run's result."""
 
     def __init__(self, run: Run) -> None:
-        """Begin; failures are added to the run's result."""
         self._run = run
         self._outside = run.outside
         self._result = run.result
-        self._save_by = run.deadline
         self._late_posts: dict[str, LatePost] = {}
 
     def late_posts(self) -> list[LatePost]:
@@ -68,13 +66,9 @@ class States:
             if tries:
                 pause = self._outside.backoff(tries)
                 self._outside.sleep(min(pause, self._run.deadline.seconds_left()))
-            merged, changed = self._merge(
+            merged, failures = self._merge(
                 waiting, floors, consistent=consistent or tries > 0 or bool(floors)
             )
-            failures = self._outside.people.save(
-                changed, now=self._outside.now(), deadline=self._save_by
-            )
-            self._result.changed += len(changed) - len(failures)
             conflicts: dict[str, PersonUpdates] = {}
             for key, failure in failures.items():
                 merged.pop(key, None)
@@ -93,14 +87,13 @@ class States:
 
     def _merge(
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
-    ) -> tuple[dict[str, Delivery], dict[str, PersonState]]:
-        """Return the deliveries of merged states, and the states that changed, by key."""
+    ) -> tuple[dict[str, Delivery], Mapping[str, RetryableError]]:
+        """Save what is new; return the deliveries, and why some were not saved, by key."""
         states = self._outside.people.load(
             [*people], consistent=consistent, deadline=self._run.deadline
         )
-        self._save_by = self._run.deadline
         known_states = self._run.successes(states)
-        erased = self._erased(people, known_states)
+        erased, save_by = self._erased(people, known_states)
         now = self._outside.now()
         merged: dict[str, Delivery] = {}
         changed: dict[str, PersonState] = {}
@@ -120,14 +113,17 @@ class States:
                 changed[key] = delivery.state
             if late := LatePost.of_merge(person, known, delivery.state):
                 self._late_posts[key] = late
-        return merged, changed
+        failures = self._outside.people.save(changed, now=self._outside.now(), deadline=save_by)
+        self._result.changed += len(changed) - len(failures)
+        return merged, failures
 
     def _erased(
         self, people: Mapping[str, PersonUpdates], states: Mapping[str, PersonState]
-    ) -> Mapping[str, int]:
-        """Return when people were erased whose updates name an identifier that is new to them.
+    ) -> tuple[Mapping[str, int], Deadline]:
+        """Return when people were erased, and until when they can be saved without another look.
 
-        Most people's updates name the identifier that they have: they are not in the result.
+        Erasures are read of those whose updates name an identifier that is new to them. Most
+        people's updates name the one that they have.
         """
         named: dict[str, list[SiteIdentifier]] = {}
         for key, known in states.items():
@@ -141,8 +137,8 @@ class States:
             if others:
                 named[key] = others
         if not named:  # as is usual
-            return {}
-        self._save_by = self._run.deadline.within(SAVE_WITHIN_S)
+            return {}, self._run.deadline
+        save_by = self._run.deadline.within(SAVE_WITHIN_S)
         newest = self._outside.erasures.newest(
             [each for others in named.values() for each in others], deadline=self._run.deadline
         )
@@ -156,7 +152,7 @@ class States:
                 else:
                     erased_at_ms[each[1]] = answer
             erased[key] = erased_until(states[key], people[key].updates, erased_at_ms)
-        return erased
+        return erased, save_by
 
     def delivery(self, person: PersonUpdates, newest: PersonState) -> Delivery:
         """Return a person's delivery with a state that another invocation saved.

@@ -59,7 +59,7 @@ class Audiences:
         if self._readable(site_id) is None:
             self._read(site_id, deadline)
         failure: RetryableError = OutOfTimeError("no time left to write the catalogue")
-        for _ in self._items.batches.rounds(deadline):
+        for _ in self._items.rounds(deadline):
             catalogue = self.of(site_id)
             learned = self._learned(site_id, catalogue, updates)
             if learned is catalogue:

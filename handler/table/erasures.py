@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from handler.clock import Deadline
 from handler.domain.membership import TOMBSTONE_LIFE_S
 from handler.domain.update import Identifier, SiteIdentifier
@@ -31,12 +33,10 @@ class _Record(NamedTuple):
     recorded_at: int = 0
 
 
-class Erasures:
+class Erasures(msgspec.Struct, frozen=True):
     """The erasures of the last 30 days. Safe to use from several threads."""
 
-    def __init__(self, items: Items) -> None:
-        """Keep what reading and writing need."""
-        self._items = items
+    items: Items
 
     def newest(
         self, identifiers: Collection[SiteIdentifier], *, deadline: Deadline
@@ -80,7 +80,7 @@ class Erasures:
                 key: _version(_Record(each.version + 1, at_ms, int(now)))
                 for key, each in older.items()
             }
-            failures = self._items.write(newer, deadline=deadline)
+            failures = self.items.write(newer, deadline=deadline)
             for failure in failures.values():
                 if not isinstance(failure, VersionConflictError):
                     raise failure
@@ -89,7 +89,7 @@ class Erasures:
     def _read(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
     ) -> dict[str, _Record | RetryableError]:
-        items = self._items.read(keys, deadline=deadline, ConsistentRead=consistent)
+        items = self.items.read(keys, deadline=deadline, ConsistentRead=consistent)
         return {key: parsed(_record, item) for key, item in items.items()}
 
 

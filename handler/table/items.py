@@ -6,20 +6,23 @@ RetryableError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
-from handler.clock import Deadline
+from handler.clock import AWS_CALL_S, Deadline, Sleep
+from handler.concurrency import side_by_side, slices
 from handler.errors import (
+    OutOfTimeError,
     RetryableError,
     UnavailableError,
     UnreadableStateError,
     VersionConflictError,
 )
-from handler.table.batches import TRANSIENT_CODES, Batches
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -27,11 +30,27 @@ if TYPE_CHECKING:
 READ_BATCH: Final = 100  # keys that BatchGetItem takes
 WRITE_BATCH: Final = 25  # statements that BatchExecuteStatement takes
 
+MAX_ROUNDS: Final = 6
+"""Most calls for the same keys."""
+
+TRANSIENT_CODES: Final = {
+    "InternalServerError",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingError",
+    "TransactionConflict",
+}
+"""Codes of errors for which a retry may succeed."""
+
 Item = Mapping[str, Any]
 """An item in DynamoDB's JSON."""
 
 _CONFLICTS: Final = {"ConditionalCheckFailed", "DuplicateItem"}
 
+_Key = TypeVar("_Key", bound=Hashable)
+_Answer = TypeVar("_Answer")
 _Result = TypeVar("_Result")
 
 
@@ -44,11 +63,16 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Items(msgspec.Struct, frozen=True):
-    """The items of a table. Safe to use from several threads."""
+    """The items of a table. Safe to use from several threads.
+
+    `backoff` gives the seconds before a round of calls for the same keys, from 1.
+    """
 
     dynamodb: DynamoDBClient
     table_name: str
-    batches: Batches
+    executor: Executor
+    backoff: Callable[[int], float]
+    sleep: Sleep
 
     def read(
         self, keys: Sequence[str], *, deadline: Deadline, **options: Any
@@ -63,9 +87,7 @@ class Items(msgspec.Struct, frozen=True):
             unread = {key["pk"]["S"] for key in rest[self.table_name]["Keys"]} if rest else set()
             return {key: items.get(key) for key in keys if key not in unread}
 
-        return self.batches.ask(
-            read, keys, size=READ_BATCH, deadline=deadline, to="read the table"
-        )
+        return self.ask(read, keys, size=READ_BATCH, deadline=deadline, to="read the table")
 
     def write(
         self, versions: Mapping[str, Version], *, deadline: Deadline
@@ -89,10 +111,57 @@ class Items(msgspec.Struct, frozen=True):
                 if code not in TRANSIENT_CODES
             }
 
-        written = self.batches.ask(
+        written = self.ask(
             write, [*statements], size=WRITE_BATCH, deadline=deadline, to="write the table"
         )
         return {key: failure for key, failure in written.items() if failure is not None}
+
+    def ask(
+        self,
+        call: Callable[[Sequence[_Key]], Mapping[_Key, _Answer]],
+        keys: Sequence[_Key],
+        *,
+        size: int,
+        deadline: Deadline,
+        to: str,
+    ) -> dict[_Key, _Answer | RetryableError]:
+        """Call for `size` keys at a time, side by side; return the answer for each key.
+
+        Keys without an answer are asked again. `to` names the purpose, in errors.
+        """
+
+        def ask_batch(batch: Sequence[_Key]) -> dict[_Key, _Answer | RetryableError]:
+            answers: dict[_Key, _Answer | RetryableError] = {}
+            waiting = batch
+            failure: RetryableError = OutOfTimeError(f"no time left to {to}")
+            for _ in self.rounds(deadline):
+                try:
+                    answers.update(call(waiting))
+                except (BotoCoreError, ClientError) as error:
+                    failure = _unavailable(error)
+                    if not _is_transient(error):
+                        break
+                    continue
+                waiting = [key for key in waiting if key not in answers]
+                if not waiting:
+                    break
+                failure = UnavailableError(f"DynamoDB was too busy to {to}: throttled")
+            return answers | dict.fromkeys(waiting, failure)
+
+        answers: dict[_Key, _Answer | RetryableError] = {}
+        for answered in side_by_side(self.executor, ask_batch, slices(keys, size)):
+            answers |= answered
+        return answers
+
+    def rounds(self, deadline: Deadline) -> Iterator[int]:
+        """Yield the number of each round, from the second on after a wait, while time is left."""
+        for number in range(MAX_ROUNDS):
+            wait = self.backoff(number) if number else 0.0
+            if not deadline.allows(wait + AWS_CALL_S):
+                return
+            if wait:
+                self.sleep(wait)
+            yield number
 
 
 def parsed(
@@ -145,3 +214,20 @@ def _failure(code: str | None) -> RetryableError | None:
     if code in _CONFLICTS:
         return VersionConflictError("someone else wrote this item first")
     return UnavailableError(f"DynamoDB refused a write: {code}")
+
+
+def _unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
+    """Return our error for one of botocore's, whose text may quote the request."""
+    return UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
+
+
+def _is_transient(error: BotoCoreError | ClientError) -> bool:
+    """Tell whether a retry may succeed; after a broken connection it may."""
+    return (
+        isinstance(error, BotoCoreError)
+        or _code(error).removesuffix("Exception") in TRANSIENT_CODES
+    )
+
+
+def _code(error: BotoCoreError | ClientError) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""

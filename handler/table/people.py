@@ -37,13 +37,14 @@ class Page(msgspec.Struct, frozen=True):
     last_key: str | None
 
 
-class People:
-    """The people in the table. Safe to use from several threads."""
+class People(msgspec.Struct, frozen=True):
+    """The people in the table. Safe to use from several threads.
 
-    def __init__(self, items: Items, audiences: Audiences) -> None:
-        """Keep what reading and writing need; catalogues are read together with people."""
-        self._items = items
-        self._audiences = audiences
+    The catalogues of `audiences` are read together with people.
+    """
+
+    items: Items
+    audiences: Audiences
 
     def load(
         self, keys: Sequence[str], *, consistent: bool, deadline: Deadline
@@ -52,12 +53,10 @@ class People:
 
         The catalogues of their workspaces are read too if they are outdated.
         """
-        catalogues = self._audiences.outdated({site_id_in(key) for key in keys})
-        items = self._items.read(
-            [*keys, *catalogues], deadline=deadline, ConsistentRead=consistent
-        )
+        catalogues = self.audiences.outdated({site_id_in(key) for key in keys})
+        items = self.items.read([*keys, *catalogues], deadline=deadline, ConsistentRead=consistent)
         for key, site_id in catalogues.items():
-            self._audiences.remember(site_id, items[key])
+            self.audiences.remember(site_id, items[key])
         return {key: parsed(_state, items[key]) for key in keys}
 
     def versions(
@@ -68,7 +67,7 @@ class People:
         If the catalogue of one of these workspaces has changed, it is read again.
         """
         catalogues = {catalogue_key(site_id): site_id for site_id in catalogues_of}
-        items = self._items.read(
+        items = self.items.read(
             [*keys, *catalogues],
             deadline=deadline,
             ConsistentRead=True,
@@ -77,7 +76,7 @@ class People:
         )
         versions = {key: parsed(_version, item) for key, item in items.items()}
         for key, site_id in catalogues.items():
-            self._audiences.refresh(site_id, versions.pop(key), deadline=deadline)
+            self.audiences.refresh(site_id, versions.pop(key), deadline=deadline)
         return versions
 
     def save(
@@ -88,7 +87,7 @@ class People:
         VersionConflictError: another invocation wrote that version first. `now`: Unix seconds.
         """
         versions = {key: _written(state, now) for key, state in states.items()}
-        return self._items.write(versions, deadline=deadline)
+        return self.items.write(versions, deadline=deadline)
 
     def known_as(
         self, identifiers: Sequence[SiteIdentifier], *, deadline: Deadline
@@ -100,8 +99,8 @@ class People:
 
         def query(single: Sequence[SiteIdentifier]) -> dict[SiteIdentifier, list[str]]:
             ((site_id, identifier),) = single
-            answer = self._items.dynamodb.query(
-                TableName=self._items.table_name,
+            answer = self.items.dynamodb.query(
+                TableName=self.items.table_name,
                 IndexName=IDENTIFIER_INDEX,
                 KeyConditionExpression="identifier = :identifier",
                 ExpressionAttributeValues={":identifier": {"S": identifier.text}},
@@ -109,9 +108,7 @@ class People:
             keys = [item["pk"]["S"] for item in answer["Items"]]
             return {single[0]: [key for key in keys if site_id_in(key) == site_id]}
 
-        return self._items.batches.ask(
-            query, identifiers, size=1, deadline=deadline, to="look for people"
-        )
+        return self.items.ask(query, identifiers, size=1, deadline=deadline, to="look for people")
 
     def pages(
         self,
@@ -134,8 +131,8 @@ class People:
             options: Any = {} if start is None else {"ExclusiveStartKey": {"pk": {"S": start}}}
             if at_most is not None:
                 options["Limit"] = at_most
-            answer = self._items.dynamodb.scan(
-                TableName=self._items.table_name,
+            answer = self.items.dynamodb.scan(
+                TableName=self.items.table_name,
                 Segment=segment,
                 TotalSegments=total,
                 ConsistentRead=consistent,
@@ -144,9 +141,9 @@ class People:
             return {start: _page(answer)}
 
         while True:
-            read = self._items.batches.ask(
-                scan, [after], size=1, deadline=deadline, to="scan the table"
-            )[after]
+            read = self.items.ask(scan, [after], size=1, deadline=deadline, to="scan the table")[
+                after
+            ]
             if isinstance(read, RetryableError):
                 raise read
             yield read
@@ -168,7 +165,7 @@ class People:
 
     def delete(self, key: str) -> None:
         """Delete the item of a made-up person. Raises botocore's errors."""
-        self._items.dynamodb.delete_item(TableName=self._items.table_name, Key={"pk": {"S": key}})
+        self.items.dynamodb.delete_item(TableName=self.items.table_name, Key={"pk": {"S": key}})
 
 
 def _written(state: PersonState, now: float) -> Version:

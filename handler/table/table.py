@@ -10,7 +10,6 @@ import msgspec
 
 from handler.clock import Now, Sleep
 from handler.table.audiences import Audiences
-from handler.table.batches import Batches
 from handler.table.erasures import Erasures
 from handler.table.items import Items
 from handler.table.people import People
@@ -42,6 +41,6 @@ def open_table(
     `backoff` gives the seconds before a round of calls, from 1; `on_full` gets the number of
     audiences that a full catalogue would have.
     """
-    items = Items(dynamodb, name, Batches(executor, backoff, sleep))
+    items = Items(dynamodb, name, executor, backoff, sleep)
     audiences = Audiences(items, now=now, on_full=on_full)
     return Table(People(items, audiences), audiences, Erasures(items))

@@ -9,7 +9,7 @@ import pytest
 
 from handler.domain.audience import Audience, AudienceUpdate, Catalogue, pack_catalogue
 from handler.errors import OutOfTimeError, UnavailableError, VersionConflictError
-from handler.table.batches import MAX_ROUNDS
+from handler.table.items import MAX_ROUNDS
 from handler.table.table import open_table
 from tests.builders import NOW, deadline
 from tests.stand_ins.dynamodb import (
