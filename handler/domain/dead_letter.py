@@ -16,7 +16,6 @@ import msgspec
 
 from handler.domain.message import (
     SUBJECT_IDENTITIES,
-    AudienceMessage,
     MessageFields,
     RawProfile,
     one_attribute_setting,
@@ -32,29 +31,9 @@ a message repeats its fields."""
 ONE_ATTRIBUTE_SETTING: Final = "oneAttributePerAudience"
 
 
-def body_of(message: AudienceMessage, profiles: Iterable[RawProfile]) -> str:
-    """Return the message with only these profiles."""
-    account = {
-        "account_id": message.account_id,
-        "account_settings": {ONE_ATTRIBUTE_SETTING: message.one_attribute_per_audience},
-    }
-    message_id = message.message_id or None
-    fields = MessageFields(message.type.value, message_id, message.sent_at_ms, account)
-    if (audience := message.audience) is not None:
-        fields = msgspec.structs.replace(
-            fields,
-            audience_id=audience.audience_id,
-            audience_name=audience.name,
-            action=audience.action,
-        )
-    if (request := message.subject_request) is not None:
-        fields = msgspec.structs.replace(
-            fields,
-            subject_request_id=request.id,
-            subject_request_type=request.type,
-            subject_identities=request.identities,
-        )
-    return _body(fields, profiles)
+def part_of(body: str, profiles: Iterable[RawProfile]) -> str:
+    """Return a message's body with only these of its profiles, and the fields that are read."""
+    return _body(read_fields(body), profiles)
 
 
 def whole_body(body: str) -> str:

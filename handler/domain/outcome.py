@@ -6,15 +6,12 @@ Messages come in from queue.py; the forwarder records errors. Letters for the DL
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from operator import itemgetter
 from typing import Final
 
 import msgspec
 
-from handler.domain.dead_letter import body_of, whole_body
+from handler.domain.dead_letter import part_of, whole_body
 from handler.domain.message import AudienceMessage
 from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
 
@@ -107,28 +104,28 @@ class MessageOutcome(msgspec.Struct):
         if self.retry is not None:
             return []
         if self.error is not None:
-            if self.opened is None:
-                return [DeadLetter(whole_body(self.message.body), self.error, self, profiles=0)]
-            return [self._letter(self.opened, self.error, range(len(self.opened.profiles)))]
+            profiles = len(self.opened.profiles) if self.opened else 0
+            return [DeadLetter(whole_body(self.message.body), self.error, self, profiles)]
         if self.opened is None or not self.refused:
             return []
         by_reason: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for place, error in sorted(self.refused.items(), key=itemgetter(0)):
+        for place in sorted(self.refused):
+            error = self.refused[place]
             by_reason[error.error_type, str(error)].append(place)
-        groups = list(by_reason.values())
-        letters = [
-            self._letter(self.opened, self.refused[places[0]], places)
-            for places in groups[:MAX_REASONS]
+        groups = [(self.refused[places[0]], places) for places in by_reason.values()]
+        others = groups[MAX_REASONS:]
+        if len(others) > 1:
+            error = others[0][0]
+            error = type(error)(f"{error}, and {len(others) - 1} other reasons")
+            together = sorted(place for _, places in others for place in places)
+            groups[MAX_REASONS:] = [(error, together)]
+        raw = self.opened.profiles
+        return [
+            DeadLetter(
+                part_of(self.message.body, [raw[place] for place in places]),
+                error,
+                self,
+                len(places),
+            )
+            for error, places in groups
         ]
-        if others := groups[MAX_REASONS:]:
-            error = self.refused[others[0][0]]
-            if len(others) > 1:
-                error = type(error)(f"{error}, and {len(others) - 1} other reasons")
-            letters.append(self._letter(self.opened, error, sorted(chain.from_iterable(others))))
-        return letters
-
-    def _letter(
-        self, opened: AudienceMessage, error: PermanentError, places: Sequence[int]
-    ) -> DeadLetter:
-        body = body_of(opened, [opened.profiles[place] for place in places])
-        return DeadLetter(body, error, self, len(places))
