@@ -42,7 +42,6 @@ class CircuitBreaker:
     """
 
     def __init__(self, *, now: Now, draw: Draw) -> None:
-        """Begin with no workspace paused."""
         self._now = now
         self._draw = draw
         self._lock = threading.Lock()

@@ -26,6 +26,7 @@ from handler.domain.erasure import Deletion
 from handler.domain.workspace import Workspace
 from handler.errors import (
     EventRejectedError,
+    Failure,
     OutOfTimeError,
     PersonRejectedError,
     RetryableError,
@@ -45,19 +46,22 @@ SHORTEST_TRY_S: Final = 1.0
 CHUNKS_IN_FLIGHT: Final = 4
 """Chunks of one delivery that are posted at a time."""
 
-Outcome = PersonRejectedError | EventRejectedError | RetryableError | None
-"""The result for one person: None if Customer.io accepted everything about them."""
+_Failures = list[tuple[int, Failure]]  # with the place of each one's person
 
 _Answer = TypeVar("_Answer")
 
 
-def full_jitter(tries: int, draw: Draw, *, base: float = 0.25, cap: float = 8.0) -> float:
+def full_jitter(tries: int, draw: Draw) -> float:
     """Return seconds to wait after so many failed tries, counted from 1."""
-    return draw(0.0, min(cap, base * 2 ** (tries - 1)))
+    return draw(0.0, min(8.0, 0.25 * 2 ** (tries - 1)))
 
 
 class TrackApi:
-    """Customer.io's Track API. Safe to use from several threads."""
+    """Customer.io's Track API. Safe to use from several threads.
+
+    `requests_per_second` is what this client may send to each workspace: its share of what all
+    clients may send together. A `url` that is not empty replaces the region's.
+    """
 
     def __init__(
         self,
@@ -72,11 +76,6 @@ class TrackApi:
         url: str = "",
         region_urls: Mapping[str, str] = REGION_URLS,
     ) -> None:
-        """Keep what posting needs; a `url` that is not empty replaces the region's.
-
-        `requests_per_second` is what this client may send to each workspace: its share of what all
-        clients may send together.
-        """
         self._transport = Transport(pool, telemetry)
         self._executor = executor
         self._telemetry = telemetry
@@ -102,8 +101,8 @@ class TrackApi:
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
-    ) -> list[Outcome]:
-        """Post persons and deletions, and return what became of each, in order.
+    ) -> list[Failure | None]:
+        """Post persons and deletions; return, in order, why each failed, None if it did not.
 
         After a chunk has run out of tries or of time, those not yet started are not tried. While
         the workspace is paused, nothing is sent. After a pause the first request is tried once,
@@ -121,33 +120,33 @@ class TrackApi:
         finally:
             self._circuit_breaker.end(workspace, session.failure, retry_after=session.retry_after)
 
-    def _deliver(self, session: _Session, persons: Sequence[Person | Deletion]) -> list[Outcome]:
+    def _deliver(
+        self, session: _Session, persons: Sequence[Person | Deletion]
+    ) -> list[Failure | None]:
         try:
             session.url = self._region_url(session)
         except RetryableError as error:
             session.abort(error)
             return [error] * len(persons)
-        outcomes: list[Outcome] = [None] * len(persons)
+        failures: list[Failure | None] = [None] * len(persons)
         chunks = wire.chunks(
             wire.entities(person, owner=owner) for owner, person in enumerate(persons)
         )
-        posts: dict[Future[list[tuple[int, Outcome]]], wire.Chunk] = {}
+        posts: dict[Future[_Failures], wire.Chunk] = {}
         while True:
             at_a_time = 1 if session.is_probe else CHUNKS_IN_FLIGHT
             for chunk in islice(chunks, at_a_time - len(posts)):
                 posts[self._executor.submit(self._post, session, chunk)] = chunk
             if not posts:
-                return outcomes
+                return failures
             # A request's timeouts bound each wait for a byte; this one bounds the whole delivery.
             seconds = session.deadline.seconds_left()
             done, _ = wait(posts, timeout=seconds, return_when=FIRST_COMPLETED)
             for post in done or [*posts]:
-                for owner, outcome in self._result(session, post, posts.pop(post)):
-                    outcomes[owner] = _worse(outcomes[owner], outcome)
+                for owner, failure in self._result(session, post, posts.pop(post)):
+                    failures[owner] = _worse(failures[owner], failure)
 
-    def _result(
-        self, session: _Session, post: Future[list[tuple[int, Outcome]]], chunk: wire.Chunk
-    ) -> list[tuple[int, Outcome]]:
+    def _result(self, session: _Session, post: Future[_Failures], chunk: wire.Chunk) -> _Failures:
         if post.done():
             return post.result()
         post.cancel()
@@ -155,7 +154,7 @@ class TrackApi:
         session.abort(late)
         return [(entity.owner, late) for entity in chunk.entities]
 
-    def _post(self, session: _Session, chunk: wire.Chunk) -> list[tuple[int, Outcome]]:
+    def _post(self, session: _Session, chunk: wire.Chunk) -> _Failures:
         """Post a chunk; if it is refused as a whole, its halves, down to the refused entity."""
         try:
             read = partial(wire.read_answer, count=len(chunk.entities))
@@ -167,16 +166,13 @@ class TrackApi:
             first, second = chunk.halves()
             posted = self._post(session, first)
             rejected = {
-                owner for owner, outcome in posted if isinstance(outcome, PersonRejectedError)
+                owner for owner, failure in posted if isinstance(failure, PersonRejectedError)
             }
             # Customer.io would reject their events, or accept them without the person.
             rest = second.without_events_of(rejected)
             return posted + self._post(session, rest) if rest.entities else posted
         refusals = {0: answer.reason} if isinstance(answer, wire.Refused) else answer
-        return [
-            (entity.owner, _rejected(entity, refusals[place]) if place in refusals else None)
-            for place, entity in enumerate(chunk.entities)
-        ]
+        return [_rejected(chunk.entities[place], refusals[place]) for place in sorted(refusals)]
 
     def _region_url(self, session: _Session) -> str:
         """Return the URL of the workspace's region; if that is `auto`, ask Customer.io once."""
@@ -287,12 +283,21 @@ class _Session(msgspec.Struct):
         return self.aborted_by
 
 
-def _rejected(entity: wire.Entity, reason: str) -> PersonRejectedError | EventRejectedError:
-    return EventRejectedError(reason) if entity.is_event else PersonRejectedError(reason)
+def _rejected(entity: wire.Entity, reason: str) -> tuple[int, Failure]:
+    error = EventRejectedError if entity.is_event else PersonRejectedError
+    return entity.owner, error(reason)
 
 
-def _worse(first: Outcome, second: Outcome) -> Outcome:
-    """Return the worse of two outcomes of a person: retry, person rejected, event rejected."""
-    worst_first = (RetryableError, PersonRejectedError, EventRejectedError)
-    both = [each for kind in worst_first for each in (first, second) if isinstance(each, kind)]
-    return both[0] if both else None
+def _worse(first: Failure | None, second: Failure) -> Failure:
+    """Return the worse of two failures of a person: retry, person rejected, event rejected."""
+    return second if first is None else min(first, second, key=_rank)
+
+
+def _rank(failure: Failure) -> int:
+    match failure:
+        case RetryableError():
+            return 0
+        case PersonRejectedError():
+            return 1
+        case _:
+            return 2

@@ -19,7 +19,6 @@ class RateLimit:
     """So many requests a second for each workspace. Safe to use from several threads."""
 
     def __init__(self, per_second: float, *, now: Now) -> None:
-        """Begin with a full bucket for each workspace."""
         self._per_second = per_second
         self._burst = max(1.0, per_second * BURST_S)
         self._now = now

@@ -19,13 +19,7 @@ from handler.domain.report import Report
 from handler.domain.update import Identifier, SiteIdentifier
 from handler.domain.walk import Walk, WalkStep
 from handler.domain.workspace import Workspace
-from handler.errors import (
-    EventRejectedError,
-    PermanentError,
-    PersonRejectedError,
-    RetryableError,
-    UnusableCredentialsError,
-)
+from handler.errors import Failure, RetryableError, UnusableCredentialsError
 
 
 class Page(Protocol):
@@ -143,7 +137,7 @@ class CustomerIo(Protocol):
 
     def deliver(
         self, workspace: Workspace, persons: Sequence[Person | Deletion], *, deadline: Deadline
-    ) -> Sequence[PersonRejectedError | EventRejectedError | RetryableError | None]:
+    ) -> Sequence[Failure | None]:
         """Post persons and deletions; return why each failed, or None."""
 
 
@@ -194,7 +188,7 @@ class DeliveryTelemetry(Protocol):
 class WalkTelemetry(DeliveryTelemetry, Protocol):
     """What a walk reports in addition; see walk_telemetry.py."""
 
-    def walk_person_skipped(self, key: str, error: PermanentError | RetryableError) -> None:
+    def walk_person_skipped(self, key: str, error: Failure) -> None:
         """Report a person whom a walk could not deliver, and goes on without."""
 
     def walk_step_done(self, before: WalkStep, after: WalkStep) -> None:
