@@ -128,14 +128,10 @@ class States:
         named: dict[str, list[SiteIdentifier]] = {}
         for key, known in states.items():
             person, current = people[key], known.identifier
-            others = [
-                (person.workspace.site_id, update.identifier)
-                for update in person.updates
-                if update.identifier is not None
-                and not (current and update.identifier.names_the_same(current))
-            ]
-            if others:
-                named[key] = others
+            for update in person.updates:
+                each = update.identifier
+                if each is not None and not (current and each.names_the_same(current)):
+                    named.setdefault(key, []).append((person.workspace.site_id, each))
         if not named:  # as is usual
             return {}, self._run.deadline
         save_by = self._run.deadline.within(SAVE_WITHIN_S)
@@ -145,12 +141,12 @@ class States:
         erased: dict[str, int] = {}
         for key, others in named.items():
             erased_at_ms: dict[Identifier, int] = {}
-            for each in others:
-                answer = newest[each]
+            for other in others:
+                answer = newest[other]
                 if isinstance(answer, RetryableError):
                     self._result.failures[key] = answer
                 else:
-                    erased_at_ms[each[1]] = answer
+                    erased_at_ms[other[1]] = answer
             erased[key] = erased_until(states[key], people[key].updates, erased_at_ms)
         return erased, save_by
 

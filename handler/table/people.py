@@ -141,9 +141,8 @@ class People(msgspec.Struct, frozen=True):
             return {start: _page(answer)}
 
         while True:
-            read = self.items.ask(scan, [after], size=1, deadline=deadline, to="scan the table")[
-                after
-            ]
+            answers = self.items.ask(scan, [after], size=1, deadline=deadline, to="scan the table")
+            read = answers[after]
             if isinstance(read, RetryableError):
                 raise read
             yield read
@@ -185,19 +184,17 @@ def _written(state: PersonState, now: float) -> Version:
 
 
 def _page(answer: Mapping[str, Any]) -> Page:
-    items = {item["pk"]["S"]: item for item in answer["Items"]}
     last: Item | None = answer.get("LastEvaluatedKey")
+    people: dict[str, PersonState | RetryableError] = {}
     # A filter would not make the scan cheaper.
-    states = {key: parsed(_state, item) for key, item in items.items() if is_person_key(key)}
-    return Page(
-        {key: state for key, state in states.items() if not _is_tombstone(state)},
-        scanned=answer["ScannedCount"],
-        last_key=last["pk"]["S"] if last else None,
-    )
-
-
-def _is_tombstone(read: PersonState | RetryableError) -> bool:
-    return isinstance(read, PersonState) and read.identifier is None
+    for item in answer["Items"]:
+        key = item["pk"]["S"]
+        if is_person_key(key):
+            state = parsed(_state, item)
+            is_tombstone = isinstance(state, PersonState) and state.identifier is None
+            if not is_tombstone:
+                people[key] = state
+    return Page(people, answer["ScannedCount"], last["pk"]["S"] if last else None)
 
 
 def _expiry(state: PersonState, now: float) -> dict[str, Any]:
