@@ -25,6 +25,7 @@ from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report, StreamReport
 from handler.domain.update import hash_in
 from handler.errors import (
+    Failure,
     MisconfiguredError,
     PermanentError,
     RetryableError,
@@ -242,7 +243,7 @@ class Telemetry:
         self._logger.info(event, extra=fields)
 
 
-def reason_of(error: PermanentError | RetryableError) -> dict[str, str]:
+def reason_of(error: Failure) -> dict[str, str]:
     """Return the fields of an error."""
     kind = error.error_type if isinstance(error, PermanentError) else type(error).__name__
     return {"error_type": kind, "reason": str(error)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handler.domain.update import hash_in
 from handler.domain.walk import WalkStep
-from handler.errors import PermanentError, RetryableError
+from handler.errors import Failure
 from handler.metrics import MetricName
 from handler.telemetry import Telemetry, reason_of
 
@@ -12,7 +12,7 @@ from handler.telemetry import Telemetry, reason_of
 class WalkTelemetry(Telemetry):
     """Logs at once; metrics are summed up and written by `flush`. Safe to use from threads."""
 
-    def walk_person_skipped(self, key: str, error: PermanentError | RetryableError) -> None:
+    def walk_person_skipped(self, key: str, error: Failure) -> None:
         """Report a person whom a walk could not deliver, and goes on without."""
         self._logger.warning(
             "walk.person_skipped", extra={"person": hash_in(key), **reason_of(error)}

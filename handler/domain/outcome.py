@@ -13,7 +13,7 @@ import msgspec
 
 from handler.domain.dead_letter import part_of, whole_body
 from handler.domain.message import AudienceMessage
-from handler.errors import PermanentError, RetriesExhaustedError, RetryableError
+from handler.errors import Failure, PermanentError, RetriesExhaustedError, RetryableError
 
 MAX_REASONS: Final = 20
 """Most reasons of one message that get a letter each. Real messages fail for a few reasons; a
@@ -66,7 +66,7 @@ class MessageOutcome(msgspec.Struct):
     retry: RetryableError | None = None
     unfinished: set[int] = msgspec.field(default_factory=set)
 
-    def fail(self, error: PermanentError | RetryableError) -> None:
+    def fail(self, error: Failure) -> None:
         """Record an error of the whole message."""
         if isinstance(error, RetryableError):
             self.retry = error
@@ -74,7 +74,7 @@ class MessageOutcome(msgspec.Struct):
         else:
             self.error = error
 
-    def fail_profile(self, place: int, error: PermanentError | RetryableError) -> None:
+    def fail_profile(self, place: int, error: Failure) -> None:
         """Record an error of one profile; a RetryableError keeps the message on the queue."""
         if isinstance(error, RetryableError):
             self.retry = error
