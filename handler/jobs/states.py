@@ -66,7 +66,7 @@ class States:
             if tries:
                 pause = self._outside.backoff(tries)
                 self._outside.sleep(min(pause, self._run.deadline.seconds_left()))
-            merged, failures = self._merge(
+            merged, failures = self._merge_and_save(
                 waiting, floors, consistent=consistent or tries > 0 or bool(floors)
             )
             conflicts: dict[str, PersonUpdates] = {}
@@ -85,7 +85,7 @@ class States:
         self._run.fail(waiting, lost)
         return ready
 
-    def _merge(
+    def _merge_and_save(
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
     ) -> tuple[dict[str, Delivery], Mapping[str, RetryableError]]:
         """Save what is new; return the deliveries, and why some were not saved, by key."""
@@ -120,10 +120,9 @@ class States:
     def _erased(
         self, people: Mapping[str, PersonUpdates], states: Mapping[str, PersonState]
     ) -> tuple[Mapping[str, int], Deadline]:
-        """Return when people were erased, and until when they can be saved without another look.
+        """Return when people were erased, by key, and until when all of them may be saved.
 
-        Erasures are read of those whose updates name an identifier that is new to them. Most
-        people's updates name the one that they have.
+        Only of those whose updates name an identifier that is new to them, as few people's do.
         """
         named: dict[str, list[SiteIdentifier]] = {}
         for key, known in states.items():

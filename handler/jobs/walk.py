@@ -112,7 +112,7 @@ class Walker(msgspec.Struct, frozen=True):
     ) -> dict[str, Failure]:
         """Deliver people; return why some were rejected. Raises if one is to be retried."""
         delivered = deliver(self.outside, people, deadline=deadline)
-        failures = delivered.failures | delivered.events_rejected
+        failures = {**delivered.failures, **delivered.events_rejected}
         for failure in failures.values():
             if isinstance(failure, RetryableError) and not isinstance(
                 failure, UnreadableStateError
@@ -121,7 +121,7 @@ class Walker(msgspec.Struct, frozen=True):
         for key, person in delivered.persons.items():
             if key not in delivered.failures:
                 self.telemetry.person_delivered(key, person)
-        return dict(failures)
+        return failures
 
     def _chosen(
         self, step: WalkStep, page: _States, deadline: Deadline

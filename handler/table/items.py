@@ -138,13 +138,14 @@ class Items(msgspec.Struct, frozen=True):
                 try:
                     answers.update(call(waiting))
                 except (BotoCoreError, ClientError) as error:
-                    failure = _unavailable(error)
+                    # Its text may quote the request.
+                    failure = UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
                     if not _is_transient(error):
                         break
                     continue
                 waiting = [key for key in waiting if key not in answers]
                 if not waiting:
-                    break
+                    return answers
                 failure = UnavailableError(f"DynamoDB was too busy to {to}: throttled")
             return answers | dict.fromkeys(waiting, failure)
 
@@ -214,11 +215,6 @@ def _failure(code: str | None) -> RetryableError | None:
     if code in _CONFLICTS:
         return VersionConflictError("someone else wrote this item first")
     return UnavailableError(f"DynamoDB refused a write: {code}")
-
-
-def _unavailable(error: BotoCoreError | ClientError) -> UnavailableError:
-    """Return our error for one of botocore's, whose text may quote the request."""
-    return UnavailableError(f"DynamoDB: {_code(error) or type(error).__name__}")
 
 
 def _is_transient(error: BotoCoreError | ClientError) -> bool:
