@@ -124,7 +124,7 @@ def merge(
         or (audience_id in newer and audience_id in known.memberships)
     }
     # An exit over 30 days old from an audience that is not in the state changes nothing.
-    if not changed and newer.isdisjoint(kept) and newer.isdisjoint(known.memberships):
+    if not changed and newer.isdisjoint(kept):
         return before
     former = _former(known, identifier)
     # A former identifier is cleared with the timestamp one second after its last post. The next

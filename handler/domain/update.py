@@ -73,14 +73,21 @@ class Update(msgspec.Struct, frozen=True):
         one_attribute_per_audience: bool,
         mapping: AttributeMapping = NO_ATTRIBUTES,
     ) -> Update:
-        """Return the update from a profile, at its message's time."""
+        """Return the update from a profile, at its message's time.
+
+        A first or last name that is not text is ignored.
+        """
         values: dict[str, AttributeValue | None] = {}
         left_out = 0
-        if profile.attributes:  # most have none
-            mapped = _mapped(profile.attributes, mapping)
-            values = {name: value for name, value in mapped.items() if is_valid(name)}
-            left_out = len(mapped) - len(values)
-            values |= _names(profile.attributes)
+        for key, value in profile.attributes.items():
+            if own := NAMES.get(key.lower()):
+                if isinstance(value, str | None):
+                    values[own] = value
+            elif (name := mapping.name(key)) is not None:
+                if is_valid(name):
+                    values[name] = value
+                else:
+                    left_out += 1
         if profile.email is not None:
             values["email"] = profile.email
         return cls(
@@ -91,21 +98,6 @@ class Update(msgspec.Struct, frozen=True):
             one_attribute_per_audience=one_attribute_per_audience,
             left_out=left_out,
         )
-
-
-def _mapped(
-    attributes: Mapping[str, AttributeValue | None], mapping: AttributeMapping
-) -> dict[str, AttributeValue | None]:
-    names = ((mapping.name(key), value) for key, value in attributes.items())
-    return {name: value for name, value in names if name is not None}
-
-
-def _names(
-    attributes: Mapping[str, AttributeValue | None],
-) -> dict[str, AttributeValue | None]:
-    """Return first and last name. A value that is not text is ignored."""
-    names = ((NAMES.get(key.lower()), value) for key, value in attributes.items())
-    return {name: value for name, value in names if name and isinstance(value, str | None)}
 
 
 def _identifier(profile: Profile, at_ms: int) -> Identifier | None:
