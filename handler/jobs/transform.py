@@ -50,15 +50,6 @@ class Telemetry(Protocol):
         """Report one invocation."""
 
 
-class _Read(msgspec.Struct):
-    """What the records say; `change_of` and `letter_of` have the places of their records."""
-
-    changes: list[Change] = []
-    change_of: list[int] = []
-    letters: list[DeadLetter] = []
-    letter_of: list[int] = []
-
-
 class Transformer(msgspec.Struct, frozen=True):
     """Answers events. `account_id`: the mParticle account that the messages name."""
 
@@ -72,11 +63,20 @@ class Transformer(msgspec.Struct, frozen=True):
         """Put the records of an event on the queue, and return the answer."""
         transformation = read_event(event)
         records = transformation.records
-        read = self._read(records)
+        now = self.now()
+        read = [
+            (place, each)
+            for place, record in enumerate(records)
+            for each in read_records(record.data, now=now)
+        ]
+        changes = [(place, each) for place, each in read if isinstance(each, Change)]
+        unreadable = [(place, each) for place, each in read if isinstance(each, Unreadable)]
         failed: set[int] = set()
         messages = [
             *change_messages(
-                read.changes, account_id=self.account_id, message_id=transformation.id
+                [change for _, change in changes],
+                account_id=self.account_id,
+                message_id=transformation.id,
             )
         ]
         unsent = self.sender.try_to_send(
@@ -85,36 +85,25 @@ class Transformer(msgspec.Struct, frozen=True):
             deadline=deadline.keeping(SETTING_ASIDE_S),
         )
         waiting = {*unsent.bodies}
-        for body, places in messages:
+        for body, numbers in messages:
             if body in waiting:
-                failed |= {read.change_of[place] for place in places}
-        set_aside = self.dead_letter_queue.set_aside(read.letters, deadline=deadline)
-        for place, (_, arrived) in zip(read.letter_of, set_aside, strict=True):
+                failed |= {changes[number][0] for number in numbers}
+        letters = [self._letter(records[place], each) for place, each in unreadable]
+        set_aside = self.dead_letter_queue.set_aside(letters, deadline=deadline)
+        for (place, _), (_, arrived) in zip(unreadable, set_aside, strict=True):
             if not arrived:
                 failed.add(place)
         self.telemetry.stream_transformed(
             StreamReport(
                 records=len(records),
-                changes=len(read.changes),
+                changes=len(changes),
                 messages=len(messages),
-                unreadable=len(read.letters),
+                unreadable=len(unreadable),
                 failed=len(failed),
                 reason="" if unsent.error is None else str(unsent.error),
             )
         )
         return answer(records, failed=failed)
-
-    def _read(self, records: Sequence[StreamRecord]) -> _Read:
-        read = _Read()
-        for place, record in enumerate(records):
-            for each in read_records(record.data, now=self.now()):
-                if isinstance(each, Unreadable):
-                    read.letters.append(self._letter(record, each))
-                    read.letter_of.append(place)
-                else:
-                    read.changes.append(each)
-                    read.change_of.append(place)
-        return read
 
     def _letter(self, record: StreamRecord, unreadable: Unreadable) -> DeadLetter:
         body = letter_body(unreadable, at_ms=record.arrived_at_ms, account_id=self.account_id)
