@@ -24,6 +24,7 @@ from handler.domain.message import AudienceMessage
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.domain.report import Report, StreamReport
 from handler.domain.update import hash_in
+from handler.domain.walk import WalkStep
 from handler.errors import (
     Failure,
     MisconfiguredError,
@@ -43,7 +44,6 @@ class Telemetry:
     """Logs at once; metrics are summed up and written by `flush`. Safe to use from threads."""
 
     def __init__(self, logger: Logger, metrics: Metrics, *, version: str) -> None:
-        """Keep where lines and metrics go, and the running version."""
         self._version = version
         self._logger = logger
         self._logs_people = logger.log_level <= logging.DEBUG
@@ -85,7 +85,7 @@ class Telemetry:
             extra={
                 **_ids(letter.outcome.message, letter.outcome.opened),
                 "profiles": letter.profiles,
-                **reason_of(letter.error),
+                **_reason(letter.error),
             },
         )
 
@@ -104,7 +104,7 @@ class Telemetry:
                 **_ids(outcome.message, outcome.opened),
                 "receive_count": outcome.message.receive_count,
                 "on_retry_queue": outcome.message.on_retry_queue,
-                **reason_of(error),
+                **_reason(error),
             },
         )
 
@@ -149,8 +149,7 @@ class Telemetry:
     def request(self, *, status: int, seconds: float) -> None:
         """Report a request to Customer.io; status 0 for one that was not answered."""
         self._count(MetricName.CustomerIoRequests)
-        with self._lock:
-            self._values[MetricName.CustomerIoLatency].append(round(seconds * 1000, 1))
+        self._measure(MetricName.CustomerIoLatency, seconds * 1000)
         if status in {408, 429}:
             self._count(MetricName.CustomerIoThrottles)
         elif status == 0 or status >= 500:
@@ -161,7 +160,7 @@ class Telemetry:
     def request_retried(self, error: RetryableError) -> None:
         """Report a request that is retried, and why."""
         self._count(MetricName.CustomerIoRetries)
-        self._logger.info("request.retried", extra=reason_of(error))
+        self._logger.info("request.retried", extra=_reason(error))
 
     def unexpected_error(self, error: Exception) -> None:
         """Report an unexpected error: type and place, not the text, which may quote anything."""
@@ -187,8 +186,7 @@ class Telemetry:
         self._count(MetricName.PeopleOvertaken, report.people_overtaken)
         self._count(MetricName.VersionConflicts, report.version_conflicts)
         if report.oldest_change_s is not None:
-            with self._lock:
-                self._values[MetricName.OldestChangeAge].append(round(report.oldest_change_s, 1))
+            self._measure(MetricName.OldestChangeAge, report.oldest_change_s)
         self._log(
             "batch.done",
             version=self._version,
@@ -211,21 +209,49 @@ class Telemetry:
         else:
             self._logger.info("stream.transformed", extra=fields)
 
+    def walk_person_skipped(self, key: str, error: Failure) -> None:
+        """Report a person whom a walk could not deliver, and goes on without."""
+        self._logger.warning(
+            "walk.person_skipped", extra={"person": hash_in(key), **_reason(error)}
+        )
+
+    def walk_step_done(self, before: WalkStep, after: WalkStep) -> None:
+        """Report what a step of a walk did."""
+        read = after.read - before.read
+        delivered = after.delivered - before.delivered
+        skipped = after.skipped - before.skipped
+        self._count(MetricName.WalkPeopleRead, read)
+        self._count(MetricName.WalkPeopleDelivered, delivered)
+        self._count(MetricName.WalkPeopleSkipped, skipped)
+        self._log(
+            "walk.step_done",
+            version=self._version,
+            kind=after.walk.kind,
+            segment=after.segment,
+            done=after.done,
+            read=read,
+            delivered=delivered,
+            skipped=skipped,
+        )
+
     def flush(self) -> None:
         """Write the metrics of this invocation, as one EMF line."""
         with self._lock:
             values = {name: [float(count)] for name, count in self._counts.items()} | self._values
             self._counts, self._values = Counter(), defaultdict(list)
         for name, numbers in values.items():
-            unit = name.unit
             for number in numbers:
-                self._metrics.add_metric(name.name, unit, number)
+                self._metrics.add_metric(name.name, name.unit, number)
         if values:
             self._metrics.flush_metrics()
 
     def _count(self, name: MetricName, number: int = 1) -> None:
         with self._lock:
             self._counts[name] += number
+
+    def _measure(self, name: MetricName, number: float) -> None:
+        with self._lock:
+            self._values[name].append(round(number, 1))
 
     def _keep_largest(self, name: MetricName, number: float) -> None:
         with self._lock:
@@ -243,8 +269,7 @@ class Telemetry:
         self._logger.info(event, extra=fields)
 
 
-def reason_of(error: Failure) -> dict[str, str]:
-    """Return the fields of an error."""
+def _reason(error: Failure) -> dict[str, str]:
     kind = error.error_type if isinstance(error, PermanentError) else type(error).__name__
     return {"error_type": kind, "reason": str(error)}
 

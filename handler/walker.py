@@ -16,7 +16,7 @@ from handler import clock
 from handler.domain.walk import WalkStep
 from handler.jobs.walk import Walker
 from handler.settings import DeliverySettings
-from handler.walk_telemetry import WalkTelemetry
+from handler.telemetry import Telemetry
 from handler.wiring import settle_memory, wire
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 @functools.cache
-def telemetry() -> WalkTelemetry:
+def telemetry() -> Telemetry:
     """Where log lines and metrics go; service and namespace come from the environment."""
-    return WalkTelemetry(Logger(), Metrics(), version=settings().version)
+    return Telemetry(Logger(), Metrics(), version=settings().version)
 
 
 @functools.cache

@@ -186,7 +186,7 @@ class DeliveryTelemetry(Protocol):
 
 
 class WalkTelemetry(DeliveryTelemetry, Protocol):
-    """What a walk reports in addition; see walk_telemetry.py."""
+    """What a walk reports in addition."""
 
     def walk_person_skipped(self, key: str, error: Failure) -> None:
         """Report a person whom a walk could not deliver, and goes on without."""

@@ -18,9 +18,11 @@ from handler.domain.message import read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.domain.report import Report
 from handler.domain.update import Identifier
+from handler.domain.walk import Walk, WalkStep
 from handler.errors import (
     NoIdentityError,
     PermanentError,
+    PersonRejectedError,
     RetryableError,
     UnavailableError,
     UnconfirmedErasureError,
@@ -335,3 +337,22 @@ def test_metrics_begin_anew_after_each_invocation(told) -> None:
     told.telemetry.batch_done(Report(records=5))
 
     assert told.metrics()["RecordsReceived"] == [5.0]
+
+
+def test_a_step_of_a_walk_and_who_was_skipped_are_logged_and_counted(told) -> None:
+    walk = Walk(kind="resync")
+
+    told.telemetry.walk_person_skipped("site#abc", PersonRejectedError("email: invalid"))
+    told.telemetry.walk_step_done(
+        WalkStep(walk, read=10, delivered=5),
+        WalkStep(walk, read=40, delivered=30, skipped=1, done=True),
+    )
+
+    skipped, done = told.lines()
+    assert (skipped["message"], skipped["person"]) == ("walk.person_skipped", "abc")
+    assert (skipped["error_type"], skipped["reason"]) == ("RejectedByCustomerIo", "email: invalid")
+    assert (done["message"], done["read"], done["delivered"]) == ("walk.step_done", 30, 25)
+    metrics = told.metrics()
+    assert metrics["WalkPeopleRead"] == [30.0]
+    assert metrics["WalkPeopleDelivered"] == [25.0]
+    assert metrics["WalkPeopleSkipped"] == [1.0]
