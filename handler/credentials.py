@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Final, Protocol
@@ -25,6 +26,9 @@ class Secret(Protocol):
 
 _TEXT: Final = r"^[!-~]+$"  # printable ASCII
 _SITE_ID: Final = r"^[!-9;-~]+$"  # no colon: it separates the two in HTTP basic auth
+
+
+_Found = Workspace | UnusableCredentialsError
 
 
 class _Entry(msgspec.Struct):
@@ -69,61 +73,60 @@ class Credentials(msgspec.Struct, frozen=True):
         read.
         """
         for refresh in (False, True):
-            entries = self._entries(self.secret.text(deadline=deadline, refresh=refresh))
             unusable: UnusableCredentialsError | None = None
-            for name in entries:
-                try:
-                    workspace = self._workspace(name, entries[name])
-                except UnusableCredentialsError as error:
-                    unusable = unusable or error
-                    continue
-                if workspace.site_id == site_id:
-                    return workspace
+            for _, each in self._each(self.secret.text(deadline=deadline, refresh=refresh)):
+                if isinstance(each, UnusableCredentialsError):
+                    unusable = unusable or each
+                elif each.site_id == site_id:
+                    return each
         raise unusable or UnknownAccountError(
             "the credentials secret has no entry for a workspace"
         )
 
-    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace | UnusableCredentialsError]:
+    def workspaces(self, *, deadline: Deadline) -> dict[str, _Found]:
         """Return each workspace in the secret once, by the name of its first entry.
 
         Of an entry that cannot be used, even when read afresh, return why. Raises as `workspace`
         does, but for the errors of one account.
         """
         with suppress(MisconfiguredError):
-            found = self._all(self.secret.text(deadline=deadline))
+            found = self._once_each(self.secret.text(deadline=deadline))
             if all(isinstance(each, Workspace) for each in found.values()):
                 return found
-        return self._all(self.secret.text(deadline=deadline, refresh=True))
+        return self._once_each(self.secret.text(deadline=deadline, refresh=True))
 
     def refreshed(self, workspace: Workspace, *, deadline: Deadline) -> Workspace | None:
         """Read the secret again, and return new credentials for this site id.
 
         None if there are none. Raises as `workspace` does, but for UnknownAccountError.
         """
-        entries = self._entries(self.secret.text(deadline=deadline, refresh=True))
-        for name in entries:
-            try:
-                other = self._workspace(name, entries[name])
-            except UnusableCredentialsError:
-                continue
-            refreshed = replace(workspace, api_key=other.api_key, region=other.region)
-            if other.site_id == workspace.site_id and refreshed != workspace:
-                return refreshed
+        for _, other in self._each(self.secret.text(deadline=deadline, refresh=True)):
+            if isinstance(other, Workspace) and other.site_id == workspace.site_id:
+                refreshed = replace(workspace, api_key=other.api_key, region=other.region)
+                if refreshed != workspace:
+                    return refreshed
         return None
 
-    def _all(self, text: str) -> dict[str, Workspace | UnusableCredentialsError]:
-        found: dict[str, Workspace | UnusableCredentialsError] = {}
+    def _once_each(self, text: str) -> dict[str, _Found]:
+        found: dict[str, _Found] = {}
         site_ids: set[str] = set()
+        for name, each in self._each(text):
+            if isinstance(each, Workspace):
+                if each.site_id in site_ids:
+                    continue
+                site_ids.add(each.site_id)
+            found[name] = each
+        return found
+
+    def _each(self, text: str) -> Iterator[tuple[str, _Found]]:
+        """Yield the name of each entry, with its workspace or why it cannot be used."""
         for name, entry in self._entries(text).items():
             try:
                 workspace = self._workspace(name, entry)
             except UnusableCredentialsError as error:
-                found[name] = error
-                continue
-            if workspace.site_id not in site_ids:
-                site_ids.add(workspace.site_id)
-                found[name] = workspace
-        return found
+                yield name, error
+            else:
+                yield name, workspace
 
     def _find(self, text: str, account_id: int | None) -> Workspace:
         entries = self._entries(text)

@@ -19,7 +19,7 @@ from handler.clock import AWS_CALL_S, Deadline, Draw
 from handler.concurrency import side_by_side, slices
 from handler.domain.outcome import DeadLetter, MessageOutcome, ReceivedMessage
 from handler.errors import MisconfiguredError
-from handler.sender import MAX_ENTRIES, batch_requests, message_group
+from handler.sender import MAX_ENTRIES, batch_requests, message_group, send_batch
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -36,30 +36,32 @@ _Owner = TypeVar("_Owner")
 
 def messages(event: Mapping[str, Any], *, retry_queue_url: str) -> list[ReceivedMessage]:
     """Return the messages of an SQS event. Raises MisconfiguredError for any other event."""
-    retry_queue = retry_queue_url.rpartition("/")[2]
+    end_of_arn = f":{retry_queue_url.rpartition('/')[2]}"
     try:
-        return [_received(record, retry_queue) for record in event["Records"]]
+        return [
+            _received(record, is_retry=record.get("eventSourceARN", "").endswith(end_of_arn))
+            for record in event["Records"]
+        ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise MisconfiguredError(f"not an SQS event: {type(error).__name__}") from None
 
 
-def _received(record: Mapping[str, Any], retry_queue: str) -> ReceivedMessage:
-    source_id, since = record["messageId"], None
-    if record.get("eventSourceARN", "").rpartition(":")[2] == retry_queue:
-        since = int(record["attributes"]["SentTimestamp"]) / 1000
-        source_id = _text(record.get("messageAttributes", {}), SOURCE_MESSAGE_ID) or source_id
+def _received(record: Mapping[str, Any], *, is_retry: bool) -> ReceivedMessage:
+    message_id = source_id = record["messageId"]
+    attributes = record["attributes"]
+    since = None
+    if is_retry:
+        since = int(attributes["SentTimestamp"]) / 1000
+        named = record.get("messageAttributes", {}).get(SOURCE_MESSAGE_ID, {})
+        source_id = str(named.get("stringValue") or message_id)
     return ReceivedMessage(
-        id=record["messageId"],
-        body=record["body"],
-        receipt_handle=record["receiptHandle"],
-        receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
-        source_id=source_id,
-        retried_since=since,
+        message_id,
+        record["body"],
+        record["receiptHandle"],
+        int(attributes["ApproximateReceiveCount"]),
+        source_id,
+        since,
     )
-
-
-def _text(attributes: Mapping[str, Any], name: str) -> str:
-    return str(attributes.get(name, {}).get("stringValue", ""))
 
 
 def partial_batch_response(failed: Iterable[str]) -> dict[str, list[dict[str, str]]]:
@@ -172,11 +174,7 @@ def _send(
     sqs: SQSClient, url: str, request: Sequence[tuple[_Owner, _Entry]], *, deadline: Deadline
 ) -> list[tuple[_Owner, bool]]:
     """Send the entries of one request; return each owner with whether SQS confirmed it."""
-    confirmed: set[str] = set()
-    if deadline.allows(AWS_CALL_S):
-        with suppress(BotoCoreError, ClientError):
-            answer = sqs.send_message_batch(QueueUrl=url, Entries=[entry for _, entry in request])
-            confirmed = {success["Id"] for success in answer.get("Successful", ())}
+    confirmed, _ = send_batch(sqs, url, [entry for _, entry in request], deadline=deadline)
     return [(owner, entry["Id"] in confirmed) for owner, entry in request]
 
 

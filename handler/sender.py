@@ -1,7 +1,6 @@
 """Sender: puts messages on the source queue, in as few SQS batch requests as its limits allow.
 
-Bodies come in from the ingress, and from ops. queue.py cuts its own batch requests with
-`batch_requests`.
+Bodies come in from the ingress, and from ops. queue.py sends batch requests of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from handler.errors import OutOfTimeError, RetryableError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef as _Entry
 
 MAX_ENTRIES: Final = 10
 """SQS's limit on the messages of a batch request."""
@@ -110,24 +110,29 @@ class Sender:
         self, request: Sequence[str], *, group: str, deadline: Deadline
     ) -> tuple[Sequence[str], str]:
         """Send bodies; return those that SQS did not confirm, and the code of an error."""
-        if not deadline.allows(AWS_CALL_S):
-            return request, "no time left"
-        try:
-            answer = self.sqs.send_message_batch(
-                QueueUrl=self.queue_url,
-                Entries=[
-                    {"Id": str(place), "MessageBody": body, "MessageGroupId": group}
-                    for place, body in enumerate(request)
-                ],
-            )
-        except ClientError as error:
-            return request, error.response["Error"]["Code"]
-        except BotoCoreError as error:
-            return request, type(error).__name__
-        confirmed = {int(entry["Id"]) for entry in answer.get("Successful", ())}
-        codes = [entry["Code"] for entry in answer.get("Failed", ())]
-        left = [body for place, body in enumerate(request) if place not in confirmed]
-        return left, codes[0] if codes else "not said"
+        entries: list[_Entry] = [
+            {"Id": str(place), "MessageBody": body, "MessageGroupId": group}
+            for place, body in enumerate(request)
+        ]
+        confirmed, code = send_batch(self.sqs, self.queue_url, entries, deadline=deadline)
+        return [each["MessageBody"] for each in entries if each["Id"] not in confirmed], code
+
+
+def send_batch(
+    sqs: SQSClient, url: str, entries: Sequence[_Entry], *, deadline: Deadline
+) -> tuple[set[str], str]:
+    """Send one batch request; return the ids that SQS confirmed, and why it did not the others."""
+    if not deadline.allows(AWS_CALL_S):
+        return set(), "no time left"
+    try:
+        answer = sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    except ClientError as error:
+        return set(), error.response["Error"]["Code"]
+    except BotoCoreError as error:
+        return set(), type(error).__name__
+    codes = [failure["Code"] for failure in answer.get("Failed", ())]
+    confirmed = {success["Id"] for success in answer.get("Successful", ())}
+    return confirmed, codes[0] if codes else "not said"
 
 
 def message_group(account_id: int | None) -> str:

@@ -257,7 +257,7 @@ class SimulatedSqs:
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> dict[str, Any]:  # noqa: N803
         if QueueUrl in self.refused_urls:
-            return {"Failed": [{"Id": entry["Id"]} for entry in Entries]}
+            return {"Failed": [{"Id": entry["Id"], "Code": "InternalError"} for entry in Entries]}
         for entry in Entries:
             delay = entry.get("DelaySeconds", 0)
             assert 0 <= delay <= LONGEST_DELAY_S
