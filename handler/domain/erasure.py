@@ -39,15 +39,16 @@ def read_erasure(
     it the request was submitted. Raises MalformedMessageError.
     """
     request = message.subject_request
-    if request is None or request.type != ERASURE:
+    if request is None or request.subject_request_type != ERASURE:
         return None
-    identities = {} if request.identities is None else request.identities
+    identities = {} if request.subject_identities is None else request.subject_identities
     if not isinstance(identities, dict):
         raise MalformedMessageError("$.subject_identities: expected an object")
+    request_id = request.subject_request_id
     kinds = (customer_id_kind(customer_id_type), "email")
     values = ((kind, _raw_value(kind, identities.get(kind))) for kind in kinds)
     return Erasure(
-        request_id=request.id if isinstance(request.id, str) else "",
+        request_id=request_id if isinstance(request_id, str) else "",
         at_ms=message.sent_at_ms,
         identifiers=tuple(
             _identifier(kind, value, message.sent_at_ms) for kind, value in values if value

@@ -39,7 +39,6 @@ class MessageType(Enum):
 _TYPES: Final = {each.value: each for each in MessageType}
 _WITH_PROFILES: Final = (MessageType.MEMBERSHIP_CHANGE, MessageType.STREAM_RECORD)
 
-
 ERASURE: Final = "erasure"
 """The type of data subject request that is carried out."""
 
@@ -77,20 +76,12 @@ class MessageFields(msgspec.Struct, frozen=True):
     user_profiles: Sequence[RawProfile] | RawProfile | None = None
 
 
-class SubjectRequest(msgspec.Struct, frozen=True):
-    """What somebody asks of the data about them, unchecked; `identities` are theirs."""
-
-    id: Any
-    type: Any
-    identities: Any
-
-
 class AudienceMessage(msgspec.Struct, frozen=True):
     """One message, with raw profiles.
 
     `message_id`: the sender's id, cut to 64 characters; empty if it is not printable.
     `audience`: what a subscription message says about its audience.
-    `subject_request`: what a data subject request asks.
+    `subject_request`: the fields of a data subject request.
     """
 
     type: MessageType
@@ -100,7 +91,7 @@ class AudienceMessage(msgspec.Struct, frozen=True):
     one_attribute_per_audience: bool | None
     profiles: Sequence[RawProfile]
     audience: AudienceUpdate | None = None
-    subject_request: SubjectRequest | None = None
+    subject_request: MessageFields | None = None
 
 
 def read_message(body: str, *, now: float) -> AudienceMessage:
@@ -127,13 +118,7 @@ def read_message(body: str, *, now: float) -> AudienceMessage:
         audience=(
             _audience(fields, head.timestamp_ms) if kind is MessageType.SUBSCRIPTION else None
         ),
-        subject_request=(
-            SubjectRequest(
-                fields.subject_request_id, fields.subject_request_type, fields.subject_identities
-            )
-            if kind is MessageType.DATA_SUBJECT
-            else None
-        ),
+        subject_request=fields if kind is MessageType.DATA_SUBJECT else None,
     )
 
 
