@@ -62,7 +62,9 @@ def forwarder() -> Forwarder:
         telemetry=telemetry(),
         retry_for_s=settings().retry_for_s,
         suspensions=(
-            Suspensions(wired.dynamodb, settings().table_name) if settings().suspends else None
+            Suspensions(wired.client("dynamodb"), settings().table_name)
+            if settings().suspends
+            else None
         ),
         walks=(
             Walks(lambda: wired.client("stepfunctions"), settings().walks_arn)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.clock import AWS_CALL_S, Deadline, Now
-from handler.errors import MisconfiguredError, OutOfTimeError, UnavailableError
+from handler.errors import MisconfiguredError, OutOfTimeError, RetryableError, UnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -38,7 +38,10 @@ ReadError = MisconfiguredError | UnavailableError
 
 
 class Secret:
-    """A secret's text. Safe to use from threads."""
+    """A secret's text, for `ttl_s` seconds. `on_failure` gets the error of each failed read.
+
+    Safe to use from threads.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,6 @@ class Secret:
         now: Now,
         on_failure: Callable[[ReadError], object] = lambda _: None,
     ) -> None:
-        """Keep where to read; nothing is read yet. `on_failure` gets the error of each read."""
         self.name = name
         self._secretsmanager = secretsmanager
         self._ttl_s = ttl_s
@@ -75,23 +77,26 @@ class Secret:
         with self._lock:
             now = self._now()
             # A read that another thread began meanwhile is new enough.
-            is_new = self._read_number > begun_before if refresh else True
+            is_new = not refresh or self._read_number > begun_before
             if is_new and now < self._read_at + self._ttl_s:
                 return self._text
+            is_usable = now < self._read_at + USABLE_S
             try:
                 self._read_again(now, deadline)
-            except (MisconfiguredError, UnavailableError, OutOfTimeError) as error:
-                if now >= self._read_at + USABLE_S:
+            except RetryableError:
+                if refresh or not is_usable:
                     raise
-                if refresh:
-                    raise _retryable(error) from None
+            except MisconfiguredError as error:
+                if not is_usable:
+                    raise
+                if refresh:  # a MisconfiguredError would stop the whole batch
+                    raise UnavailableError(str(error)) from None
             return self._text
 
     def _read_again(self, now: float, deadline: Deadline) -> None:
         if self._failure is not None and now < self._failed_at + RETRY_AFTER_S:
             raise self._failure()
         self._reads_begun += 1
-        number = self._reads_begun
         try:
             self._text = self._read(deadline)
         except (MisconfiguredError, UnavailableError) as error:
@@ -99,7 +104,7 @@ class Secret:
             self._failure, self._failed_at = partial(type(error), str(error)), now
             self._on_failure(error)
             raise
-        self._read_at, self._read_number, self._failure = now, number, None
+        self._read_at, self._read_number, self._failure = now, self._reads_begun, None
 
     def _read(self, deadline: Deadline) -> str:
         code = ""
@@ -119,8 +124,3 @@ class Secret:
         if not code:
             raise OutOfTimeError(f"no time left to read secret {self.name}")
         raise UnavailableError(f"secret {self.name} cannot be read: {code}")
-
-
-def _retryable(error: ReadError | OutOfTimeError) -> UnavailableError | OutOfTimeError:
-    # A MisconfiguredError would stop the whole batch, although there is a cached text.
-    return UnavailableError(str(error)) if isinstance(error, MisconfiguredError) else error

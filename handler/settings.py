@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Final
 
 import msgspec
 from urllib3.exceptions import LocationParseError
@@ -54,9 +54,20 @@ class DeliverySettings(msgspec.Struct, frozen=True):
         return self.requests_per_second / at_work
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+    def from_environ(cls, environ: Mapping[str, str]) -> DeliverySettings:
         """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
-        return cls(**_delivery(environ))
+        return DeliverySettings(
+            table_name=_required(environ, "TABLE_NAME"),
+            credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
+            track_api_url=_url(environ, "TRACK_API_URL"),
+            delivery_options=_delivery_options(environ),
+            requests_per_second=_number(environ, "REQUESTS_PER_SECOND"),
+            maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
+            retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
+            walk_concurrency=_number(environ, "WALK_CONCURRENCY"),
+            walk_people_per_second=_number(environ, "WALK_PEOPLE_PER_SECOND"),
+            version=version(environ),
+        )
 
 
 class Settings(DeliverySettings, frozen=True):
@@ -70,10 +81,10 @@ class Settings(DeliverySettings, frozen=True):
     suspends: bool
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
         """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
         return cls(
-            **_delivery(environ),
+            **msgspec.structs.asdict(DeliverySettings.from_environ(environ)),
             queue_url=_required(environ, "QUEUE_URL"),
             retry_queue_url=_required(environ, "RETRY_QUEUE_URL"),
             dead_letter_queue_url=_required(environ, "DEAD_LETTER_QUEUE_URL"),
@@ -130,29 +141,18 @@ def version(environ: Mapping[str, str]) -> str:
     return environ.get("VERSION", "unknown")
 
 
-def _delivery(environ: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "table_name": _required(environ, "TABLE_NAME"),
-        "credentials_secret_name": _required(environ, "CREDENTIALS_SECRET_NAME"),
-        "track_api_url": _url(environ, "TRACK_API_URL"),
-        "requests_per_second": _number(environ, "REQUESTS_PER_SECOND"),
-        "maximum_concurrency": _number(environ, "MAXIMUM_CONCURRENCY"),
-        "retry_concurrency": _number(environ, "RETRY_CONCURRENCY"),
-        "walk_concurrency": _number(environ, "WALK_CONCURRENCY"),
-        "walk_people_per_second": _number(environ, "WALK_PEOPLE_PER_SECOND"),
-        "version": version(environ),
-        "delivery_options": DeliveryOptions(
-            one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
-            clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
-            dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
-            create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
-            clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
-            membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
-            attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
-            customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
-            on_erasure=_on_erasure(environ, "ON_ERASURE"),
-        ),
-    }
+def _delivery_options(environ: Mapping[str, str]) -> DeliveryOptions:
+    return DeliveryOptions(
+        one_attribute_per_audience=_switch(environ, "ONE_ATTRIBUTE_PER_AUDIENCE"),
+        clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
+        dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
+        create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
+        clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
+        membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
+        attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
+        customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
+        on_erasure=_on_erasure(environ, "ON_ERASURE"),
+    )
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -14,22 +13,18 @@ from handler.domain.walk import Walk
 from handler.errors import OutOfTimeError, UnavailableError
 
 
-class Walks(msgspec.Struct, frozen=True, dict=True):
-    """The walks of the stack. `create_client` is called at the first start, as most have none."""
+class Walks(msgspec.Struct, frozen=True):
+    """The walks of the stack. `client` is called at each start, as most environments have none."""
 
-    create_client: Callable[[], Any]
+    client: Callable[[], Any]
     state_machine_arn: str
-
-    @cached_property
-    def _client(self) -> Any:
-        return self.create_client()
 
     def start(self, walk: Walk, *, deadline: Deadline) -> None:
         """Start a walk unless it was started before. Raises UnavailableError or OutOfTimeError."""
         if not deadline.allows(AWS_CALL_S):
             raise OutOfTimeError("no time left to start a walk")
         try:
-            self._client.start_execution(
+            self.client().start_execution(
                 stateMachineArn=self.state_machine_arn,
                 name=walk.name,
                 input=msgspec.json.encode(walk).decode(),

@@ -31,12 +31,11 @@ CREDENTIALS_TTL_S = 300
 class Wired(msgspec.Struct, frozen=True):
     """What delivering needs, and the parts of it that a function needs too.
 
-    `client` creates a client of AWS by the service's name.
+    `client` returns a client of AWS by the service's name.
     """
 
     outside: Outside
     client: Callable[[str], Any]
-    dynamodb: Any
     aws_threads: Executor
 
 
@@ -44,11 +43,10 @@ def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
     """Create what delivering needs, once per execution environment."""
     pool = connection_pool(POST_THREADS)
     client = client_factory(pool)
-    dynamodb = client("dynamodb")
     aws_threads = ThreadPoolExecutor(AWS_THREADS, thread_name_prefix="aws")
     backoff = functools.partial(full_jitter, draw=random.uniform)
     table = open_table(
-        dynamodb,
+        client("dynamodb"),
         settings.table_name,
         aws_threads,
         backoff=backoff,
@@ -86,7 +84,7 @@ def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
         backoff=backoff,
         options=settings.delivery_options,
     )
-    return Wired(outside, client, dynamodb, aws_threads)
+    return Wired(outside, client, aws_threads)
 
 
 def settle_memory() -> None:

@@ -6,6 +6,7 @@ transport.py sends; dynamodb_json.py writes and reads the large batches.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def client_factory(pool: urllib3.PoolManager) -> Callable[[str], Any]:
-    """Return a function that creates a client by the service's name; all share the pool.
+    """Return a function that returns the client of a service by its name; all share the pool.
 
-    A client tries each call once and raises botocore's errors. Callers retry while time is left;
-    see clock.AWS_CALL_S.
+    Each is created once. It tries each call once and raises botocore's errors. Callers retry while
+    time is left; see clock.AWS_CALL_S.
     """
     session = botocore.session.get_session()
     session.register_component("response_parser_factory", dynamodb_json.ParserFactory())
@@ -36,7 +37,8 @@ def client_factory(pool: urllib3.PoolManager) -> Callable[[str], Any]:
     def send(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         return transport.send(pool, request)
 
-    def create(service: str) -> Any:
+    @functools.cache
+    def client_of(service: str) -> Any:
         client: Any = session.create_client(service, config=config)
         # botocore uses the result of this event as the service's answer.
         client.meta.events.register("before-send", send)
@@ -44,4 +46,4 @@ def client_factory(pool: urllib3.PoolManager) -> Callable[[str], Any]:
             dynamodb_json.write_with_msgspec(client.meta.events)
         return client
 
-    return create
+    return client_of

@@ -207,9 +207,7 @@ def _error(status: int) -> RetryableError:
             return CredentialsRefusedError(f"Customer.io refused the credentials: {status}")
         case 408 | 429:
             return ThrottledError(f"Customer.io asked to slow down: {status}")
-        case 404:
-            return WrongAddressError("wrong region or Track API URL: 404")
-        case _ if 300 <= status < 400:
+        case _ if status == 404 or 300 <= status < 400:
             return WrongAddressError(f"wrong region or Track API URL: {status}")
         case _:
             return UnavailableError(f"Customer.io answered with an error: {status}")

@@ -36,7 +36,6 @@ class TokenAuth:
     """Compares tokens with those of the shared secret."""
 
     def __init__(self, secret: Secret, *, now: Now) -> None:
-        """Keep where to read; nothing is read yet."""
         self._secret = secret
         self._now = now
         self._refreshed_at = -math.inf

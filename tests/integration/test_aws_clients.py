@@ -79,6 +79,15 @@ def test_an_answer_comes_over_the_pool_and_has_botocores_form(dynamodb, pool) ->
     assert len(pool.pools) == 1
 
 
+def test_the_client_of_a_service_is_created_once(pool, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+    client_of = client_factory(pool)
+
+    assert client_of("sqs") is client_of("sqs")
+    assert client_of("sqs") is not client_of("dynamodb")
+
+
 def test_an_error_of_the_service_has_its_code(dynamodb) -> None:
     content = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "m"}
 

@@ -48,12 +48,11 @@ def test_an_execution_has_the_name_of_its_walk_and_the_walk_as_input() -> None:
     assert msgspec.json.decode(started["input"], type=Walk) == WALK
 
 
-def test_a_client_is_created_with_the_first_walk_and_kept() -> None:
+def test_a_client_is_not_asked_for_before_the_first_walk() -> None:
     machine = Machine()
     walks = Walks(machine.client, "arn")
     assert machine.clients == 0
 
-    walks.start(WALK, deadline=deadline())
     walks.start(WALK, deadline=deadline())
 
     assert machine.clients == 1
