@@ -153,14 +153,17 @@ class _Phases:
         return others
 
     def _keep_requested(self, keys: set[str]) -> None:
-        """Fail people whose successor failed; drop results of people who were not requested."""
-        failures = self.result.failures
-        blocked = self._deletions.blocked() | self._former.blocked()
-        failures |= {k: v for k, v in blocked.items() if k not in failures}
+        """Fail people whose successor failed; keep results of requested people alone.
+
+        Of those who failed, the posts do not count either.
+        """
         result = self.result
-        for kept in (failures, result.persons, result.too_old, result.events_rejected):
+        result.failures = self._deletions.blocked() | self._former.blocked() | result.failures
+        for kept in (result.failures, result.persons, result.too_old, result.events_rejected):
             for key in kept.keys() - keys:
                 del kept[key]
+        for key in result.persons.keys() & result.failures.keys():
+            del result.persons[key]
 
     # --- post, clear former identifiers, verify ---
 

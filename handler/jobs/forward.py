@@ -240,14 +240,13 @@ class Forwarder(msgspec.Struct, frozen=True):
         report.people_overtaken = delivered.overtaken
         report.version_conflicts = delivered.version_conflicts
         # Who was erased is neither delivered nor failed.
-        persons, failures = delivered.persons, delivered.failures
-        done = [key for key in groups if key in persons and key not in failures]
-        report.people_delivered = len(done)
-        oldest = min((u.at_ms for key in done for u in groups[key].updates), default=None)
+        persons = delivered.persons
+        report.people_delivered = len(persons)
+        oldest = min((u.at_ms for key in persons for u in groups[key].updates), default=None)
         if oldest is not None:
             report.oldest_change_s = max(0.0, self.outside.now() - oldest / 1000)
-        for key in done:
-            self.telemetry.person_delivered(key, persons[key])
+        for key, person in persons.items():
+            self.telemetry.person_delivered(key, person)
 
     # --- settle ---
 

@@ -74,7 +74,7 @@ class Outside(msgspec.Struct, frozen=True):
 class Delivered(msgspec.Struct):
     """The result of a delivery: everybody is up to date but those in `failures`.
 
-    By person: `persons` has the last post, also of those who failed; `too_old` the places of the
+    By person: `persons` has the last post of those who did not fail; `too_old` the places of the
     updates with a join that was ignored; `events_rejected` why Customer.io rejected an event of a
     person whom it accepted.
     """

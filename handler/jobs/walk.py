@@ -119,8 +119,7 @@ class Walker(msgspec.Struct, frozen=True):
             ):
                 raise failure
         for key, person in delivered.persons.items():
-            if key not in delivered.failures:
-                self.telemetry.person_delivered(key, person)
+            self.telemetry.person_delivered(key, person)
         return failures
 
     def _chosen(
