@@ -131,12 +131,9 @@ class Forwarder(msgspec.Struct, frozen=True):
             report.profiles += len(opened.profiles)
             if opened.subject_request is not None:
                 self._erase(outcome, opened, deadline)
-                continue
-            if opened.audience is None and not opened.profiles:
+            elif opened.audience is None and not opened.profiles:
                 self.telemetry.message_accepted(outcome.message, opened)
-                continue
-            workspace = workspace_of(opened.account_id)
-            if not isinstance(workspace, Workspace):
+            elif not isinstance(workspace := workspace_of(opened.account_id), Workspace):
                 outcome.fail(workspace)
             elif opened.audience is not None:
                 failure = self.outside.attempt(

@@ -2,7 +2,7 @@
 
 Time is an owned clock that jumps from event to event, so days take seconds. Simulated: SQS, event
 source mappings, execution environments, and the socket to Customer.io. All of `handler` from the
-SQS event on is real: queue, forwarder, deliverer, client and circuit breaker.
+SQS event on is real: queue, forwarder, delivery, client and circuit breaker.
 
 Sizes are scaled down: at a scale of 1,000 one simulated message stands for 1,000 real ones, the
 limit of messages in flight is 120, and what an invocation costs for each message takes 1,000 times
