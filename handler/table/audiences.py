@@ -14,7 +14,7 @@ import msgspec
 from handler.clock import Deadline, Now
 from handler.domain.audience import AudienceUpdate, Catalogue, pack_catalogue, unpack_catalogue
 from handler.errors import OutOfTimeError, RetryableError, VersionConflictError
-from handler.table.items import Item, Items, Version, parsed
+from handler.table.items import Item, Items, parsed
 from handler.table.keys import catalogue_key
 
 TTL_S: Final = 60
@@ -135,8 +135,9 @@ class Audiences:
     ) -> RetryableError | None:
         """Write the next version of a catalogue; return why it was not written."""
         key = catalogue_key(site_id)
-        version = Version(catalogue.version, {"audiences": {"B": pack_catalogue(catalogue)}})
-        failures = self._items.write({key: version}, deadline=deadline)
+        packed = {"audiences": {"B": pack_catalogue(catalogue)}}
+        statement = self._items.statement(key, catalogue.version, packed)
+        failures = self._items.write({key: statement}, deadline=deadline)
         if not failures:
             self._keep(site_id, catalogue)
         return failures.get(key)

@@ -15,7 +15,7 @@ from handler.clock import Deadline
 from handler.domain.membership import TOMBSTONE_LIFE_S
 from handler.domain.update import Identifier, SiteIdentifier
 from handler.errors import RetryableError, VersionConflictError
-from handler.table.items import Item, Items, Version, parsed
+from handler.table.items import Item, Items, parsed
 from handler.table.keys import erasure_key
 
 MAX_ROUNDS: Final = 5
@@ -76,11 +76,16 @@ class Erasures(msgspec.Struct, frozen=True):
             older = {key: each for key, each in records.items() if each.erased_at_ms < at_ms}
             if not older:
                 return max((each.recorded_at for each in records.values()), default=0)
-            newer = {
-                key: _version(_Record(each.version + 1, at_ms, int(now)))
+            attributes = {
+                "erased_at_ms": {"N": str(at_ms)},
+                "recorded_at": {"N": str(int(now))},
+                "expires_at": {"N": str(int(now) + TOMBSTONE_LIFE_S)},
+            }
+            statements = {
+                key: self.items.statement(key, each.version + 1, attributes)
                 for key, each in older.items()
             }
-            failures = self.items.write(newer, deadline=deadline)
+            failures = self.items.write(statements, deadline=deadline)
             for failure in failures.values():
                 if not isinstance(failure, VersionConflictError):
                     raise failure
@@ -91,17 +96,6 @@ class Erasures(msgspec.Struct, frozen=True):
     ) -> dict[str, _Record | RetryableError]:
         items = self.items.read(keys, deadline=deadline, ConsistentRead=consistent)
         return {key: parsed(_record, item) for key, item in items.items()}
-
-
-def _version(record: _Record) -> Version:
-    attributes = {
-        "erased_at_ms": record.erased_at_ms,
-        "recorded_at": record.recorded_at,
-        "expires_at": record.recorded_at + TOMBSTONE_LIFE_S,
-    }
-    return Version(
-        record.version, {name: {"N": str(number)} for name, number in attributes.items()}
-    )
 
 
 def _record(item: Item | None) -> _Record:

@@ -54,14 +54,6 @@ _Answer = TypeVar("_Answer")
 _Result = TypeVar("_Result")
 
 
-class Version(msgspec.Struct, frozen=True):
-    """A version of an item, from 1: the attributes to write, in DynamoDB's JSON, or to remove."""
-
-    number: int
-    attributes: Mapping[str, Any]
-    removed: tuple[str, ...] = ()
-
-
 class Items(msgspec.Struct, frozen=True):
     """The items of a table. Safe to use from several threads.
 
@@ -89,16 +81,34 @@ class Items(msgspec.Struct, frozen=True):
 
         return self.ask(read, keys, size=READ_BATCH, deadline=deadline, to="read the table")
 
+    def statement(
+        self,
+        key: str,
+        version: int,
+        attributes: Mapping[str, Any],
+        *,
+        removed: tuple[str, ...] = (),
+    ) -> Any:
+        """Return what writes a version of an item, from 1.
+
+        `attributes` are in DynamoDB's JSON; those that are `removed` have only names.
+        """
+        fields = [{"N": str(version)}, *attributes.values()]
+        names = tuple(attributes)
+        if version == 1:
+            statement = _insert(self.table_name, names)
+            return {"Statement": statement, "Parameters": [{"S": key}, *fields]}
+        statement = _update(self.table_name, names, removed)
+        before = {"N": str(version - 1)}
+        return {"Statement": statement, "Parameters": [*fields, {"S": key}, before]}
+
     def write(
-        self, versions: Mapping[str, Version], *, deadline: Deadline
+        self, statements: Mapping[str, Any], *, deadline: Deadline
     ) -> dict[str, RetryableError]:
-        """Write items by key, each as the next version; return why some were not written.
+        """Execute a statement for each key; return why some failed.
 
         VersionConflictError: another invocation wrote that version first.
         """
-        statements = {
-            key: _statement(self.table_name, key, version) for key, version in versions.items()
-        }
 
         def write(keys: Sequence[str]) -> dict[str, RetryableError | None]:
             answers = self.dynamodb.batch_execute_statement(
@@ -180,16 +190,6 @@ def parsed(
         return error
     except (KeyError, ValueError):
         return UnreadableStateError(f"{kind} lacks an attribute")
-
-
-def _statement(table_name: str, key: str, version: Version) -> Any:
-    fields = [{"N": str(version.number)}, *version.attributes.values()]
-    names = tuple(version.attributes)
-    if version.number == 1:
-        return {"Statement": _insert(table_name, names), "Parameters": [{"S": key}, *fields]}
-    statement = _update(table_name, names, version.removed)
-    before = {"N": str(version.number - 1)}
-    return {"Statement": statement, "Parameters": [*fields, {"S": key}, before]}
 
 
 # Names are quoted in PartiQL, as some are keywords of it.

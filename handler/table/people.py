@@ -22,7 +22,7 @@ from handler.domain.state_codec import pack, unpack
 from handler.domain.update import Identifier, SiteIdentifier, site_id_in
 from handler.errors import RetryableError
 from handler.table.audiences import Audiences
-from handler.table.items import Item, Items, Version, parsed
+from handler.table.items import Item, Items, parsed
 from handler.table.keys import IDENTIFIER_INDEX, catalogue_key, is_person_key
 
 
@@ -86,8 +86,8 @@ class People(msgspec.Struct, frozen=True):
 
         VersionConflictError: another invocation wrote that version first. `now`: Unix seconds.
         """
-        versions = {key: _written(state, now) for key, state in states.items()}
-        return self.items.write(versions, deadline=deadline)
+        statements = {key: self._statement(key, state, now) for key, state in states.items()}
+        return self.items.write(statements, deadline=deadline)
 
     def known_as(
         self, identifiers: Sequence[SiteIdentifier], *, deadline: Deadline
@@ -166,21 +166,20 @@ class People(msgspec.Struct, frozen=True):
         """Delete the item of a made-up person. Raises botocore's errors."""
         self.items.dynamodb.delete_item(TableName=self.items.table_name, Key={"pk": {"S": key}})
 
-
-def _written(state: PersonState, now: float) -> Version:
-    attributes: dict[str, dict[str, Any]] = {
-        "timestamp": {"N": str(state.timestamp)},
-        "memberships": {"B": pack(state)},
-        "expires_at": _expiry(state, now),
-    }
-    if state.identifier is None:
+    def _statement(self, key: str, state: PersonState, now: float) -> Any:
+        attributes: dict[str, dict[str, Any]] = {
+            "timestamp": {"N": str(state.timestamp)},
+            "memberships": {"B": pack(state)},
+            "expires_at": _expiry(state, now),
+        }
+        if state.identifier is not None:
+            attributes["identifier"] = {"S": state.identifier.text}
+            return self.items.statement(key, state.version, attributes)
         if state.version == 1:
             message = "a new person without an identifier cannot be kept"
             raise ValueError(message)
         # Without the attribute, the item leaves the index.
-        return Version(state.version, attributes, removed=("identifier",))
-    attributes["identifier"] = {"S": state.identifier.text}
-    return Version(state.version, attributes)
+        return self.items.statement(key, state.version, attributes, removed=("identifier",))
 
 
 def _page(answer: Mapping[str, Any]) -> Page:
