@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from urllib3.exceptions import LocationParseError
@@ -13,7 +13,6 @@ from urllib3.util import parse_url
 from handler.domain.attribute_mapping import AttributeMapping, read_mapping
 from handler.domain.options import DeliveryOptions
 from handler.domain.profile import CUSTOMER_ID_TYPES
-from handler.domain.workspace import OnErasure
 from handler.errors import MisconfiguredError
 
 KEEP: Final = "keep"
@@ -25,46 +24,43 @@ LOOPBACK: Final = {"localhost", "127.0.0.1", "[::1]"}
 _ACCOUNT_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SWITCH: Final = {"true": True, "false": False}
 
+_Choice = TypeVar("_Choice", bound=str)
+
 
 class DeliverySettings(msgspec.Struct, frozen=True):
     """The settings of every function that delivers people.
 
-    `track_api_url` is empty if the region determines the URL.
+    `track_api_url` is empty if the region determines the URL. `requests_per_second`: what this
+    execution environment may send to a workspace.
     """
 
     table_name: str
     credentials_secret_name: str
     track_api_url: str
     delivery_options: DeliveryOptions
-    requests_per_second: int
-    maximum_concurrency: int
-    retry_concurrency: int
+    requests_per_second: float
     walk_concurrency: int
     walk_people_per_second: int
     version: str
 
-    @property
-    def share_of_requests_per_second(self) -> float:
-        """Requests a second that this execution environment may send to a workspace.
-
-        There are at most as many environments at work as invocations at the same time, while one
-        walk is on its way.
-        """
-        at_work = self.maximum_concurrency + self.retry_concurrency + self.walk_concurrency
-        return self.requests_per_second / at_work
-
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> DeliverySettings:
         """Read every setting, or raise MisconfiguredError naming the one that is wrong."""
+        walk_concurrency = _number(environ, "WALK_CONCURRENCY")
+        # As many environments are at work as invocations at the same time, while one walk is on
+        # its way.
+        at_work = (
+            _number(environ, "MAXIMUM_CONCURRENCY")
+            + _number(environ, "RETRY_CONCURRENCY")
+            + walk_concurrency
+        )
         return DeliverySettings(
             table_name=_required(environ, "TABLE_NAME"),
             credentials_secret_name=_required(environ, "CREDENTIALS_SECRET_NAME"),
             track_api_url=_url(environ, "TRACK_API_URL"),
             delivery_options=_delivery_options(environ),
-            requests_per_second=_number(environ, "REQUESTS_PER_SECOND"),
-            maximum_concurrency=_number(environ, "MAXIMUM_CONCURRENCY"),
-            retry_concurrency=_number(environ, "RETRY_CONCURRENCY"),
-            walk_concurrency=_number(environ, "WALK_CONCURRENCY"),
+            requests_per_second=_number(environ, "REQUESTS_PER_SECOND") / at_work,
+            walk_concurrency=walk_concurrency,
             walk_people_per_second=_number(environ, "WALK_PEOPLE_PER_SECOND"),
             version=version(environ),
         )
@@ -147,11 +143,11 @@ def _delivery_options(environ: Mapping[str, str]) -> DeliveryOptions:
         clear_on_exit=_switch(environ, "CLEAR_ON_EXIT"),
         dot_replacement=_dot_replacement(environ, "DOTS_IN_NAMES"),
         create_people=_switch(environ, "CREATE_PEOPLE", default="true"),
-        clear_removed_audiences=_clears(environ, "ON_AUDIENCE_REMOVED"),
+        clear_removed_audiences=_choice(environ, "ON_AUDIENCE_REMOVED", KEEP, "clear") != KEEP,
         membership_events=_switch(environ, "MEMBERSHIP_EVENTS"),
         attribute_mapping=_mapping(environ, "ATTRIBUTE_MAPPING"),
         customer_id_type=_customer_id_type(environ, "CUSTOMER_ID_FROM"),
-        on_erasure=_on_erasure(environ, "ON_ERASURE"),
+        on_erasure=_choice(environ, "ON_ERASURE", "none", "delete", "suppress"),
     )
 
 
@@ -183,20 +179,14 @@ def _switch(environ: Mapping[str, str], name: str, *, default: str = "false") ->
         raise MisconfiguredError(f"setting {name} must be true or false") from None
 
 
-def _clears(environ: Mapping[str, str], name: str) -> bool:
-    """Tell whether everybody leaves an audience that mParticle removes."""
-    value = environ.get(name, KEEP).strip()
-    if value not in {KEEP, "clear"}:
-        raise MisconfiguredError(f"setting {name} must be {KEEP} or clear")
-    return value != KEEP
-
-
-def _on_erasure(environ: Mapping[str, str], name: str) -> OnErasure:
-    match environ.get(name, "none").strip():
-        case "none" | "delete" | "suppress" as value:
-            return value
-        case _:
-            raise MisconfiguredError(f"setting {name} must be none, delete or suppress")
+def _choice(environ: Mapping[str, str], name: str, *choices: _Choice) -> _Choice:
+    """Return one of several values; the first is the default."""
+    value = environ.get(name, choices[0]).strip()
+    for choice in choices:
+        if value == choice:
+            return choice
+    *others, last = choices
+    raise MisconfiguredError(f"setting {name} must be {', '.join(others)} or {last}")
 
 
 def _dot_replacement(environ: Mapping[str, str], name: str) -> str | None:

@@ -74,7 +74,7 @@ def wire(settings: DeliverySettings, telemetry: Telemetry) -> Wired:
             draw=random.uniform,
             sleep=clock.sleep,
             now=clock.now,
-            requests_per_second=settings.share_of_requests_per_second,
+            requests_per_second=settings.requests_per_second,
             url=settings.track_api_url,
         ),
         telemetry=telemetry,

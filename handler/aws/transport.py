@@ -72,13 +72,12 @@ def send(pool: urllib3.PoolManager, request: AWSPreparedRequest) -> AWSResponse:
             preload_content=False,
             decode_content=False,
         )
-        raw = SimpleNamespace(stream=lambda: _pieces(response, request.url, started))
-        answer = AWSResponse(request.url, response.status, response.headers, raw)
-        answer.content  # noqa: B018 - reads the body here, where its errors are translated
+        pieces = list(_pieces(response, request.url, started))
     except HTTPError as error:
         translated = next(after for before, after in _BOTOCORE_ERRORS if isinstance(error, before))
         raise translated(endpoint_url=request.url, error=type(error).__name__) from None
-    return answer
+    raw = SimpleNamespace(stream=lambda: pieces)
+    return AWSResponse(request.url, response.status, response.headers, raw)
 
 
 def _pieces(response: urllib3.BaseHTTPResponse, url: str, started: float) -> Iterator[bytes]:

@@ -37,9 +37,7 @@ def test_what_is_required_is_read_and_the_rest_has_safe_defaults() -> None:
         track_api_url="",
         retry_for_s=604_800,
         delivery_options=DeliveryOptions(),
-        requests_per_second=500,
-        maximum_concurrency=10,
-        retry_concurrency=2,
+        requests_per_second=500 / 14,
         walk_concurrency=2,
         walk_people_per_second=2000,
         walks_arn="arn:walks",
@@ -162,7 +160,7 @@ def test_a_setting_that_is_not_a_number_is_named(name, value) -> None:
 def test_all_invocations_that_may_run_at_a_time_share_the_requests_per_second() -> None:
     environ = {**ENVIRON, "MAXIMUM_CONCURRENCY": "6", "RETRY_CONCURRENCY": "2"}
 
-    assert Settings.from_environ(environ).share_of_requests_per_second == 50.0
+    assert Settings.from_environ(environ).requests_per_second == 50.0
 
 
 def test_nobody_is_suspended_unless_the_stack_says_so() -> None:
