@@ -280,7 +280,6 @@ _OF_OPS: Final = re.compile(r"(import|reconcile|replay|smoke)-[0-9a-f]{12}")
 
 
 def _ids(message: ReceivedMessage, opened: AudienceMessage | None) -> dict[str, str]:
-    """Return the message's ids in SQS and in mParticle."""
     ids = {"message_id": message.source_id}
     named = opened.message_id if opened else ""
     if _UUID.fullmatch(named) or _OF_OPS.fullmatch(named):

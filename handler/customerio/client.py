@@ -254,7 +254,6 @@ class _Session(msgspec.Struct):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of each request."""
         authorization = make_headers(
             keep_alive=True,
             basic_auth=f"{self.workspace.site_id}:{self.workspace.api_key}",

@@ -110,8 +110,10 @@ def entities(person: Person | Deletion, *, owner: int = 0) -> list[Entity]:
     """Return a person as entities: as many as the limits require, then one for each event."""
     if isinstance(person, Deletion):
         return [Entity(owner, _ENCODER.encode(_Deletion(_identifiers(person), person.action)))]
-    identifying = _identifying(person, person.attributes, owner)
-    return identifying + [_event(person, event, owner) for event in person.events]
+    encoded = _identifying(person, person.attributes, owner)
+    for event in person.events:
+        encoded.append(_event(person, event, owner))
+    return encoded
 
 
 def _identifying(person: Person, attributes: Attributes, owner: int) -> list[Entity]:
