@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -56,25 +57,21 @@ def change_messages(
                 account=None if account_id is None else {"account_id": account_id},
             )
         )
-        profiles = [(place, profile_json(changes[place])) for place in places]
-        for group in packed(profiles, lambda item: len(item[1]) + 1, max_size=_room(head)):
-            body = with_profiles(head, f"[{','.join(text for _, text in group)}]")
-            yield body, [place for place, _ in group]
+        left = iter(places)
+        for body, count in cut(head, (profile_json(changes[place]) for place in places)):
+            yield body, [*islice(left, count)]
 
 
-def cut(head: str, profiles: Iterable[str]) -> Iterator[str]:
+def cut(head: str, profiles: Iterable[str]) -> Iterator[tuple[str, int]]:
     """Yield messages from the result of `write_head` and the JSON of each profile, in ASCII.
 
-    Together they have all profiles, in their order. A message is larger than `MAX_PART_BYTES` only
-    if a single profile is.
+    Each comes with the number of its profiles. Together they have all, in their order. A message
+    is larger than `MAX_PART_BYTES` only if a single profile is.
     """
-    for group in packed(profiles, lambda text: len(text) + 1, max_size=_room(head)):
-        yield with_profiles(head, f"[{','.join(group)}]")
-
-
-def _room(head: str) -> int:
-    """Return the bytes for profiles, each with a comma before it."""
-    return MAX_PART_BYTES - len(with_profiles(head, "[]")) + 1  # no comma before the first
+    # Each profile has a comma before it, except for the first.
+    room = MAX_PART_BYTES - len(with_profiles(head, "[]")) + 1
+    for group in packed(profiles, lambda text: len(text) + 1, max_size=room):
+        yield with_profiles(head, f"[{','.join(group)}]"), len(group)
 
 
 def profile_json(change: Change) -> str:

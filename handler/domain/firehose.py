@@ -99,7 +99,7 @@ def parts(request: object) -> Parts:
     room = MAX_MESSAGE_BYTES - len(with_profiles(head, "[]"))
     texts = [to_json(profile) for profile in profiles or ()]
     fitting = [text for text in texts if len(text) <= room]
-    bodies = [*cut(head, fitting)]
+    bodies = [body for body, _ in cut(head, fitting)]
     if len(fitting) == len(texts):
         return Parts(bodies)
     place = next(place for place, text in enumerate(texts) if len(text) > room)
