@@ -53,8 +53,8 @@ class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):
 
     def name(self, change: MembershipChange) -> str:
         """Return the name of the attribute for the audience in a change."""
-        name = self._audience(change.audience_id).name
-        return self._attribute(name or change.audience_name, change.audience_id)
+        known = self._current.get(change.audience_id)
+        return known or self._attribute(change.audience_name, change.audience_id)
 
     def named(self, memberships: Memberships) -> Iterator[MembershipChange]:
         """Yield memberships in audiences that have a name, as changes."""
@@ -65,8 +65,8 @@ class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):
 
     def all_names(self, audience_id: int) -> Iterator[str]:
         """Yield the attributes of all known names of an audience, current and former."""
-        if name := self._audience(audience_id).name:
-            yield self._attribute(name, audience_id)
+        if audience_id in self._current:
+            yield self._current[audience_id]
         yield from self._former(audience_id)
 
     def _former(self, audience_id: int) -> Iterator[str]:
@@ -84,12 +84,21 @@ class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):
         return self._by_attribute.get(attribute, ())
 
     @cached_property
+    def _current(self) -> Mapping[int, str]:
+        """The attribute of each audience that has a name."""
+        return {
+            audience_id: self._attribute(audience.name, audience_id)
+            for audience_id, audience in self.catalogue.audiences.items()
+            if audience.name
+        }
+
+    @cached_property
     def _by_attribute(self) -> Mapping[str, list[int]]:
-        """The audiences that are not removed, by the attribute of their current name."""
+        """The audiences that are not removed, by their attribute."""
         by_attribute: defaultdict[str, list[int]] = defaultdict(list)
-        for audience_id, audience in self.catalogue.audiences.items():
-            if audience.name and not audience.is_removed:
-                by_attribute[self._attribute(audience.name, audience_id)].append(audience_id)
+        for audience_id, attribute in self._current.items():
+            if not self._audience(audience_id).is_removed:
+                by_attribute[attribute].append(audience_id)
         return by_attribute
 
     def _attribute(self, name: str, audience_id: int) -> str:
@@ -101,9 +110,10 @@ class AudienceAttributes(msgspec.Struct, frozen=True, dict=True):
 
 def _value(memberships: Memberships, audience_ids: Iterable[int], *, clears: bool) -> bool | None:
     """Tell whether a person is in one of the audiences; if not, None clears the attribute."""
-    stamps = (memberships.get(each) for each in audience_ids)
-    if any(stamp is not None and is_member(stamp) for stamp in stamps):
-        return True
+    for audience_id in audience_ids:
+        newest = memberships.get(audience_id)
+        if newest is not None and is_member(newest):
+            return True
     return None if clears else False
 
 
