@@ -62,7 +62,7 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
     def learn(self, update: AudienceUpdate) -> Audience:
         """Return the audience with what is new, or itself if nothing is. The newest name wins."""
         known = self
-        if name := _bounded(update.name):
+        if name := update.name.encode()[:MAX_NAME_BYTES].decode(errors="ignore"):
             known = known._named(name, update.at_ms)
         if update.action == "add" and update.at_ms > known.added_at_ms:
             known = msgspec.structs.replace(known, added_at_ms=update.at_ms)
@@ -87,10 +87,6 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
             return self
         former = _newest({**self.former, name: self.named_at_ms})
         return self if former == self.former else msgspec.structs.replace(self, former=former)
-
-
-def _bounded(name: str) -> str:
-    return name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _newest(former: Mapping[str, int]) -> Mapping[str, int]:

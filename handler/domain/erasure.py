@@ -45,13 +45,17 @@ def read_erasure(
     if not isinstance(identities, dict):
         raise MalformedMessageError("$.subject_identities: expected an object")
     request_id = request.subject_request_id
-    kinds = (customer_id_kind(customer_id_type), "email")
-    values = ((kind, _raw_value(kind, identities.get(kind))) for kind in kinds)
+    customer_id = _raw_value(customer_id_kind(customer_id_type), identities)
+    # Customer.io ignores the case of emails, so use one form.
+    email = _raw_value("email", identities).lower()
+    at_ms = message.sent_at_ms
     return Erasure(
         request_id=request_id if isinstance(request_id, str) else "",
-        at_ms=message.sent_at_ms,
+        at_ms=at_ms,
         identifiers=tuple(
-            _identifier(kind, value, message.sent_at_ms) for kind, value in values if value
+            Identifier(is_id, at_ms, value)
+            for is_id, value in ((True, customer_id), (False, email))
+            if value
         ),
     )
 
@@ -62,12 +66,13 @@ def customer_id_kind(customer_id_type: str) -> str:
     return CUSTOMER_ID if is_default else customer_id_type
 
 
-def _raw_value(kind: str, identity: Any) -> str:
-    """Return the raw value of an identity, without surrounding spaces; empty if it has none.
+def _raw_value(kind: str, identities: Mapping[str, Any]) -> str:
+    """Return the raw value of an identity, without surrounding spaces; empty if there is none.
 
     A value that Customer.io cannot hold is of nobody who is known here.
     """
     path = f"$.subject_identities.{kind}"
+    identity = identities.get(kind)
     if identity is None:
         return ""
     if not isinstance(identity, dict):
@@ -82,11 +87,6 @@ def _raw_value(kind: str, identity: Any) -> str:
         return text if len(text.encode()) <= MAX_IDENTIFIER_BYTES else ""
     except UnicodeEncodeError:
         raise MalformedMessageError(f"{path}.value: not valid Unicode") from None
-
-
-def _identifier(kind: str, value: str, at_ms: int) -> Identifier:
-    is_id = kind != "email"
-    return Identifier(is_id=is_id, set_at_ms=at_ms, value=value if is_id else value.lower())
 
 
 def erased_until(
