@@ -116,18 +116,17 @@ class TrackApi:
             return [error] * len(persons)
         session = _Session(workspace, deadline, is_probe=is_probe)
         try:
-            return self._deliver(session, persons)
-        finally:
-            self._circuit_breaker.end(workspace, session.failure, retry_after=session.retry_after)
-
-    def _deliver(
-        self, session: _Session, persons: Sequence[Person | Deletion]
-    ) -> list[Failure | None]:
-        try:
             session.url = self._region_url(session)
+            return self._post_all(session, persons)
         except RetryableError as error:
             session.abort(error)
             return [error] * len(persons)
+        finally:
+            self._circuit_breaker.end(workspace, session.failure, retry_after=session.retry_after)
+
+    def _post_all(
+        self, session: _Session, persons: Sequence[Person | Deletion]
+    ) -> list[Failure | None]:
         failures: list[Failure | None] = [None] * len(persons)
         chunks = wire.chunks(
             wire.entities(person, owner=owner) for owner, person in enumerate(persons)
