@@ -447,6 +447,18 @@ def test_a_person_who_is_refused_along_with_an_event_is_refused(fake, caller) ->
     assert isinstance(outcome, PersonRejectedError)
 
 
+def test_a_person_of_two_requests_is_retried_if_only_one_of_them_is_answered(fake, caller) -> None:
+    fake.misbehave(
+        Fault(FaultKind.REFUSE, event="Audience Entered"),
+        Fault(FaultKind.STATUS, status=503, times=None),
+    )
+    entered = Event(EVENT_IDS[0], "Audience Entered", 1_790_000_000, 11, "Newcomers")
+
+    (outcome,) = caller.deliver(someone(fields={"events": [entered] * 1001}))
+
+    assert isinstance(outcome, UnavailableError)
+
+
 def test_an_event_that_was_taken_is_not_taken_again(fake, caller) -> None:
     caller.deliver(with_events())
     caller.deliver(with_events())
