@@ -288,14 +288,5 @@ def _rejected(entity: wire.Entity, reason: str) -> tuple[int, Failure]:
 
 def _worse(first: Failure | None, second: Failure) -> Failure:
     """Return the worse of two failures of a person: retry, person rejected, event rejected."""
-    return second if first is None else min(first, second, key=_rank)
-
-
-def _rank(failure: Failure) -> int:
-    match failure:
-        case RetryableError():
-            return 0
-        case PersonRejectedError():
-            return 1
-        case _:
-            return 2
+    worst_first = (RetryableError, PersonRejectedError, EventRejectedError)
+    return next(each for kind in worst_first for each in (first, second) if isinstance(each, kind))

@@ -186,7 +186,9 @@ def read_answer(status: int, body: bytes, *, count: int) -> dict[int, str] | Ref
     if status in {200, 207}:
         return _refusals(status, body, count)
     if 400 <= status < 500 and status not in _RETRYABLE_4XX:
-        return Refused(_first_reason(body) or f"refused with {status}")
+        errors = _errors(body)
+        reason = _reason(errors[0]) if errors else ""
+        return Refused(reason or f"refused with {status}")
     raise _error(status)
 
 
@@ -249,11 +251,6 @@ class _Errors(msgspec.Struct):
 
 class _Answer(_Errors):
     meta: _Errors = msgspec.field(default_factory=_Errors)
-
-
-def _first_reason(body: bytes) -> str:
-    errors = _errors(body)
-    return _reason(errors[0]) if errors else ""
 
 
 def _reason(error: object) -> str:
