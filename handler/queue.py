@@ -131,16 +131,14 @@ class Queue:
                     {
                         "Id": str(place),
                         "ReceiptHandle": message.receipt_handle,
-                        "VisibilityTimeout": self._delay_of(message),
+                        # A message on the retry queue was also tried on the source queue.
+                        "VisibilityTimeout": retry_delay(
+                            message.receive_count + message.on_retry_queue, self.draw
+                        ),
                     }
                     for place, message in enumerate(batch)
                 ],
             )
-
-    def _delay_of(self, message: ReceivedMessage) -> int:
-        # A message on the retry queue was also tried on the source queue.
-        tries = message.receive_count + message.on_retry_queue
-        return retry_delay(tries, self.draw)
 
     def _retry_entry(self, place: int, outcome: MessageOutcome) -> _Entry:
         attributes = {

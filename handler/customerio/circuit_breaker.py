@@ -87,26 +87,23 @@ class CircuitBreaker:
         """
         with self._lock:
             circuit = self._circuits.get(workspace)
-            if failure is not None:
-                self._open(workspace, failure, circuit.failures if circuit else 0, retry_after)
-            elif circuit is not None:
-                circuit.is_probed = False
-
-    def _open(
-        self, workspace: Workspace, failure: RetryableError, failures: int, retry_after: float
-    ) -> None:
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
-        shortest = min(LONGEST_RETRY_AFTER_S, retry_after)
-        now = self._now()
-        self._circuits.pop(workspace, None)
-        self._circuits[workspace] = _Circuit(
-            # A copy, as the traceback of the original keeps the request in memory.
-            error=type(failure)(*failure.args),
-            failures=failures + 1,
-            opened_at=now,
-            # Half of it is jitter, so that not all environments probe at the same time.
-            closed_at=now + max(shortest, self._draw(pause / 2, pause)),
-        )
-        if len(self._circuits) > MAX_WORKSPACES:
-            least_recent = next(iter(self._circuits))
-            del self._circuits[least_recent]
+            if failure is None:
+                if circuit is not None:
+                    circuit.is_probed = False
+                return
+            failures = circuit.failures if circuit else 0
+            pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
+            shortest = min(LONGEST_RETRY_AFTER_S, retry_after)
+            now = self._now()
+            self._circuits.pop(workspace, None)
+            self._circuits[workspace] = _Circuit(
+                # A copy, as the traceback of the original keeps the request in memory.
+                error=type(failure)(*failure.args),
+                failures=failures + 1,
+                opened_at=now,
+                # Half of it is jitter, so that not all environments probe at the same time.
+                closed_at=now + max(shortest, self._draw(pause / 2, pause)),
+            )
+            if len(self._circuits) > MAX_WORKSPACES:
+                least_recent = next(iter(self._circuits))
+                del self._circuits[least_recent]
