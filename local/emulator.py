@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,8 +182,9 @@ def _wait_for(emulator: Emulator, process: subprocess.Popen[bytes]) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     # Kill it at once, as there is nothing to save, and with its group, which includes the
-    # processes that run the functions.
-    os.killpg(process.pid, signal.SIGKILL)
+    # processes that run the functions. One that did not start is gone.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
