@@ -31,9 +31,10 @@ a message repeats its fields."""
 ONE_ATTRIBUTE_SETTING: Final = "oneAttributePerAudience"
 
 
-def part_of(body: str, profiles: Iterable[RawProfile]) -> str:
-    """Return a message's body with only these of its profiles, and the fields that are read."""
-    return _body(read_fields(body), profiles)
+def parts_of(body: str, parts: Iterable[Iterable[RawProfile]]) -> list[str]:
+    """Return a message's body for each part of its profiles, with the fields that are read."""
+    head = write_head(read_fields(body))
+    return [with_profiles(head, _array(part)) for part in parts]
 
 
 def whole_body(body: str) -> str:
@@ -48,9 +49,9 @@ def whole_body(body: str) -> str:
     except MalformedMessageError:
         # A question mark, as an escape could turn the text into JSON.
         return NOT_FOR_SQS.sub("?", text)
-    if isinstance(fields.user_profiles, msgspec.Raw):
-        return with_profiles(write_head(fields), _text(fields.user_profiles))
-    return _body(fields, fields.user_profiles or ())
+    profiles = fields.user_profiles
+    written = _text(profiles) if isinstance(profiles, msgspec.Raw) else _array(profiles or ())
+    return with_profiles(write_head(fields), written)
 
 
 def write_head(fields: MessageFields) -> str:
@@ -79,13 +80,13 @@ def with_profiles(head: str, profiles: str) -> str:
     return f'{head[:-1]}{comma}"user_profiles":{profiles}}}'
 
 
-def _body(fields: MessageFields, profiles: Iterable[RawProfile]) -> str:
-    return with_profiles(write_head(fields), f"[{','.join(map(_text, profiles))}]")
+def _array(profiles: Iterable[RawProfile]) -> str:
+    return f"[{','.join(map(_text, profiles))}]"
 
 
 def _account(account: Any) -> Any:
-    if account is None:
-        return None
+    if account is None or (isinstance(account, str) and account.lower() == "null"):
+        return None  # message.py reads that text as no account, too
     if not isinstance(account, dict):
         return ""  # the value may be a secret; an empty string is rejected, too
     written = {"account_id": _bounded(account.get("account_id"))}

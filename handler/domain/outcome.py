@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from handler.domain.dead_letter import part_of, whole_body
+from handler.domain.dead_letter import parts_of, whole_body
 from handler.domain.message import AudienceMessage
 from handler.errors import Failure, PermanentError, RetriesExhaustedError, RetryableError
 
@@ -120,12 +120,9 @@ class MessageOutcome(msgspec.Struct):
             together = sorted(place for _, places in others for place in places)
             groups[MAX_REASONS:] = [(error, together)]
         raw = self.opened.profiles
+        parts = [[raw[place] for place in places] for _, places in groups]
+        bodies = parts_of(self.message.body, parts)
         return [
-            DeadLetter(
-                part_of(self.message.body, [raw[place] for place in places]),
-                error,
-                self,
-                len(places),
-            )
-            for error, places in groups
+            DeadLetter(body, error, self, len(places))
+            for body, (error, places) in zip(bodies, groups, strict=True)
         ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 
-from handler.domain.message import read_message
+from handler.domain.message import read_fields, read_message
 from handler.domain.outcome import DeadLetter, MessageOutcome
 from handler.domain.profile import read_profile
 from handler.errors import (
@@ -102,6 +103,16 @@ def test_a_crafted_message_makes_few_letters_no_larger_together_than_twice_the_m
     assert together == bad
     assert str(letters[-1].error).startswith("$.user_identities[20].value")
     assert str(letters[-1].error).endswith("and 479 other reasons")
+
+
+def test_a_message_is_read_once_for_all_its_letters(outcome, monkeypatch) -> None:
+    read = Mock(wraps=read_fields)
+    monkeypatch.setattr("handler.domain.dead_letter.read_fields", read)
+    for place in range(4):
+        outcome.fail_profile(place, NoIdentityError(f"reason {place}"))
+
+    assert len(outcome.letters()) == 4
+    read.assert_called_once_with(outcome.message.body)
 
 
 def letters_of(text: str, error: PermanentError) -> list[DeadLetter]:
