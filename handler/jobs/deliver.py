@@ -86,12 +86,9 @@ class _Phases:
     def _probes(self, people: Iterable[PersonUpdates]) -> list[PersonUpdates]:
         """Return one person of each workspace that needs a probe."""
         by_workspace = {person.workspace: person for person in people}
+        refreshed = {self._poster.refreshed(key): person for key, person in by_workspace.items()}
         needs_probe = self._outside.customerio.needs_probe
-        return [
-            person
-            for workspace, person in by_workspace.items()
-            if needs_probe(self._poster.refreshed(workspace))
-        ]
+        return [person for workspace, person in refreshed.items() if needs_probe(workspace)]
 
     def _deliver(self, people: Sequence[PersonUpdates]) -> None:
         deliveries: list[Delivery] = []

@@ -92,7 +92,7 @@ class Addressee(Protocol):
 _Addressee = TypeVar("_Addressee", bound=Addressee)
 
 _Persons = Callable[[_Addressee], list[Person] | list[Deletion]]
-"""What is posted for somebody."""
+"""Builds what is posted for somebody."""
 
 
 class Poster:
@@ -113,9 +113,12 @@ class Poster:
         persons: _Persons[_Addressee],
     ) -> list[_Addressee]:
         """Post, all workspaces side by side; return those whose posts Customer.io accepted."""
-        groups: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
+        by_workspace: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
         for addressee in addressees:
-            groups[addressee.person.workspace].append(addressee)
+            by_workspace[addressee.person.workspace].append(addressee)
+        groups: defaultdict[Workspace, list[_Addressee]] = defaultdict(list)
+        for workspace, members in by_workspace.items():
+            groups[self.refreshed(workspace)] += members
         if not groups:
             return []
         share = self._run.deadline.seconds_left() * WORKSPACES_AT_A_TIME / len(groups)
@@ -123,9 +126,7 @@ class Poster:
         def post(group: tuple[Workspace, list[_Addressee]]) -> list[_Addressee]:
             workspace, members = group
             deadline = self._run.deadline.within(max(SHORTEST_SHARE_S, share))
-            result = self._outside.attempt(
-                self._post_to, self.refreshed(workspace), members, persons, deadline
-            )
+            result = self._outside.attempt(self._post_to, workspace, members, persons, deadline)
             if isinstance(result, list):
                 return result
             self._run.fail((each.person.key for each in members), result)

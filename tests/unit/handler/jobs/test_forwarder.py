@@ -477,6 +477,37 @@ def test_a_person_of_two_accounts_is_delivered_with_the_credentials_that_work(ho
     assert house.customerio.people["42"] == {"SegmentMembership": "'11','12'"}
 
 
+def test_people_are_posted_together_once_their_accounts_have_the_same_credentials(house) -> None:
+    rotated = Workspace("site-a", "key-b")
+
+    def process(domain: str, at_ms: int) -> None:
+        emails = {number: f"ann-{number}@{domain}" for number in (1001, 1002)}
+        house.process(
+            *(
+                body(
+                    profile(mpid=number, customer_id=None, email=email),
+                    account_id=number,
+                    at_ms=at_ms,
+                )
+                for number, email in emails.items()
+            )
+        )
+
+    house.credentials.accounts = {1001: rotated, 1002: rotated}
+    process("a.example", NOW_MS - 1)
+    house.customerio.credentials.clear()
+    house.credentials.accounts = {1001: WORKSPACE, 1002: rotated}
+    house.credentials.fresh = {1001: rotated}
+    house.customerio.refuses = lambda workspace: (
+        None if workspace == rotated else CredentialsRefusedError("401")
+    )
+
+    process("b.example", NOW_MS)
+
+    # Both people's new emails, the first with refused credentials, and then the former ones.
+    assert house.customerio.credentials == [WORKSPACE, rotated, rotated, rotated]
+
+
 def test_credentials_are_not_called_refused_while_the_secret_cannot_be_read_again() -> None:
     house = House(suspends=True)
     house.customerio.refuses = lambda _: CredentialsRefusedError("401")
