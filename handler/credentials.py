@@ -28,9 +28,6 @@ _TEXT: Final = r"^[!-~]+$"  # printable ASCII
 _SITE_ID: Final = r"^[!-9;-~]+$"  # no colon: it separates the two in HTTP basic auth
 
 
-_Found = Workspace | UnusableCredentialsError
-
-
 class _Entry(msgspec.Struct):
     site_id: Annotated[str, msgspec.Meta(pattern=_SITE_ID)]
     api_key: Annotated[str, msgspec.Meta(pattern=_TEXT)]
@@ -83,7 +80,7 @@ class Credentials(msgspec.Struct, frozen=True):
             "the credentials secret has no entry for a workspace"
         )
 
-    def workspaces(self, *, deadline: Deadline) -> dict[str, _Found]:
+    def workspaces(self, *, deadline: Deadline) -> dict[str, Workspace | UnusableCredentialsError]:
         """Return each workspace in the secret once, by the name of its first entry.
 
         Of an entry that cannot be used, even when read afresh, return why. Raises as `workspace`
@@ -107,8 +104,8 @@ class Credentials(msgspec.Struct, frozen=True):
                     return refreshed
         return None
 
-    def _once_each(self, text: str) -> dict[str, _Found]:
-        found: dict[str, _Found] = {}
+    def _once_each(self, text: str) -> dict[str, Workspace | UnusableCredentialsError]:
+        found: dict[str, Workspace | UnusableCredentialsError] = {}
         site_ids: set[str] = set()
         for name, each in self._each(text):
             if isinstance(each, Workspace):
@@ -118,7 +115,7 @@ class Credentials(msgspec.Struct, frozen=True):
             found[name] = each
         return found
 
-    def _each(self, text: str) -> Iterator[tuple[str, _Found]]:
+    def _each(self, text: str) -> Iterator[tuple[str, Workspace | UnusableCredentialsError]]:
         """Yield the name of each entry, with its workspace or why it cannot be used."""
         for name, entry in self._entries(text).items():
             try:

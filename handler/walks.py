@@ -14,7 +14,7 @@ from handler.errors import OutOfTimeError, UnavailableError
 
 
 class Walks(msgspec.Struct, frozen=True):
-    """The walks of the stack. `client` is called at each start, as most environments have none."""
+    """The walks of the stack. `client` is called only when one starts."""
 
     client: Callable[[], Any]
     state_machine_arn: str

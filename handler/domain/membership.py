@@ -93,18 +93,18 @@ def merge(
     oldest_tombstone_ms = _oldest_tombstone_ms(now)
     newer: set[int] = set()
     for update in updates:
-        set_now = stamp(update.at_ms, removed=False)
-        removed_now = stamp(update.at_ms, removed=True)
+        set_stamp = stamp(update.at_ms, removed=False)
+        removed_stamp = stamp(update.at_ms, removed=True)
         is_old = update.at_ms < oldest_tombstone_ms
         for change in update.changes:
             if is_old and _is_unknown_join(known, change):
                 continue
-            newest = set_now if change.is_member else removed_now
+            newest = set_stamp if change.is_member else removed_stamp
             if newest > memberships.get(change.audience_id, -1):
                 memberships[change.audience_id] = newest
                 newer.add(change.audience_id)
         for name, value in update.values.items():
-            newest = removed_now if value is None else set_now
+            newest = removed_stamp if value is None else set_stamp
             if newest > set_at.get(name, -1):
                 set_at[name] = newest
     if len(set_at) > MAX_VALUES:

@@ -164,8 +164,8 @@ class _Person(msgspec.Struct):
         deletions = [Deletion(identifier, action) for identifier in identifiers]
         run = Run(self.outside, self.deadline)
         # The person has no key of one item: there may be several, or none.
-        late = LatePost(PersonUpdates("", self.workspace), identifiers)
-        Poster(run).post([late], lambda _: deletions)
+        addressee = LatePost(PersonUpdates("", self.workspace), identifiers)
+        Poster(run).post([addressee], lambda _: deletions)
         self._check(run.result)
 
     def _save(self, states: Mapping[str, PersonState]) -> int:

@@ -89,7 +89,7 @@ class Items(msgspec.Struct, frozen=True):
         *,
         removed: tuple[str, ...] = (),
     ) -> Any:
-        """Return what writes a version of an item, from 1.
+        """Return the statement that writes a version of an item: the first inserts it.
 
         `attributes` are in DynamoDB's JSON; those that are `removed` have only names.
         """
