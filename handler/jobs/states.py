@@ -66,9 +66,14 @@ class States:
             if tries:
                 pause = self._outside.backoff(tries)
                 self._outside.sleep(min(pause, self._run.deadline.seconds_left()))
-            merged, failures = self._merge_and_save(
+            merged, changed, save_by = self._merge(
                 waiting, floors, consistent=consistent or tries > 0 or bool(floors)
             )
+            # The states that were read are free by now, so they take no memory during the save.
+            failures = self._outside.people.save(
+                changed, now=self._outside.now(), deadline=save_by
+            )
+            self._result.changed += len(changed) - len(failures)
             conflicts: dict[str, PersonUpdates] = {}
             for key, failure in failures.items():
                 merged.pop(key, None)
@@ -85,10 +90,10 @@ class States:
         self._run.fail(waiting, lost)
         return ready
 
-    def _merge_and_save(
+    def _merge(
         self, people: Mapping[str, PersonUpdates], floors: Mapping[str, int], *, consistent: bool
-    ) -> tuple[dict[str, Delivery], Mapping[str, RetryableError]]:
-        """Save what is new; return the deliveries, and why some were not saved, by key."""
+    ) -> tuple[dict[str, Delivery], dict[str, PersonState], Deadline]:
+        """Return the deliveries and the states that changed, by key, and until when to save."""
         states = self._outside.people.load(
             [*people], consistent=consistent, deadline=self._run.deadline
         )
@@ -113,9 +118,7 @@ class States:
                 changed[key] = delivery.state
             if late := LatePost.of_merge(person, known, delivery.state):
                 self._late_posts[key] = late
-        failures = self._outside.people.save(changed, now=self._outside.now(), deadline=save_by)
-        self._result.changed += len(changed) - len(failures)
-        return merged, failures
+        return merged, changed, save_by
 
     def _erased(
         self, people: Mapping[str, PersonUpdates], states: Mapping[str, PersonState]
