@@ -25,8 +25,6 @@ from handler.credentials import Credentials
 from handler.customerio.client import TrackApi
 from handler.domain.options import DeliveryOptions
 from handler.errors import RetryableError
-from handler.jobs.forward import Forwarder
-from handler.jobs.run import Outside
 from handler.queue import Queue
 from handler.table.table import open_table
 from handler.telemetry import Telemetry
@@ -35,6 +33,7 @@ from tests.hostile import API_KEY, SITE_ID
 from tests.stand_ins.aws import DynamoDb, Sqs
 from tests.stand_ins.customerio import CustomerIo
 from tests.stand_ins.executors import AtOnce
+from tests.stand_ins.forwarder import forwarder
 
 
 @functools.cache
@@ -79,31 +78,22 @@ class Walk:
         )
         at_once = AtOnce()
         world: Any = self
-        credentials = Credentials(Secret())
         table = open_table(
             world.dynamodb, "people", at_once, backoff=float, now=lambda: NOW, sleep=_no_sleep
         )
-        self._forwarder = Forwarder(
-            Outside(
-                people=table.people,
-                audiences=table.audiences,
-                erasures=table.erasures,
-                credentials=credentials,
-                customerio=TrackApi(
-                    world.customerio,
-                    at_once,
-                    self._telemetry,
-                    draw=_middle,
-                    sleep=_no_sleep,
-                    now=lambda: NOW,
-                    requests_per_second=1000,
-                ),
-                telemetry=self._telemetry,
-                executor=at_once,
-                now=lambda: NOW,
+        self._forwarder = forwarder(
+            people=table.people,
+            audiences=table.audiences,
+            erasures=table.erasures,
+            credentials=Credentials(Secret()),
+            customerio=TrackApi(
+                world.customerio,
+                at_once,
+                self._telemetry,
+                draw=_middle,
                 sleep=_no_sleep,
-                backoff=float,
-                options=DeliveryOptions(one_attribute_per_audience=True, on_erasure="delete"),
+                now=lambda: NOW,
+                requests_per_second=1000,
             ),
             queue=Queue(
                 world.sqs,
@@ -114,6 +104,8 @@ class Walk:
                 draw=_middle,
             ),
             telemetry=self._telemetry,
+            executor=at_once,
+            options=DeliveryOptions(one_attribute_per_audience=True, on_erasure="delete"),
             retry_for_s=86_400.0,
         )
 

@@ -42,6 +42,7 @@ def forwarder(
     options: DeliveryOptions | None = None,
     suspensions: Any = None,
     walks: Any = None,
+    retry_for_s: float = RETRY_FOR_S,
 ) -> Forwarder:
     """A forwarder with these rooms around it, and stand-ins for the others."""
     credentials = credentials or FixedCredentials()
@@ -62,7 +63,7 @@ def forwarder(
         ),
         queue=queue or MemoryQueue(),
         telemetry=telemetry,
-        retry_for_s=RETRY_FOR_S,
+        retry_for_s=retry_for_s,
         suspensions=suspensions,
         walks=walks,
     )

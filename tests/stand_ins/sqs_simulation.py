@@ -29,14 +29,13 @@ from handler import queue
 from handler.clock import Deadline
 from handler.customerio.client import TrackApi
 from handler.customerio.transport import READ_TIMEOUT_S
-from handler.domain.options import DeliveryOptions
 from handler.domain.workspace import Workspace
 from handler.errors import RetryableError
 from handler.jobs.forward import Forwarder
-from handler.jobs.run import Outside
 from tests.builders import NOW, body, profile
 from tests.stand_ins.customerio import Answer
 from tests.stand_ins.executors import AtOnce
+from tests.stand_ins.forwarder import forwarder
 from tests.stand_ins.ports import (
     FixedCredentials,
     MemoryAudiences,
@@ -563,30 +562,21 @@ class Simulation:
             )
 
     def _forwarder(self, rng: random.Random) -> Forwarder:
-        credentials = FixedCredentials(_WORKSPACES)
         telemetry: Any = _Silent()
         executor: Executor = AtOnce()
-        return Forwarder(
-            Outside(
-                people=self._people,
-                audiences=self._audiences,
-                erasures=self._erasures,
-                credentials=credentials,
-                customerio=TrackApi(
-                    self.customerio,
-                    executor,
-                    telemetry,
-                    draw=rng.uniform,
-                    sleep=self.clock.sleep,
-                    now=lambda: self.clock.now,
-                    requests_per_second=500 / (MAXIMUM_CONCURRENCY + RETRY_CONCURRENCY),
-                ),
-                telemetry=telemetry,
-                executor=SideBySide(self.clock),
-                now=lambda: self.clock.now,
+        return forwarder(
+            people=self._people,
+            audiences=self._audiences,
+            erasures=self._erasures,
+            credentials=FixedCredentials(_WORKSPACES),
+            customerio=TrackApi(
+                self.customerio,
+                executor,
+                telemetry,
+                draw=rng.uniform,
                 sleep=self.clock.sleep,
-                backoff=float,
-                options=DeliveryOptions(),
+                now=lambda: self.clock.now,
+                requests_per_second=500 / (MAXIMUM_CONCURRENCY + RETRY_CONCURRENCY),
             ),
             queue=queue.Queue(
                 self.sqs,  # type: ignore[arg-type]
@@ -597,5 +587,8 @@ class Simulation:
                 draw=rng.uniform,
             ),
             telemetry=telemetry,
+            executor=SideBySide(self.clock),
+            now=lambda: self.clock.now,
+            sleep=self.clock.sleep,
             retry_for_s=self.max_retry_s,
         )
